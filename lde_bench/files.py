@@ -1,0 +1,76 @@
+"""Atomic file writing: a reader sees the old file or the whole new one, never a part."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from lde_bench.errors import InputError
+
+
+def describe_os_error(error: OSError, path: Path) -> InputError:
+    """Turn an operating-system error about `path` into one sentence with its remedy."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return InputError(f"{path}: the disk is full; free some space or choose another folder.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return InputError(f"{path}: no permission to write there; choose a folder you may write to.")
+    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        return InputError(
+            f"{path}: a file stands where a folder is needed, or the reverse; choose another path."
+        )
+    return InputError(f"{path}: cannot be written ({error.strerror or error}); choose another folder.")
+
+
+def ensure_folder(path: Path) -> Path:
+    """Create `path` and its parents; an `InputError` says why when that is impossible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise describe_os_error(error, path) from error
+    return path
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`; on success it replaces `path`, on failure it is removed.
+
+    Raises `InputError` when the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    ensure_folder(path.parent)
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(descriptor)
+    except OSError as error:
+        raise describe_os_error(error, path.parent) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as handle:  # data on disk before the name points at it
+            os.fsync(handle.fileno())
+        # mkstemp makes files private; a published file follows the user's umask like any other.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not path.parent.exists():
+            raise InputError(f"{path.parent}: the folder vanished while it was written to.") from error
+        raise describe_os_error(error, path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write UTF-8 `text` to `path` atomically."""
+    write_bytes_atomic(path, text.encode())
