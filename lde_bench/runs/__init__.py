@@ -1,0 +1,38 @@
+"""Run records, the store that keeps them, and the executor that makes them."""
+
+from __future__ import annotations
+
+from lde_bench.runs.executor import run_sweep
+from lde_bench.runs.provenance import provenance, utc_now
+from lde_bench.runs.record import (
+    Budget,
+    Cost,
+    CurvePoint,
+    DatasetInfo,
+    Groups,
+    Law,
+    Record,
+    Result,
+    Sizes,
+    make_run_id,
+)
+from lde_bench.runs.store import ResultStore, RunPaths, load_results
+
+__all__ = [
+    "Budget",
+    "Cost",
+    "CurvePoint",
+    "DatasetInfo",
+    "Groups",
+    "Law",
+    "Record",
+    "Result",
+    "ResultStore",
+    "RunPaths",
+    "Sizes",
+    "load_results",
+    "make_run_id",
+    "provenance",
+    "run_sweep",
+    "utc_now",
+]

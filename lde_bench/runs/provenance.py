@@ -1,0 +1,160 @@
+"""Where a number came from: code version, packages, machine, command and times.
+
+Records are published, so nothing here names a host, a user or a folder of the machine.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import lde_bench
+
+#: The packages whose version can change a number.
+CORE_PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "pillow", "h5py", "zuko")
+
+
+def utc_now() -> str:
+    """The time in UTC, ISO 8601 to the second, e.g. `2026-01-31T12:00:00+00:00`."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def provenance(started: str, finished: str, argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """The `provenance` part of a record; `started` and `finished` come from `utc_now`, `argv` defaults to
+    `sys.argv`.
+    """
+    commit, dirty = code_version()
+    return {
+        "lde_bench": lde_bench.__version__,
+        "commit": commit,
+        "dirty": dirty,
+        "python": platform.python_version(),
+        "packages": package_versions(),
+        "machine": machine(),
+        "started": started,
+        "finished": finished,
+        "command": describe_command(sys.argv if argv is None else argv),
+    }
+
+
+_PACKAGE = Path(lde_bench.__file__).resolve().parent
+
+
+@functools.cache
+def code_version(package: Path = _PACKAGE) -> tuple[str | None, bool | None]:
+    """Commit of the repository that tracks `package` and whether the package differs from it; None, None
+    elsewhere.
+
+    Asked once per process: the code that runs is the code that was imported. A package installed into an
+    environment that merely lies inside somebody's repository is not tracked by it and has no commit.
+    """
+    if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return None, None
+    commit = _git(package, "rev-parse", "HEAD")
+    changes = _git(package, "status", "--porcelain", "--", ".")
+    return (commit.strip() if commit else None), (None if changes is None else bool(changes.strip()))
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Output of git run in `folder`; None when git is missing, too slow or says no."""
+    # A hook or a worktree tool sets GIT_DIR and friends for its own repository, not for ours.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment["GIT_OPTIONAL_LOCKS"] = "0"
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+            env=environment,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout
+
+
+def package_versions(names: Sequence[str] = CORE_PACKAGES) -> dict[str, str | None]:
+    """Installed version of each package, None where it is absent; nothing is imported."""
+    versions: dict[str, str | None] = {}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+@functools.cache
+def machine() -> dict[str, Any]:
+    """CPU model, cores this process may use, memory in GiB, and the platform; no host name."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        cores = os.cpu_count() or 1
+    try:
+        memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError):
+        memory = None
+    return {
+        "cpu": _cpu_model(),
+        "cores": cores,
+        "memory_gib": memory,
+        "platform": f"{platform.system()}-{platform.machine()}",
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        text = ""
+    found = re.search(r"^model name\s*:\s*(.+)$", text, flags=re.MULTILINE)
+    return found.group(1).strip() if found else platform.machine()
+
+
+def describe_command(argv: Sequence[str]) -> str:
+    """The command line with every path cut to its last component, e.g. `lde-bench bsds300 --data-dir data
+    --K 1 10`.
+
+    `python -m lde_bench` reads as `lde-bench`.
+    """
+    program = Path(argv[0]).name if argv else "python"
+    if program == "__main__.py":
+        program = Path(argv[0]).parent.name.replace("_", "-")
+    words = [program]
+    path_follows = False
+    for word in argv[1:]:
+        option, equals, value = word.partition("=")
+        if path_follows:
+            word = _last_component(word)
+        elif equals and _names_a_path(option):
+            word = f"{option}={_last_component(value)}"
+        else:
+            # An absolute or home path may stand anywhere: after an option, after key=, in a comma list.
+            word = re.sub(r"(^|[=:,])((?:/|~|\.\.?/)[^=:,]*)", lambda m: m[1] + _last_component(m[2]), word)
+        path_follows = not equals and _names_a_path(word)
+        words.append(word)
+    return shlex.join(words)
+
+
+def _names_a_path(option: str) -> bool:
+    return option.startswith("--") and option.endswith(("-dir", "-file", "-path", "-folder"))
+
+
+def _last_component(path: str) -> str:
+    name = Path(path).name
+    # A home folder's last component is the name of a user.
+    if name.startswith("~") or Path(path) == Path.home():
+        return "~"
+    return name or "."

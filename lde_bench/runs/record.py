@@ -1,0 +1,317 @@
+"""The run record: everything that is known about one trial, as one JSON file (schema 1).
+
+All log-likelihoods are in nats. Reading validates: a file that is not a record of this schema raises
+`InputError` with the place and the fault. Writing is strict JSON: NaN and infinity are refused, the field
+order is fixed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import sys
+import types
+import typing
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from typing import Any, Literal, NoReturn, TypeVar
+
+import numpy as np
+
+from lde_bench import BENCHMARK_VERSION
+from lde_bench.errors import InputError
+
+SCHEMA = 1
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Number of items in each split."""
+
+    train: int
+    validation: int
+    test: int
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """Which bytes the trial saw."""
+
+    name: str
+    version: str
+    content_hash: str
+    seed: int
+    sizes: Sizes
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long the trial was allowed to train; a budget in seconds depends on the machine."""
+
+    profile: str | None = None
+    steps: int | None = None
+    seconds: float | None = None
+    machine_dependent: bool = False
+
+    @property
+    def label(self) -> str:
+        """The budget in one word, e.g. `quick`, `2000-steps`, `100-seconds`."""
+        if self.profile is not None:
+            return self.profile
+        if self.steps is not None:
+            return f"{self.steps}-steps"
+        if self.seconds is not None:
+            return f"{self.seconds:g}-seconds"
+        return "no-budget"
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Test set by photograph: ids, number of test items and their mean log-likelihood (nats), in the same
+    order.
+    """
+
+    ids: list[int]
+    counts: list[int]
+    mean_nats: list[float]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured, once, after the weights were chosen on validation data (nats)."""
+
+    test_nats: float
+    validation_nats: float
+    test_standard_error_naive: float
+    test_standard_error_clustered: float | None
+    best_step: int
+    groups: Groups | None = None
+
+
+@dataclass(frozen=True)
+class Law:
+    """Verdict of one law of densities on the trained model."""
+
+    passed: bool
+    value: float | None
+    bound: float | None
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One point of the validation curve (nats)."""
+
+    step: int
+    cpu_seconds: float
+    wall_seconds: float
+    validation_nats: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Time of the trial, and what one sample costs, in words."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    sample_cost: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """One trial. `status` "done" has a `result` and no `reason`; "failed" has a `reason` and no `result`."""
+
+    experiment: str
+    run_id: str
+    status: Literal["done", "failed"]
+    reason: str | None
+    method: str
+    components: int | None
+    trial: int
+    parameters: int | None
+    dataset: DatasetInfo
+    budget: Budget
+    training: dict[str, Any]
+    seeds: dict[str, int]
+    result: Result | None
+    laws: dict[str, Law] = field(default_factory=dict)
+    curve: list[CurvePoint] = field(default_factory=list)
+    cost: Cost | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA
+    benchmark_version: str = BENCHMARK_VERSION
+
+    @property
+    def done(self) -> bool:
+        """Whether the trial finished and has a result."""
+        return self.status == "done"
+
+    @classmethod
+    def from_dict(cls, value: object) -> Record:
+        """Build and validate a record from the content of its JSON file; `InputError` names the place and
+        the fault.
+        """
+        if isinstance(value, dict) and value.get("schema", SCHEMA) != SCHEMA:
+            raise InputError(f"schema is {value['schema']!r}, this version reads {SCHEMA}")
+        record = _read(cls, value, "record")
+        record._check()
+        return record
+
+    @classmethod
+    def from_json(cls, text: str) -> Record:
+        """Parse and validate; the message of the `InputError` is a clause to be put after the file's name."""
+        try:
+            value = json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"not strict JSON ({error})") from error
+        return cls.from_dict(value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; NumPy scalars become Python numbers. Raises `ValueError` naming a NaN or
+        infinite field.
+        """
+        plain = _plain(self, "record")
+        # The two versions head the file although, having defaults, they come last in the class.
+        head = {"schema": plain.pop("schema"), "benchmark_version": plain.pop("benchmark_version")}
+        return {**head, **plain}
+
+    def to_json(self) -> str:
+        """Strict JSON text in a fixed field order, short lists and objects on one line."""
+        self._check()
+        return _layout(self.to_dict()) + "\n"
+
+    def _check(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9+._=-]+", self.run_id) or self.run_id.startswith("."):
+            raise InputError(f"record.run_id {self.run_id!r} is not a name that can be a file's")
+        if self.done and (self.result is None or self.reason is not None):
+            raise InputError("record.status is 'done', which needs a result and no reason")
+        if not self.done and (self.result is not None or not self.reason):
+            raise InputError("record.status is 'failed', which needs a reason and no result")
+        groups = self.result.groups if self.result else None
+        if groups is not None:
+            if not len(groups.ids) == len(groups.counts) == len(groups.mean_nats):
+                raise InputError("record.result.groups: ids, counts and mean_nats differ in length")
+            if len(set(groups.ids)) != len(groups.ids) or any(count < 1 for count in groups.counts):
+                raise InputError("record.result.groups: ids must be distinct and counts at least 1")
+
+
+def make_run_id(
+    *,
+    experiment: str,
+    method: str,
+    components: int | None,
+    budget: Budget,
+    trial: int,
+    determines: dict[str, Any],
+) -> str:
+    """A readable slug and 12 hex digits of the SHA-256 of `determines`, e.g.
+    `bsds300-lde+w-K10-quick-t0-<12 hex>`.
+
+    `determines` holds everything that changes the result of the run (dataset hash and sizes, method and its
+    arguments, budget, training options, seeds, benchmark version); the order of its keys does not matter.
+    Raises `ValueError` when it holds NaN, infinity or something that JSON cannot say.
+    """
+    canonical = json.dumps(
+        _plain(determines, "determines"), sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
+    parts = [
+        experiment,
+        method,
+        *([] if components is None else [f"K{components}"]),
+        budget.label,
+        f"t{trial}",
+    ]
+    slug = re.sub(r"[^A-Za-z0-9+._=-]+", "-", "-".join(parts)).strip("-.")[:120]
+    return f"{slug}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not allowed")
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    """`value` (from JSON) as `kind`, a dataclass or a plain annotation; `InputError` when it does not fit."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if is_dataclass(kind):
+        return _read_dataclass(typing.cast(type, kind), value, where)
+    if kind is Any:
+        return value
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise InputError(f"{where} is {value!r}, expected one of {', '.join(map(repr, arguments))}")
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        (inner,) = (argument for argument in arguments if argument is not type(None))
+        return _read(inner, value, where)
+    if origin is list and isinstance(value, list):
+        return [_read(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if origin is dict and isinstance(value, dict):
+        return {key: _read(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    accepted = {float: (int, float), int: (int,), str: (str,), bool: (bool,)}.get(kind)
+    if accepted and isinstance(value, accepted) and (kind is bool or not isinstance(value, bool)):
+        if kind is not float:
+            return value
+        # 1e999 is valid JSON and parses to infinity, as a whole number of 400 digits cannot be a float.
+        number = typing.cast(float, value)
+        if abs(number) <= sys.float_info.max:
+            return float(number)
+        raise InputError(f"{where} is not a finite number")
+    name = getattr(origin or kind, "__name__", str(kind))
+    raise InputError(f"{where} is {_brief(value)}, expected {name}")
+
+
+def _read_dataclass(cls: type[_T], value: Any, where: str) -> _T:
+    if not isinstance(value, dict):
+        raise InputError(f"{where} is {_brief(value)}, expected an object")
+    hints = typing.get_type_hints(cls)
+    known = {each.name: each for each in fields(cls)}  # type: ignore[arg-type]
+    if unknown := sorted(set(value) - set(known)):
+        raise InputError(f"{where} has the unknown field {unknown[0]!r}")
+    for name, each in known.items():
+        if name not in value and each.default is MISSING and each.default_factory is MISSING:
+            raise InputError(f"{where} has no field {name!r}")
+    return cls(**{name: _read(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+
+
+def _brief(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _plain(value: Any, where: str) -> Any:
+    """`value` in JSON's own types; `ValueError` names what is not finite or cannot be said in JSON."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {
+            each.name: _plain(getattr(value, each.name), f"{where}.{each.name}") for each in fields(value)
+        }
+    if isinstance(value, dict):
+        return {str(key): _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist(), where)
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where} is {value}; a record holds finite numbers only")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(f"{where} is a {type(value).__name__}, which a record cannot hold")
+
+
+def _layout(value: Any, indent: int = 0, width: int = 100) -> str:
+    """JSON with an indent of 2 in which lists of numbers, and whatever fits in `width`, stand on one line."""
+    flat = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    scalars = isinstance(value, list) and not any(isinstance(item, list | dict) for item in value)
+    if not isinstance(value, list | dict) or not value or scalars or (indent + len(flat) <= width and indent):
+        return flat
+    pad = " " * (indent + 2)
+    if isinstance(value, dict):
+        items = [
+            f"{pad}{json.dumps(key, ensure_ascii=False)}: {_layout(item, indent + 2)}"
+            for key, item in value.items()
+        ]
+        return "{\n" + ",\n".join(items) + "\n" + " " * indent + "}"
+    return "[\n" + ",\n".join(pad + _layout(item, indent + 2) for item in value) + "\n" + " " * indent + "]"

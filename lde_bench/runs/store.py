@@ -1,0 +1,328 @@
+"""The result store: one folder of run records, safe to share between processes and to kill at any moment.
+
+Layout: `<results>/<experiment>/<dataset>-v<version>/<budget>/<run_id>.json`, where `<budget>` is the
+profile or, for an explicit budget, e.g. `2000-steps`. A trial that failed is `<run_id>.failed.json`. Beside
+the record lie the weights (`.safetensors`), the log-likelihoods of the test items (`.npy`) and, while
+training, a checkpoint (`.ckpt`). Locks are in `<results>/.locks/`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import filelock
+import numpy as np
+
+from lde_bench.errors import InputError
+from lde_bench.files import atomic_path, describe_os_error, ensure_folder, write_text_atomic
+from lde_bench.runs.record import Budget, Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+#: Room that must be free before training starts: records, weights and a checkpoint of one trial.
+PROBE_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Where the files of one run are; none of them need exist."""
+
+    folder: Path
+    run_id: str
+
+    @property
+    def record(self) -> Path:
+        """The record of the finished trial."""
+        return self.folder / f"{self.run_id}.json"
+
+    @property
+    def failed(self) -> Path:
+        """The record of the last failure."""
+        return self.folder / f"{self.run_id}.failed.json"
+
+    @property
+    def weights(self) -> Path:
+        """The trained weights (safetensors)."""
+        return self.folder / f"{self.run_id}.safetensors"
+
+    @property
+    def log_likelihoods(self) -> Path:
+        """Log-likelihood of each test item, float32 [n], nats."""
+        return self.folder / f"{self.run_id}.npy"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state of unfinished training."""
+        return self.folder / f"{self.run_id}.ckpt"
+
+    def save_log_likelihoods(self, values: np.ndarray) -> None:
+        """Write `values` [n] (nats) atomically as float32; `ValueError` when one is not finite."""
+        values = np.asarray(values)
+        if values.ndim != 1:
+            raise ValueError(f"log-likelihoods: expected shape [n], got {list(values.shape)}")
+        if bad := int(np.count_nonzero(~np.isfinite(values))):
+            raise ValueError(f"log-likelihoods: {bad} of {values.size} are NaN or infinite")
+        with atomic_path(self.log_likelihoods) as temporary, temporary.open("wb") as handle:
+            np.save(handle, values.astype(np.float32), allow_pickle=False)
+
+    def load_log_likelihoods(self) -> np.ndarray | None:
+        """Log-likelihood of each test item, float32 [n], nats; None when the file is not there (it is never
+        committed).
+
+        Raises `InputError` when the file is damaged.
+        """
+        try:
+            with self.log_likelihoods.open("rb") as handle:
+                values = np.load(handle, allow_pickle=False)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(
+                f"{self.log_likelihoods}: damaged ({error}); delete it and run again."
+            ) from error
+        if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype != np.float32:
+            raise InputError(f"{self.log_likelihoods}: expected float32 [n]; delete it and run again.")
+        return values
+
+
+class ResultStore:
+    """Run records under one folder, written atomically and never overwritten."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        #: Files among the records that could not be read as one; they are left where they are.
+        self.skipped: set[Path] = set()
+
+    # ---- places
+
+    def place(self, *, experiment: str, dataset: str, version: str, budget: Budget, run_id: str) -> RunPaths:
+        """Where a run's files go, known before there is a record."""
+        return RunPaths(self.folder / experiment / f"{dataset}-v{version}" / budget.label, run_id)
+
+    def paths(self, record: Record) -> RunPaths:
+        """Where the files of `record` go."""
+        return self.place(
+            experiment=record.experiment,
+            dataset=record.dataset.name,
+            version=record.dataset.version,
+            budget=record.budget,
+            run_id=record.run_id,
+        )
+
+    def check_writable(self) -> None:
+        """Write and remove a probe of some MiB; `InputError` when the folder or the disk refuses. Call
+        before training.
+        """
+        for folder in (self.folder, self._lock_folder):
+            ensure_folder(folder)
+        try:
+            with atomic_path(self.folder / ".probe") as temporary:
+                # Random bytes: a compressing file system would fit any number of zeros on a full disk.
+                temporary.write_bytes(np.random.default_rng(0).bytes(PROBE_BYTES))
+            (self.folder / ".probe").unlink(missing_ok=True)
+        except OSError as error:
+            raise describe_os_error(error, self.folder) from error
+
+    # ---- locks
+
+    @property
+    def _lock_folder(self) -> Path:
+        return self.folder / ".locks"
+
+    @contextlib.contextmanager
+    def lock(self, run_id: str, *, wait: bool = True) -> Iterator[bool]:
+        """Hold the right to run `run_id` against every other process on this folder; yields whether it is
+        held.
+
+        With `wait=False` it yields False at once when another process holds it. A process that is killed
+        lets go.
+        """
+        ensure_folder(self._lock_folder)
+        held = filelock.FileLock(self._lock_folder / f"{run_id}.lock")
+        try:
+            held.acquire(timeout=-1 if wait else 0)
+        except filelock.Timeout:
+            yield False
+            return
+        except OSError as error:
+            raise describe_os_error(error, self._lock_folder) from error
+        try:
+            yield True
+        finally:
+            held.release()
+
+    # ---- writing
+
+    def write(self, record: Record) -> Record:
+        """Write `record` and return what now stands for its run.
+
+        A done record that is already there wins: it is returned and nothing is written. A failure never
+        replaces or hides a done record; a later success stands beside the failure. Raises `InputError` when
+        the folder or disk refuses, `ValueError` when a number of the record is not finite.
+        """
+        text = record.to_json()
+        paths = self.paths(record)
+        with self.lock("write"):  # makes "look, then write" one step for all processes
+            existing = self.find(record.run_id)
+            if existing is not None and existing.done:
+                return existing
+            target = paths.record if record.done else paths.failed
+            if record.done and target.exists():
+                self._set_aside(target)
+            write_text_atomic(target, text)
+        return record
+
+    def _set_aside(self, path: Path) -> None:
+        """Keep an unreadable file under another name, so that a good record can take its place."""
+        number = 1
+        while (aside := path.with_name(f"{path.name}.unreadable-{number}")).exists():
+            number += 1
+        path.rename(aside)
+
+    # ---- reading
+
+    def find(self, run_id: str) -> Record | None:
+        """The done record of `run_id`, else its failed one, else None."""
+        found = [
+            record
+            for name in (f"{run_id}.json", f"{run_id}.failed.json")
+            for path in sorted(self.folder.rglob(name))
+            if (record := self._read(path)) is not None and record.run_id == run_id
+        ]
+        return next((record for record in found if record.done), found[0] if found else None)
+
+    def load(self) -> list[Record]:
+        """Every run once, ordered by path; a failure only where no trial of the same run succeeded.
+
+        A JSON file that is not a record is skipped with one sentence on the log and listed in `skipped`.
+        Raises `InputError` when the folder does not exist.
+        """
+        return [record for _, record in self.load_with_paths()]
+
+    def load_with_paths(self) -> list[tuple[Path, Record]]:
+        """As `load`, with the file of each record."""
+        if not self.folder.is_dir():
+            raise InputError(
+                f"{self.folder}: no such folder of results; run `lde-bench bsds300` first or name another."
+            )
+        runs: dict[str, tuple[Path, Record]] = {}
+        for path in sorted(self.folder.rglob("*.json")):
+            record = self._read(path)
+            if record is None:
+                continue
+            if record.run_id not in runs or (record.done and not runs[record.run_id][1].done):
+                runs[record.run_id] = (path, record)
+        return sorted(runs.values(), key=lambda run: run[0])
+
+    def _read(self, path: Path) -> Record | None:
+        try:
+            return Record.from_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:  # another process set it aside meanwhile
+            return None
+        except (OSError, UnicodeDecodeError, InputError) as error:
+            if path not in self.skipped:
+                self.skipped.add(path)
+                log.warning("%s is not a run record and is skipped: %s.", path, error)
+            return None
+
+
+#: Columns of `load_results`, in order.
+COLUMNS = (
+    "experiment",
+    "run_id",
+    "status",
+    "reason",
+    "method",
+    "components",
+    "trial",
+    "parameters",
+    "dataset",
+    "dataset_version",
+    "content_hash",
+    "dataset_seed",
+    "train_size",
+    "validation_size",
+    "test_size",
+    "profile",
+    "steps",
+    "seconds",
+    "machine_dependent",
+    "test_nats",
+    "validation_nats",
+    "test_standard_error_naive",
+    "test_standard_error_clustered",
+    "best_step",
+    "wall_seconds",
+    "cpu_seconds",
+    "patches",
+    "augment",
+    "precision",
+    "device",
+    "laws_passed",
+    "benchmark_version",
+    "lde_bench",
+    "commit",
+    "dirty",
+    "path",
+)
+
+
+def load_results(folder: str | Path) -> pd.DataFrame:
+    """Run records under `folder` as a pandas DataFrame, one row a record, log-likelihoods in nats.
+
+    The columns are `COLUMNS`, present also when there is no record; what does not apply is missing (None or
+    NaN). `path` is relative to `folder`. Raises `InputError` when the folder does not exist.
+    """
+    import pandas as pd  # half a second that `lde-bench --help` must not wait for
+
+    store = ResultStore(folder)
+    rows = [
+        {**_flatten(record), "path": path.relative_to(store.folder).as_posix()}
+        for path, record in store.load_with_paths()
+    ]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    # Whole numbers stay whole numbers beside a missing value.
+    whole = [
+        "components",
+        "trial",
+        "parameters",
+        "steps",
+        "best_step",
+        "train_size",
+        "validation_size",
+        "test_size",
+    ]
+    return frame.astype(dict.fromkeys(whole, "Int64"))
+
+
+def _flatten(record: Record) -> dict[str, Any]:
+    """One record as flat named columns; the `training` and `provenance` keys that `COLUMNS` does not name
+    are left out.
+    """
+    row: dict[str, Any] = {}
+    for part in (record.training, record.provenance):
+        row |= {name: value for name, value in part.items() if name in COLUMNS}
+    for block in (record, record.result, record.cost, record.budget):
+        if block is not None:
+            row |= {each.name: getattr(block, each.name) for each in dataclasses.fields(block)}
+    sizes = record.dataset.sizes
+    row |= {
+        "dataset": record.dataset.name,
+        "dataset_version": record.dataset.version,
+        "content_hash": record.dataset.content_hash,
+        "dataset_seed": record.dataset.seed,
+        "train_size": sizes.train,
+        "validation_size": sizes.validation,
+        "test_size": sizes.test,
+        "laws_passed": all(law.passed for law in record.laws.values()) if record.laws else None,
+    }
+    return {name: value for name, value in row.items() if name in COLUMNS}
