@@ -1,0 +1,131 @@
+"""Explicit densities log p(z). One file = one model; a new file is found by itself.
+
+A module of this package that holds a `Density` with a `name` registers it; one with `wraps = True` is a density that
+wraps a density and is spelled as a suffix, `+name`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import inspect
+import json
+import pkgutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lde_bench.densities.spec import MethodSpec, parse_method
+from lde_bench.errors import InputError
+
+if TYPE_CHECKING:
+    from lde_bench.densities.base import Density
+
+
+@functools.cache
+def density_classes() -> dict[str, type[Density]]:
+    """Every density of this package by name, wrappers too."""
+    from lde_bench.densities.base import Density
+
+    found: dict[str, type[Density]] = {}
+    for module_info in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{module_info.name}")
+        for _, member in inspect.getmembers(module, inspect.isclass):
+            if issubclass(member, Density) and "name" in vars(member) and member.__module__ == module.__name__:
+                found[member.name] = member
+    return dict(sorted(found.items()))
+
+
+def density_names() -> list[str]:
+    """The names that `create` takes, wrappers left out."""
+    return [name for name, kind in density_classes().items() if not is_wrapper(kind)]
+
+
+def is_wrapper(kind: type[Density]) -> bool:
+    """Whether a class wraps another density (`+w`)."""
+    return bool(getattr(kind, "wraps", False))
+
+
+def density_class(name: str, *, wrapper: bool = False) -> type[Density]:
+    """The class of a density, or of a wrapper.
+
+    Raises:
+        InputError: there is none of that name; the message names the nearest.
+    """
+    candidates = {key: kind for key, kind in density_classes().items() if is_wrapper(kind) == wrapper}
+    if name in candidates:
+        return candidates[name]
+    near = difflib.get_close_matches(name, candidates, n=1, cutoff=0.4)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    what, mark = ("wrapper", "+") if wrapper else ("method", "")
+    raise InputError(
+        f"{what} '{mark}{name}' is unknown; {hint}choose one of {', '.join(mark + key for key in candidates)}."
+    )
+
+
+def takes_argument(spec: MethodSpec, argument: str) -> bool:
+    """Whether a method has this constructor argument, e.g. `components` for mixtures."""
+    return argument in inspect.signature(density_class(spec.name).__init__).parameters
+
+
+def create(method: str | MethodSpec, features: int, *, whiten: str | None = None, **arguments: Any) -> Density:
+    """Create a density by name, e.g. `create("lde", features=63, components=10)` or `create("lde+w", features=63)`.
+
+    Args:
+        method: `name[+wrapper...][:key=value,...]`; an argument spelled out there wins over the same keyword.
+        features: D, from 1 up.
+        whiten: `"cholesky"` is the same as the suffix `+w`.
+        arguments: the model's own, e.g. `components` for mixtures.
+
+    Raises:
+        InputError: unknown name (with the nearest one) or argument, or a bad value.
+    """
+    spec = parse_method(method) if isinstance(method, str) else method
+    if whiten not in (None, "cholesky"):
+        raise InputError(f"whiten = {whiten!r} is unknown; give 'cholesky' or None.")
+    wrappers = spec.wrappers if whiten is None or "w" in spec.wrappers else (*spec.wrappers, "w")
+    spec = MethodSpec(spec.name, wrappers, {**arguments, **spec.arguments})
+    kind = density_class(spec.name)
+    known = [name for name in inspect.signature(kind.__init__).parameters if name not in ("self", "features")]
+    for argument in spec.arguments:
+        if argument not in known:
+            near = difflib.get_close_matches(argument, known, n=1)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            takes = f"it takes {', '.join(known)}" if known else "it takes no arguments"
+            raise InputError(f"{spec.name} has no argument '{argument}'; {hint}{takes}.")
+    density = kind(features, **spec.arguments)
+    for wrapper in spec.wrappers:
+        wrapper_kind: Any = density_class(wrapper, wrapper=True)
+        density = wrapper_kind(density)
+    density.config = {"method": str(spec), "features": features}
+    return density.eval()
+
+
+def load_density(path: str | Path) -> Density:
+    """Read a density that `Density.save` wrote.
+
+    Raises:
+        InputError: the file is missing, is no safetensors file, or holds no lde-bench density.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file; give the path of a saved density.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: is no whole safetensors file; train or download it again.") from error
+    try:
+        config = json.loads(metadata["lde_bench"])
+        density = create(config["method"], config["features"])
+        density.to(next(iter(tensors.values())).dtype).load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError, StopIteration) as error:
+        if isinstance(error, InputError):
+            raise InputError(f"{path}: {error}") from error
+        raise InputError(
+            f"{path}: does not hold an lde-bench density of this version; save it again with Density.save."
+        ) from error
+    return density

@@ -1,0 +1,279 @@
+"""The base of every explicit density: checked `log_prob`, seeded `sample`, `fit`, `save`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self, overload
+
+import numpy as np
+import torch
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor, nn
+
+from lde_bench.errors import InputError
+from lde_bench.files import write_bytes_atomic
+from lde_bench.training.batches import ArrayBatches, Batches
+from lde_bench.training.device import Compiler, resolve_device, resolve_precision
+from lde_bench.training.learner import GradientLearner, Learner, evaluate_rows
+from lde_bench.training.loop import Progress, TrainingState, train
+from lde_bench.training.plan import Budget, Plan
+
+#: Samples drawn at once: bounds memory; fixed, so that a seed gives the same samples on every machine.
+SAMPLE_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Card:
+    """What `lde-bench list` says of a density."""
+
+    summary: str
+    source: str
+    sample_cost: str
+    differences: str = "none known"
+
+
+class Density(nn.Module):
+    """An explicit density p(x) over R^D.
+
+    A subclass sets `name`, `card` and `plans`, and gives `forward` ([B, D] -> [B] nats), `draw` and, if it has
+    parameters to initialise, `reset_parameters`.
+
+    Args:
+        features: D, from 1 up.
+    """
+
+    name: ClassVar[str]
+    card: ClassVar[Card]
+    plans: ClassVar[dict[str, Plan]]
+    #: How one sees that the density is autoregressive: `conditional_log_prob` and `conditional_cdf` exist.
+    autoregressive: bool = False
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.features = positive_integer("features", features)
+        #: The arguments of `create` that make this density again; filled in by `create`.
+        self.config: dict[str, Any] = {}
+        #: What the last `fit` did.
+        self.training_state: TrainingState | None = None
+        self.training_setup: dict[str, Any] = {}
+
+    # -- what a subclass gives -------------------------------------------------------------------------------------
+
+    def forward(self, x: Tensor) -> Tensor:
+        """log p(x) in nats: [B, D] -> [B]."""
+        raise TypeError(f"{type(self).__name__} does not define forward")
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """`n` independent samples [n, D]."""
+        raise TypeError(f"{type(self).__name__} does not define draw")
+
+    def reset_parameters(self) -> None:
+        """Fresh random weights from torch's global generator (which `fit` seeds and restores)."""
+
+    def prepare(self, batches: Batches) -> None:
+        """Data-dependent initialisation from the training batches, before the first step."""
+
+    def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
+        """What the training loop drives; by default maximum likelihood by gradients.
+
+        `compiler` turns a function into its compiled twin, or gives it back where nothing is compiled.
+        """
+        return GradientLearner(self, plan, device, precision, compiler(self))
+
+    # -- public ----------------------------------------------------------------------------------------------------
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def parameter_count(self) -> int:
+        """Number of learnt parameters."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @overload
+    def log_prob(self, x: np.ndarray) -> np.ndarray: ...
+    @overload
+    def log_prob(self, x: Tensor) -> Tensor: ...
+    def log_prob(self, x: np.ndarray | Tensor) -> np.ndarray | Tensor:
+        """log p(x) in nats: [n, D] -> [n].
+
+        NumPy in, NumPy out, evaluated in blocks without gradient; a tensor in, a tensor with its gradient out.
+        Always in evaluation mode: the statistics of a batch never enter (BatchNorm).
+
+        Raises:
+            InputError: `x` is not [n, D].
+        """
+        shape = tuple(np.shape(x))
+        if len(shape) != 2 or shape[1] != self.features:
+            raise InputError(f"{self.name}: log_prob expects [n, {self.features}], got {list(shape)}; reshape the input.")
+        with self._evaluating():
+            if isinstance(x, Tensor):
+                return self(x)
+            rows = torch.as_tensor(np.asarray(x), dtype=self.dtype, device=self.device)
+            return evaluate_rows(self, rows).cpu().numpy()
+
+    @torch.no_grad()
+    def sample(self, n: int, seed: int = 0) -> np.ndarray:
+        """`n` independent samples [n, D], the same for the same seed.
+
+        Raises:
+            InputError: `n` is negative or no whole number.
+        """
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
+            raise InputError(f"{self.name}: cannot draw {n} samples; ask for a whole number from 0 up.")
+        generator = torch.Generator(self.device).manual_seed(seed)
+        blocks = [torch.empty(0, self.features, dtype=self.dtype, device=self.device)]
+        with self._evaluating():
+            for start in range(0, int(n), SAMPLE_ROWS):
+                blocks.append(self.draw(min(SAMPLE_ROWS, int(n) - start), generator))
+        return torch.cat(blocks).cpu().numpy()
+
+    def fit(
+        self,
+        train_rows: np.ndarray | Tensor | Batches,
+        validation: np.ndarray | Tensor | None = None,
+        *,
+        seed: int = 0,
+        profile: str | None = None,
+        steps: int | None = None,
+        seconds: float | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        compile: bool | None = None,
+        checkpoint: Path | None = None,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+        notify: Callable[[str], None] = lambda message: None,
+    ) -> Self:
+        """Train from scratch on `train_rows` [n, D]; the weights are chosen on `validation` [m, D].
+
+        Args:
+            train_rows: an array, or batches (`lde_bench.training.batches`), e.g. of patches drawn afresh.
+            validation: without it the last weights are kept.
+            seed: the same seed gives the same weights, to the bit, on one machine type and thread count.
+            profile: `quick` (the default), `standard` or `paper`; `steps` or `seconds` replace its number of steps.
+            device: `auto`, `cpu`, `cuda`.
+            precision: of the training steps: `auto`, `fp32`, `bf16`. Evaluation is in float32 or better.
+            compile: overrides the plan's choice to use `torch.compile`.
+            checkpoint: a file to continue from if a run was killed, and to write now and then.
+
+        Raises:
+            InputError: wrong shapes, no rows, NaN or infinity in the data, or a bad budget.
+            TrainingDiverged: the loss stopped being finite.
+        """
+        budget = Budget.of(profile, steps, seconds)
+        plan = self.plan(budget)
+        place = resolve_device(device)
+        resolved = resolve_precision(precision, place, plan.bf16)
+        batches = self._batches(train_rows, seed)
+        held_out = None if validation is None else self._rows("validation", validation).to(place)
+        self.to(place)
+        with _seeded(seed, place):
+            self.reset_parameters()
+            self.prepare(batches)
+            compiling = plan.compile if compile is None else compile
+            compiler = Compiler(place, compiling, notify)
+            state = train(
+                self.learner(plan, place, resolved, compiler),
+                batches,
+                held_out,
+                plan,
+                budget,
+                device=place,
+                dtype=self.dtype,
+                checkpoint=checkpoint,
+                on_progress=on_progress,
+                notify=notify,
+            )
+        self.eval()
+        self.training_state = state
+        self.training_setup = {
+            **plan.describe(),
+            "steps": state.step if budget.seconds is not None else (budget.steps or plan.steps),
+            "precision": resolved,
+            "device": place.type,
+            "compile": compiler.compiled,
+            "threads": torch.get_num_threads(),
+        }
+        return self
+
+    def plan(self, budget: Budget) -> Plan:
+        """The training plan under a budget's profile."""
+        return self.plans[str(budget.profile)]
+
+    def save(self, path: str | Path) -> None:
+        """Write the density to one safetensors file; its header holds the JSON that `load_density` needs.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        write_bytes_atomic(Path(path), safetensors_bytes(tensors, {"lde_bench": json.dumps(self.config)}))
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _rows(self, what: str, rows: np.ndarray | Tensor) -> Tensor:
+        array = rows if isinstance(rows, Tensor) else torch.as_tensor(np.asarray(rows))
+        array = array.to(self.dtype)
+        if array.ndim != 2 or array.shape[1] != self.features:
+            raise InputError(
+                f"{self.name}: the {what} array should be [n, {self.features}], got {list(array.shape)}; reshape it."
+            )
+        if len(array) == 0:
+            raise InputError(f"{self.name}: the {what} array is empty; give at least one row.")
+        if not torch.isfinite(array).all():
+            bad = int((~torch.isfinite(array)).any(1).sum())
+            raise InputError(f"{self.name}: {bad} rows of the {what} array hold NaN or infinity; remove them.")
+        return array
+
+    def _batches(self, rows: np.ndarray | Tensor | Batches, seed: int) -> Batches:
+        if isinstance(rows, np.ndarray | Tensor | list):
+            return ArrayBatches(self._rows("training", rows).cpu().numpy(), seed)
+        if rows.features != self.features:
+            raise InputError(
+                f"{self.name}: the training batches have {rows.features} features, the density {self.features}; "
+                "create it with the right number."
+            )
+        return rows
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        was_training = self.training
+        if was_training:
+            self.eval()
+        try:
+            yield
+        finally:
+            if was_training:
+                self.train()
+
+
+def positive_integer(what: str, value: Any) -> int:
+    """`value` as an int from 1 up.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise InputError(f"{what} = {value!r} is not a whole number from 1 up; give for example {what}=10.")
+    return int(value)
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators inside, and give them back as they were."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+LOG_2PI = math.log(2 * math.pi)

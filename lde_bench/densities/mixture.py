@@ -1,0 +1,98 @@
+"""The mixture head, written once: a mixture of K univariate Gaussians per dimension (Bishop 1994; Yoo et al. 2020, eq. 3)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from lde_bench.densities.base import LOG_2PI, Density, positive_integer
+
+#: Bound on log sigma inside a network. exp(+-14) spans 12 orders of magnitude, more than any data here, and its
+#: square stays finite in float32; it bounds the network's output, never the density.
+LOG_SCALE_BOUND = 14.0
+
+
+class Mixture(NamedTuple):
+    """Mixture parameters, each [..., K]; methods take and give [...]."""
+
+    logits: Tensor
+    means: Tensor
+    log_scales: Tensor
+
+    @classmethod
+    def from_head(cls, outputs: Tensor) -> Self:
+        """Split network outputs [..., 3K]; the mixture is computed in float32 or better whatever the network used."""
+        outputs = outputs if outputs.dtype == torch.float64 else outputs.float()
+        logits, means, log_scales = outputs.chunk(3, dim=-1)
+        return cls(logits, means, log_scales.clamp(-LOG_SCALE_BOUND, LOG_SCALE_BOUND))
+
+    def rescaled(self, log_scale: Tensor) -> Mixture:
+        """The mixture of s y where y follows this one and s = exp(log_scale) [...]; its log-determinant is counted."""
+        log_scale = log_scale.unsqueeze(-1)
+        return Mixture(self.logits, self.means * log_scale.exp(), self.log_scales + log_scale)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p(x) in nats, by log-sum-exp: [...] -> [...]."""
+        standard = (x.unsqueeze(-1) - self.means) * torch.exp(-self.log_scales)  # [..., K]
+        terms = self.logits - 0.5 * standard.square() - self.log_scales
+        return torch.logsumexp(terms, -1) - torch.logsumexp(self.logits, -1) - 0.5 * LOG_2PI
+
+    def cdf(self, x: Tensor) -> Tensor:
+        """P(X <= x): [...] -> [...]."""
+        standard = (x.unsqueeze(-1) - self.means) * torch.exp(-self.log_scales)
+        return (torch.softmax(self.logits, -1) * torch.special.ndtr(standard)).sum(-1)
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """One independent draw per leading index: [...]."""
+        # Gumbel-max picks a component for every row on its own, whatever the leading shape.
+        uniform = torch.rand(self.logits.shape, generator=generator, dtype=self.logits.dtype, device=self.logits.device)
+        tiny = torch.finfo(self.logits.dtype).tiny
+        gumbel = -torch.log(-torch.log(uniform.clamp_min(tiny)).clamp_min(tiny))
+        component = (self.logits + gumbel).argmax(-1, keepdim=True)
+        mean = self.means.gather(-1, component).squeeze(-1)
+        scale = self.log_scales.gather(-1, component).squeeze(-1).exp()
+        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+        return mean + scale * noise
+
+
+class AutoregressiveMixture(Density):
+    """p(x) = prod_i p(x_i | x_<i), each conditional a mixture of K Gaussians (Uria et al. 2013, arXiv 1306.0186).
+
+    A subclass gives `conditionals`. Sampling runs the network once per dimension unless the subclass knows better.
+
+    Args:
+        features: D.
+        components: K.
+    """
+
+    autoregressive = True
+
+    def __init__(self, features: int, components: int = 10) -> None:
+        super().__init__(features)
+        self.components = positive_integer("components", components)
+
+    def conditionals(self, x: Tensor) -> Mixture:
+        """The mixtures p(. | x_<i) for all i: [B, D] -> parameters [B, D, K]; those of i use x_<i alone."""
+        raise TypeError(f"{type(self).__name__} does not define conditionals")
+
+    def conditional_log_prob(self, x: Tensor) -> Tensor:
+        """log p(x_i | x_<i) in nats: [B, D] -> [B, D]."""
+        return self.conditionals(x).log_prob(x)
+
+    def conditional_cdf(self, x: Tensor) -> Tensor:
+        """P(X_i <= x_i | x_<i): [B, D] -> [B, D]; uniform for samples of the density itself."""
+        return self.conditionals(x).cdf(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conditional_log_prob(x).sum(-1)
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        x = torch.zeros(n, self.features, dtype=self.dtype, device=self.device)
+        for i in range(self.features):
+            mixture = self.conditionals(x)
+            x[:, i] = Mixture(*(part[:, i] for part in mixture)).sample(generator)
+        return x
+
+

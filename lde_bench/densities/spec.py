@@ -1,0 +1,80 @@
+"""How a method is spelled: `name[+wrapper...][:key=value,...]`, as in `lde+w` or `gmm:components=200`.
+
+Imports no torch, so the command line can check a spelling before it computes anything.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from lde_bench.errors import InputError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*")
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A method's name, the wrappers around it from the inside out, and its arguments."""
+
+    name: str
+    wrappers: tuple[str, ...] = ()
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The row label: name, wrappers and every argument but `components`, which has a column of its own."""
+        rest = {key: value for key, value in self.arguments.items() if key != "components"}
+        return self._spell(rest)
+
+    def __str__(self) -> str:
+        return self._spell(self.arguments)
+
+    def _spell(self, arguments: dict[str, Any]) -> str:
+        head = "+".join((self.name, *self.wrappers))
+        tail = ",".join(f"{key}={_spell_value(value)}" for key, value in sorted(arguments.items()))
+        return f"{head}:{tail}" if tail else head
+
+    def with_arguments(self, **arguments: Any) -> MethodSpec:
+        """The same method with further arguments; those already spelled out win."""
+        return MethodSpec(self.name, self.wrappers, {**arguments, **self.arguments})
+
+
+def _spell_value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def parse_value(text: str) -> Any:
+    """`10` -> 10, `0.5` -> 0.5, `true` -> True, anything else a string."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def parse_method(text: str) -> MethodSpec:
+    """Parse a spelled method.
+
+    Raises:
+        InputError: the spelling is not `name[+wrapper...][:key=value,...]`.
+    """
+    head, _, tail = text.strip().partition(":")
+    name, *wrappers = head.split("+")
+    if not all(_NAME.fullmatch(part) for part in (name, *wrappers)):
+        raise InputError(
+            f"method '{text}' is not spelled name[+wrapper...][:key=value,...]; write it as in 'lde+w' or "
+            "'gmm:components=200'."
+        )
+    arguments: dict[str, Any] = {}
+    for item in filter(None, tail.split(",")):
+        key, equals, value = item.partition("=")
+        if not equals or not key.strip().isidentifier() or not value.strip():
+            raise InputError(
+                f"method '{text}': '{item}' is not key=value; write arguments as in 'gmm:components=200'."
+            )
+        if key.strip() in arguments:
+            raise InputError(f"method '{text}': '{key.strip()}' is given twice; keep one of them.")
+        arguments[key.strip()] = parse_value(value.strip())
+    return MethodSpec(name, tuple(wrappers), arguments)

@@ -1,0 +1,116 @@
+"""Volume-tracked triangular whitening: a density of z behind the Cholesky factor of the training covariance.
+
+z = m + L e with L the lower-triangular Cholesky factor, so log p(z) = log p(e) - log det L. L is triangular, hence z_<i
+and e_<i determine each other: the order of the chain rule is kept, and the conditionals of an autoregressive density
+stay what they were up to a shift and a scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lde_bench.densities.base import Card, Density
+from lde_bench.errors import InputError
+from lde_bench.training.batches import Batches, MappedBatches
+from lde_bench.training.device import Compiler
+from lde_bench.training.learner import Learner
+from lde_bench.training.plan import Budget, Plan
+
+#: Rows from which the covariance is estimated (fewer where the training set has fewer).
+COVARIANCE_ROWS = 300_000
+
+
+class Whitened(Density):
+    """`base` on whitened input; method suffix `+w`, or `whiten="cholesky"` in `create`.
+
+    `parameter_count` counts those of `base`: mean and factor are statistics of the training set, not trained weights.
+    """
+
+    name = "w"
+    wraps: ClassVar[bool] = True
+    card = Card(
+        summary="whitening by the Cholesky factor of the training covariance, its log-determinant counted",
+        source="standard linear change of variables; see docs of lde_bench.densities.whitened",
+        sample_cost="that of the density it wraps and one triangular product",
+    )
+
+    mean: Tensor
+    factor: Tensor
+
+    def __init__(self, base: Density) -> None:
+        super().__init__(base.features)
+        self.base = base
+        self.autoregressive = base.autoregressive
+        self.register_buffer("mean", torch.zeros(self.features))
+        self.register_buffer("factor", torch.eye(self.features))
+
+    def reset_parameters(self) -> None:
+        self.base.reset_parameters()
+
+    def plan(self, budget: Budget) -> Plan:
+        return self.base.plan(budget)
+
+    def prepare(self, batches: Batches) -> None:
+        rows = np.asarray(batches.take(COVARIANCE_ROWS), dtype=np.float64)
+        covariance = np.atleast_2d(np.cov(rows.T, bias=True))
+        try:
+            factor = np.linalg.cholesky(covariance)
+        except np.linalg.LinAlgError as error:
+            raise InputError(
+                f"whitening: the covariance of the {len(rows)} training rows is singular; remove constant or linearly "
+                "dependent features, or train without whitening."
+            ) from error
+        self.mean.copy_(torch.as_tensor(rows.mean(0)))
+        self.factor.copy_(torch.as_tensor(factor))
+        self.base.prepare(
+            MappedBatches(batches, lambda x: self._inverse(torch.as_tensor(x).to(self.mean)).cpu().numpy())
+        )
+
+    def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
+        return _WhitenedLearner(self, self.base.learner(plan, device, precision, compiler))
+
+    def _inverse(self, z: Tensor) -> Tensor:
+        """e of z = m + L e: [B, D] -> [B, D]."""
+        return torch.linalg.solve_triangular(self.factor.t(), z - self.mean, upper=True, left=False)
+
+    def _log_scales(self) -> Tensor:
+        """log L_ii: [D]; their sum is log det L."""
+        return self.factor.diagonal().log()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(self._inverse(x)) - self._log_scales().sum()
+
+    def conditional_log_prob(self, x: Tensor) -> Tensor:
+        """log p(x_i | x_<i) in nats: [B, D] -> [B, D]."""
+        return self.base.conditional_log_prob(self._inverse(x)) - self._log_scales()
+
+    def conditional_cdf(self, x: Tensor) -> Tensor:
+        """P(X_i <= x_i | x_<i): [B, D] -> [B, D]."""
+        return self.base.conditional_cdf(self._inverse(x))
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        return self.mean + self.base.draw(n, generator) @ self.factor.t()
+
+
+class _WhitenedLearner:
+    """The base's learner on whitened rows. Whitening stays in full precision, outside any autocast."""
+
+    def __init__(self, density: Whitened, inner: Learner) -> None:
+        self.density = density
+        self.inner = inner
+        self.candidate: Callable[[], dict[str, Tensor]] = inner.candidate
+        self.adopt: Callable[[dict[str, Tensor]], None] = inner.adopt
+        self.state_dict: Callable[[], dict[str, Any]] = inner.state_dict
+        self.load_state_dict: Callable[[dict[str, Any]], None] = inner.load_state_dict
+        self.log_det = density._log_scales().sum().item()
+
+    def step(self, batch: Tensor, step: int, progress: float) -> float:
+        return self.inner.step(self.density._inverse(batch), step, progress) + self.log_det
+
+    def score(self, validation: Tensor) -> float:
+        return self.inner.score(self.density._inverse(validation)) - self.log_det

@@ -1,0 +1,130 @@
+"""Where training batches come from: an array walked in shuffled epochs, or patches drawn afresh at every step.
+
+A batch is a pure function of the seed and the step, so a resumed run sees exactly the batches that an
+uninterrupted one would have seen. NumPy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from lde_bench.seeds import derive_seed
+
+#: Changes a batch given the batch and its own random generator, e.g. a random flip per sample.
+Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+class Batches(Protocol):
+    """A stream of training batches."""
+
+    @property
+    def features(self) -> int: ...
+
+    @property
+    def size(self) -> int | None:
+        """Number of distinct training samples; None when they are drawn afresh without end."""
+
+    def batch(self, step: int, size: int) -> np.ndarray:
+        """The batch of a step, float32 [size, features]."""
+
+    def take(self, n: int) -> np.ndarray:
+        """About `n` samples for data-dependent initialisation (whitening, mixture centres), augmented alike."""
+
+
+def _generator(seed: int, *names: str | int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(derive_seed(seed, *names)))
+
+
+class ArrayBatches:
+    """Shuffled epochs over `array` [n, features], each epoch a fresh permutation."""
+
+    def __init__(self, array: np.ndarray, seed: int, augment: Augment | None = None) -> None:
+        self.array = array
+        self.seed = seed
+        self.augment = augment
+        self._epoch: tuple[int, np.ndarray] | None = None
+
+    @property
+    def features(self) -> int:
+        return self.array.shape[1]
+
+    @property
+    def size(self) -> int:
+        return len(self.array)
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = (epoch, _generator(self.seed, "epoch", epoch).permutation(len(self.array)))
+        return self._epoch[1]
+
+    def batch(self, step: int, size: int) -> np.ndarray:
+        epoch, start = divmod(step * size, len(self.array))
+        index = self._permutation(epoch)[start : start + size]
+        while len(index) < size:  # the batch runs over the end of one or more (tiny) epochs
+            epoch += 1
+            index = np.concatenate([index, self._permutation(epoch)[: size - len(index)]])
+        rows = self.array[index]
+        return rows if self.augment is None else self.augment(rows, _generator(self.seed, "augment", step))
+
+    def take(self, n: int) -> np.ndarray:
+        rows = self.array if n >= len(self.array) else self.array[self._permutation(0)[:n]]
+        return rows if self.augment is None else self.augment(rows, _generator(self.seed, "take"))
+
+
+class FreshBatches:
+    """New samples at every step from `draw(n, generator)`, e.g. patches cut anew with new noise."""
+
+    def __init__(
+        self,
+        draw: Callable[[int, np.random.Generator], np.ndarray],
+        features: int,
+        seed: int,
+        augment: Augment | None = None,
+    ) -> None:
+        self._draw = draw
+        self._features = features
+        self.seed = seed
+        self.augment = augment
+
+    @property
+    def features(self) -> int:
+        return self._features
+
+    @property
+    def size(self) -> None:
+        return None
+
+    def batch(self, step: int, size: int) -> np.ndarray:
+        return self._rows(size, _generator(self.seed, "fresh", step))
+
+    def take(self, n: int) -> np.ndarray:
+        return self._rows(n, _generator(self.seed, "take"))
+
+    def _rows(self, n: int, generator: np.random.Generator) -> np.ndarray:
+        rows = self._draw(n, generator)
+        return rows if self.augment is None else self.augment(rows, generator)
+
+
+class MappedBatches:
+    """The batches of `inner` with `function` applied to their rows, e.g. whitened."""
+
+    def __init__(self, inner: Batches, function: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.inner = inner
+        self.function = function
+
+    @property
+    def features(self) -> int:
+        return self.inner.features
+
+    @property
+    def size(self) -> int | None:
+        return self.inner.size
+
+    def batch(self, step: int, size: int) -> np.ndarray:
+        return self.function(self.inner.batch(step, size))
+
+    def take(self, n: int) -> np.ndarray:
+        return self.function(self.inner.take(n))

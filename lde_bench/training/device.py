@@ -1,0 +1,92 @@
+"""Which device and which number format a run uses, and whether it can be compiled."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+from lde_bench.errors import InputError
+
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def resolve_device(choice: str) -> torch.device:
+    """`auto` takes CUDA where there is one.
+
+    Raises:
+        InputError: unknown choice, or `cuda` without a usable GPU.
+    """
+    if choice not in DEVICES:
+        raise InputError(f"device '{choice}' is unknown; choose one of {', '.join(DEVICES)}.")
+    if choice == "cuda" and not torch.cuda.is_available():
+        raise InputError("device 'cuda' is not available on this machine; use --device cpu or auto.")
+    if choice == "auto":
+        choice = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(choice)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether `device` multiplies bfloat16 matrices in hardware (emulated bfloat16 is slower than float32)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def resolve_precision(choice: str, device: torch.device, bf16_wanted: bool) -> str:
+    """`fp32` or `bf16`; `auto` takes bf16 training steps where the plan wants them and the hardware has them.
+
+    Raises:
+        InputError: unknown choice.
+    """
+    if choice not in PRECISIONS:
+        raise InputError(f"precision '{choice}' is unknown; choose one of {', '.join(PRECISIONS)}.")
+    if choice == "auto":
+        return "bf16" if bf16_wanted and has_bf16(device) else "fp32"
+    return choice
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """The context in which a training step runs."""
+    if precision == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+class Compiler:
+    """`torch.compile` that falls back to eager, with one notice, where it cannot work.
+
+    Args:
+        wanted: False gives every function back as it is.
+    """
+
+    def __init__(self, device: torch.device, wanted: bool, notify: Callable[[str], None]) -> None:
+        self.notify = notify
+        #: Whether the functions really run compiled; stands in the run record.
+        self.compiled = wanted
+        if wanted and device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+            self._give_up("it needs a C++ compiler and none is installed")
+
+    def _give_up(self, reason: str) -> None:
+        self.compiled = False
+        self.notify(f"torch.compile is not used: {reason}; training runs uncompiled, only slower.")
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if not self.compiled:
+            return function
+        compiled = torch.compile(function)
+
+        def call(*arguments: Any) -> Any:
+            if self.compiled:
+                try:
+                    return compiled(*arguments)
+                except torch._dynamo.exc.TorchDynamoException as error:
+                    self._give_up(f"it failed with {type(error).__name__}")
+            return function(*arguments)
+
+        return call

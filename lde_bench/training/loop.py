@@ -1,0 +1,162 @@
+"""The one training loop: budget, validation-based choice of the weights, checkpoints, progress, a clear stop on NaN."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lde_bench.errors import TrainingDiverged
+from lde_bench.files import atomic_path
+from lde_bench.training.batches import Batches
+from lde_bench.training.learner import Learner
+from lde_bench.training.plan import Budget, Plan
+
+#: Wall seconds between two checkpoints: what a killed run can lose.
+CHECKPOINT_SECONDS = 20.0
+
+
+@dataclass
+class TrainingState:
+    """Where a run stands; all of it goes into the checkpoint."""
+
+    step: int = 0
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    best_step: int = 0
+    best_score: float | None = None
+    looks_since_best: int = 0
+    stopped_early: bool = False
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a progress display needs: `share` of the budget spent in [0, 1], and seconds left at the present pace."""
+
+    step: int
+    share: float
+    loss: float
+    score: float | None
+    seconds_left: float
+
+
+def train(
+    learner: Learner,
+    batches: Batches,
+    validation: Tensor | None,
+    plan: Plan,
+    budget: Budget,
+    *,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    checkpoint: Path | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    notify: Callable[[str], None] = lambda message: None,
+) -> TrainingState:
+    """Train until the budget is spent and leave the weights of the best validation score in the model.
+
+    Without `validation` the last weights are kept. With `checkpoint`, a run that was killed continues from that file
+    and ends, on one machine and thread count, with the same weights to the bit.
+
+    Raises:
+        TrainingDiverged: the loss or the validation score is NaN or infinite.
+    """
+    state = TrainingState()
+    best: dict[str, Tensor] | None = None
+    total = budget.steps if budget.steps is not None else plan.steps
+    batch_size = min(plan.batch_size, batches.size or plan.batch_size)
+    if checkpoint is not None and (saved := _read_checkpoint(checkpoint, notify)):
+        learner.load_state_dict(saved["learner"])
+        best = saved["best"]
+        state = TrainingState(**saved["state"])
+        notify(f"continuing from step {state.step} of {total}" if budget.seconds is None else "continuing")
+
+    # Seconds of this process count on top of those of the runs that it continues.
+    wall_before, cpu_before = state.wall_seconds, state.cpu_seconds
+    wall_start, cpu_start = time.perf_counter(), time.process_time()
+    last_checkpoint = wall_start
+    loss = math.nan
+
+    def share() -> float:
+        if budget.seconds is not None:
+            return min(1.0, state.wall_seconds / budget.seconds)
+        return state.step / total
+
+    def tick() -> None:
+        state.wall_seconds = wall_before + time.perf_counter() - wall_start
+        state.cpu_seconds = cpu_before + time.process_time() - cpu_start
+
+    while share() < 1.0 and not state.stopped_early:
+        batch = torch.as_tensor(batches.batch(state.step, batch_size), dtype=dtype, device=device)
+        loss = learner.step(batch, state.step, share())
+        if not math.isfinite(loss):
+            raise TrainingDiverged(
+                f"the training loss became {loss} at step {state.step}; try a lower rate (now {plan.rate:g}), "
+                "gradient clipping, or --precision fp32."
+            )
+        state.step += 1
+        tick()
+        if validation is not None and (state.step % plan.validate_every == 0 or share() >= 1.0):
+            score = learner.score(validation)
+            tick()
+            _look(state, score)
+            if state.best_step == state.step:
+                best = learner.candidate()
+            state.stopped_early = plan.patience is not None and state.looks_since_best >= plan.patience
+        now = time.perf_counter()
+        if checkpoint is not None and now - last_checkpoint > CHECKPOINT_SECONDS:
+            _write_checkpoint(checkpoint, learner, best, state)
+            last_checkpoint = now
+        spent = share()
+        seconds_left = state.wall_seconds / spent * (1 - spent)
+        on_progress(Progress(state.step, spent, loss, state.best_score, seconds_left))
+    learner.adopt(best if best is not None else learner.candidate())
+    if best is None:
+        state.best_step = state.step
+    return state
+
+
+def _look(state: TrainingState, score: float) -> None:
+    """Enter one validation score in the curve and in the choice of the weights."""
+    if not math.isfinite(score):
+        raise TrainingDiverged(
+            f"the validation log-likelihood became {score} at step {state.step}; try a lower rate or --precision fp32."
+        )
+    state.curve.append(
+        {
+            "step": state.step,
+            "cpu_seconds": round(state.cpu_seconds, 3),
+            "wall_seconds": round(state.wall_seconds, 3),
+            "validation_nats": score,
+        }
+    )
+    if state.best_score is None or score > state.best_score:
+        state.best_score, state.best_step, state.looks_since_best = score, state.step, 0
+    else:
+        state.looks_since_best += 1
+
+
+def _write_checkpoint(
+    path: Path, learner: Learner, best: dict[str, Tensor] | None, state: TrainingState
+) -> None:
+    with atomic_path(path) as temporary:
+        torch.save({"learner": learner.state_dict(), "best": best, "state": asdict(state)}, temporary)
+
+
+def _read_checkpoint(path: Path, notify: Callable[[str], None]) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        # Nothing is lost but time: the run starts again from its first step and ends the same.
+        notify(f"{path.name} cannot be read ({type(error).__name__}): this trial starts again from its first step.")
+        return None

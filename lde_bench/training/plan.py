@@ -1,0 +1,102 @@
+"""What a training run may spend (`Budget`) and how it spends it (`Plan`). No torch here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from lde_bench.errors import InputError
+
+PROFILES = ("quick", "standard", "paper")
+
+Augmentation = Literal["symmetries"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model is trained under one profile.
+
+    A profile is a number of *steps*, sized for a time, so the same seed gives the same figures on a slow machine
+    and on a fast one.
+    """
+
+    steps: int
+    batch_size: int = 256
+    rate: float = 1e-3
+    optimizer: Literal["adam", "adamw"] = "adam"
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    #: `cosine`: linear warm-up, then half a cosine to zero. `halving`: x0.5 every `halve_every` steps.
+    schedule: Literal["cosine", "halving", "constant"] = "cosine"
+    warmup: int = 200
+    halve_every: int | None = None
+    clip: float | None = None
+    #: Decay of the exponential moving average of the weights; None trains without one.
+    average: float | None = None
+    #: Steps between two looks at the validation set.
+    validate_every: int = 1000
+    #: Looks without an improvement after which training stops; None runs to the end.
+    patience: int | None = None
+    #: Whether `precision="auto"` may take bfloat16 training steps where the processor has them.
+    bf16: bool = True
+    #: Whether to try `torch.compile`; without a C++ compiler the run falls back to eager with a notice.
+    compile: bool = False
+
+    def rate_at(self, step: int, progress: float) -> float:
+        """The learning rate at a step, where `progress` in [0, 1] is the share of the budget spent."""
+        if self.schedule == "cosine":
+            return self.rate * min(1.0, (step + 1) / max(1, self.warmup)) * 0.5 * (1 + math.cos(math.pi * progress))
+        if self.schedule == "halving":
+            return self.rate * 0.5 ** (step // self.halve_every if self.halve_every else 0)
+        return self.rate
+
+    def describe(self) -> dict[str, Any]:
+        """The plan as JSON-able values, for the run record."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Exactly one of a profile, a number of steps, or a number of seconds.
+
+    A budget in seconds depends on the machine: it exists for time-to-quality studies only, and is marked so in
+    every record.
+    """
+
+    profile: str | None = None
+    steps: int | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def of(cls, profile: str | None = None, steps: int | None = None, seconds: float | None = None) -> Budget:
+        """Check and build a budget; without any the profile is `quick`.
+
+        Raises:
+            InputError: more than one is given, the profile is unknown, or a number is not positive.
+        """
+        if steps is not None and seconds is not None:
+            raise InputError("a budget is steps or seconds, not both; give one of them.")
+        if profile is not None and profile not in PROFILES:
+            raise InputError(f"profile '{profile}' is unknown; choose one of {', '.join(PROFILES)}.")
+        if steps is not None and (isinstance(steps, bool) or int(steps) != steps or steps < 1):
+            raise InputError(f"steps = {steps} is not a whole number from 1 up; give at least 1.")
+        if seconds is not None and not (seconds > 0 and math.isfinite(seconds)):
+            raise InputError(f"seconds = {seconds} is not a positive number; give at least 1.")
+        return cls(profile or "quick", None if steps is None else int(steps), seconds)
+
+    @property
+    def machine_dependent(self) -> bool:
+        return self.seconds is not None
+
+    @property
+    def label(self) -> str:
+        """`quick`, or the explicit budget that replaces the profile's steps: `quick-500steps`, `quick-60s`."""
+        if self.steps is not None:
+            return f"{self.profile}-{self.steps}steps"
+        if self.seconds is not None:
+            return f"{self.profile}-{self.seconds:g}s"
+        return str(self.profile)
+
+    def describe(self) -> dict[str, Any]:
+        return {**asdict(self), "machine_dependent": self.machine_dependent}
