@@ -96,10 +96,15 @@ def test_a_folder_that_refuses_records_is_an_input_error_and_not_a_failed_trial(
         )
 
 
-def sweep_in_process(folder: Path, template: str, name: str, start, failing: str | None) -> None:
+def sweep_in_process(folder: Path, template: str, name: str, meet, failing: str | None) -> None:
     """One process of several on one folder; leaves a line per trial it ran in a file of its own."""
 
+    meetings = iter([meet])
+
     def run_trial(trial: Trial) -> Record:
+        # Nobody finishes a trial before both have begun one, so that both sweeps do overlap.
+        for first_trial in meetings:
+            first_trial.wait(30)
         with (folder / f"{name}.ran").open("a") as handle:
             handle.write(trial.run_id + "\n")
         if trial.run_id == failing:
@@ -112,7 +117,6 @@ def sweep_in_process(folder: Path, template: str, name: str, start, failing: str
         changes = {"run_id": trial.run_id, "status": "failed", "reason": reason, "result": None}
         return Record.from_dict({**content, **changes})
 
-    start.wait(30)
     records = run_sweep(ResultStore(folder), TRIALS, run_trial, failed_record)
     assert [record.run_id for record in records] == [trial.run_id for trial in TRIALS]
 
@@ -122,10 +126,10 @@ def test_two_processes_on_one_folder_both_finish_and_no_trial_is_lost_or_run_twi
     tmp_path, make_record, failing
 ):
     context = multiprocessing.get_context("spawn")
-    start = context.Barrier(2)
+    meet = context.Barrier(2)
     workers = [
         context.Process(
-            target=sweep_in_process, args=(tmp_path, make_record().to_json(), name, start, failing)
+            target=sweep_in_process, args=(tmp_path, make_record().to_json(), name, meet, failing)
         )
         for name in ("one", "two")
     ]

@@ -1,0 +1,160 @@
+"""How far a mean log-likelihood can be trusted: three errors that are never mixed. NumPy, float64, nats.
+
+* the *naive* standard error over test items takes them as independent; * the *clustered* one takes only the
+photographs as independent, since patches of one photograph are alike. It is the cluster-robust (sandwich)
+error of a mean with the G / (G - 1) correction (Liang and Zeger, "Longitudinal data analysis using
+generalized linear models", Biometrika 1986; Cameron and Miller, "A practitioner's guide to cluster-robust
+inference", J. Human Resources 2015, sec. II), and needs only each photograph's mean and count; * the
+*spread over trials* is what another seed changes.
+
+Two models are compared *paired*, on the same test items: what makes a photograph hard for both then cancels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+#: Below this many photographs the clustered error is itself too uncertain to print (DESIGN, rule 4).
+MINIMUM_GROUPS = 10
+
+#: From this many trials a spread is shown; below, the values themselves.
+MINIMUM_TRIALS = 3
+
+
+@dataclass(frozen=True)
+class GroupMeans:
+    """Test items by photograph, ordered by id: `ids` int64 [G], `counts` int64 [G], `means` float64 [G] in
+    nats.
+    """
+
+    ids: np.ndarray
+    counts: np.ndarray
+    means: np.ndarray
+
+    @classmethod
+    def of(cls, ids: ArrayLike, counts: ArrayLike, means: ArrayLike) -> GroupMeans:
+        """From each photograph's id, count and mean, in any order; `ValueError` when they do not fit
+        together.
+        """
+        ids, counts = np.asarray(ids, dtype=np.int64), np.asarray(counts, dtype=np.int64)
+        means = np.asarray(means, dtype=np.float64)
+        if not ids.ndim == counts.ndim == means.ndim == 1 or not len(ids) == len(counts) == len(means) > 0:
+            raise ValueError(
+                f"expected ids, counts and means [G] of one length, got "
+                f"{list(ids.shape)}, {list(counts.shape)} and {list(means.shape)}"
+            )
+        if len(np.unique(ids)) != len(ids) or counts.min() < 1:
+            raise ValueError("group ids must be distinct and counts at least 1")
+        _require_finite(means)
+        order = np.argsort(ids)
+        return cls(ids[order], counts[order], means[order])
+
+    @classmethod
+    def from_items(cls, values: ArrayLike, groups: ArrayLike) -> GroupMeans:
+        """From the log-likelihood of every item [n] and the photograph it came from [n]."""
+        items, members = _items(values), np.asarray(groups)
+        if members.shape != items.shape:
+            raise ValueError(f"expected groups {list(items.shape)}, got {list(members.shape)}")
+        ids, place, counts = np.unique(members, return_inverse=True, return_counts=True)
+        return cls.of(ids, counts, np.bincount(place, weights=items) / counts)
+
+    @property
+    def mean(self) -> float:
+        """Mean over all items."""
+        return float(self.counts @ self.means / self.counts.sum())
+
+    @property
+    def standard_error(self) -> float | None:
+        """Clustered standard error of `mean`: sqrt(G / (G - 1) sum_g (n_g (m_g - mean))^2) / N; None under
+        10 groups.
+        """
+        groups = len(self.ids)
+        if groups < MINIMUM_GROUPS:
+            return None
+        sums = self.counts * (self.means - self.mean)
+        return float(math.sqrt(groups / (groups - 1) * (sums @ sums)) / self.counts.sum())
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of a paired difference (nats) and its standard error, None where it cannot be told."""
+
+    mean: float
+    standard_error: float | None
+
+
+def naive_standard_error(values: ArrayLike) -> float:
+    """Standard error of the mean of `values` [n], taken as independent: sd / sqrt(n), sd with n - 1; needs
+    n >= 2.
+    """
+    items = _items(values)
+    if len(items) < 2:
+        raise ValueError("a standard error needs at least 2 values")
+    return float(items.std(ddof=1) / math.sqrt(len(items)))
+
+
+def clustered_standard_error(values: ArrayLike, groups: ArrayLike) -> float | None:
+    """Standard error of the mean of `values` [n] clustered by `groups` [n]; None under 10 groups."""
+    return GroupMeans.from_items(values, groups).standard_error
+
+
+def paired_difference(first: GroupMeans, second: GroupMeans) -> Difference:
+    """`first` minus `second` on the same test items, with the clustered standard error of the difference.
+
+    Raises `ValueError` when the two do not have the same photographs with the same counts.
+    """
+    _require_same_items(first, second)
+    each = GroupMeans(first.ids, first.counts, first.means - second.means)
+    return Difference(each.mean, each.standard_error)
+
+
+def paired_difference_of_items(first: ArrayLike, second: ArrayLike) -> Difference:
+    """`first` minus `second`, log-likelihoods [n] of the same items in the same order, with its naive
+    standard error.
+    """
+    left, right = _items(first), _items(second)
+    if left.shape != right.shape:
+        raise ValueError(f"expected the same items, got {len(left)} and {len(right)}")
+    each = left - right
+    return Difference(float(each.mean()), naive_standard_error(each) if len(each) > 1 else None)
+
+
+def average_over_trials(trials: Sequence[GroupMeans]) -> GroupMeans:
+    """Mean over trials of each photograph's mean; `ValueError` when the trials were not tested on the same
+    items.
+    """
+    if not trials:
+        raise ValueError("no trial to average")
+    for other in trials[1:]:
+        _require_same_items(trials[0], other)
+    means = np.mean([trial.means for trial in trials], axis=0)
+    return GroupMeans(trials[0].ids, trials[0].counts, means)
+
+
+def two_standard_deviations(values: ArrayLike) -> float | None:
+    """Twice the standard deviation (n - 1) over trials, as the paper's +-; None under 3 trials."""
+    items = _items(values)
+    return float(2 * items.std(ddof=1)) if len(items) >= MINIMUM_TRIALS else None
+
+
+def _items(values: ArrayLike) -> np.ndarray:
+    items = np.asarray(values, dtype=np.float64)
+    if items.ndim != 1 or len(items) == 0:
+        raise ValueError(f"expected values [n] with n >= 1, got {list(items.shape)}")
+    _require_finite(items)
+    return items
+
+
+def _require_finite(values: np.ndarray) -> None:
+    if bad := int(np.count_nonzero(~np.isfinite(values))):
+        raise ValueError(f"{bad} of {values.size} values are NaN or infinite")
+
+
+def _require_same_items(first: GroupMeans, second: GroupMeans) -> None:
+    if not np.array_equal(first.ids, second.ids) or not np.array_equal(first.counts, second.counts):
+        raise ValueError("the two were not tested on the same items: photographs or their counts differ")

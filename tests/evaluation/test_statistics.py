@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from lde_bench.evaluation.statistics import (
+    GroupMeans,
+    average_over_trials,
+    clustered_standard_error,
+    naive_standard_error,
+    paired_difference,
+    paired_difference_of_items,
+    two_standard_deviations,
+)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20260131)
+
+
+def clustered_sample(rng, groups: int = 40, sd_between: float = 3.0, sd_within: float = 10.0):
+    """Items of unequal groups around zero: values [n], group ids [n] (shuffled, with gaps)."""
+    counts = rng.integers(20, 60, size=groups)
+    ids = rng.permutation(groups * 7)[:groups]
+    members = np.repeat(ids, counts)
+    values = np.repeat(rng.normal(0, sd_between, groups), counts) + rng.normal(0, sd_within, counts.sum())
+    order = rng.permutation(len(values))
+    return values[order], members[order]
+
+
+def test_naive_error_closed_form():
+    assert naive_standard_error([1.0, 2.0, 3.0, 4.0]) == pytest.approx(math.sqrt(5 / 3 / 4), rel=1e-15)
+
+
+def test_naive_error_of_float32_is_computed_in_float64():
+    # In float32 the sum of 2^25 ones-and-twos around 157 would lose the variance's digits.
+    values = np.where(np.arange(200_000) % 2, 157.0, 158.0).astype(np.float32)
+    assert naive_standard_error(values) == pytest.approx(0.5 / math.sqrt(199_999), rel=1e-12)
+
+
+def test_clustered_error_closed_form_with_equal_groups():
+    # Ten groups of 4, means 0..9: variance of the group means 55/6 (n - 1), error sqrt(55/6/10).
+    values = np.repeat(np.arange(10.0), 4)
+    assert clustered_standard_error(values, values) == pytest.approx(math.sqrt(55 / 60), rel=1e-14)
+
+
+def test_clustered_error_closed_form_with_unequal_groups():
+    # One group of 11 at 1, nine groups of 1 at 0: N = 20, mean 11/20; sums 11 * 9/20 and nine times -11/20.
+    values = np.array([1.0] * 11 + [0.0] * 9)
+    groups = np.array([0] * 11 + list(range(1, 10)))
+    expected = math.sqrt(10 / 9 * ((99 / 20) ** 2 + 9 * (11 / 20) ** 2)) / 20
+    assert clustered_standard_error(values, groups) == pytest.approx(expected, rel=1e-14)
+
+
+def test_clustered_error_of_single_item_groups_is_the_naive_one(rng):
+    values = rng.normal(size=50)
+    assert clustered_standard_error(values, np.arange(50)) == pytest.approx(naive_standard_error(values))
+
+
+def test_clustered_error_equals_the_sandwich_of_a_regression_on_a_constant(rng):
+    # (X'X)^-1 X' S X (X'X)^-1 with S the residuals' outer product inside groups, as a dense matrix; the
+    # correction G/(G-1) (N-1)/(N-k) of the usual packages is G/(G-1) for the one coefficient of a constant.
+    values, groups = clustered_sample(rng)
+    x = np.ones((len(values), 1))
+    bread = np.linalg.inv(x.T @ x)
+    residuals = values - x @ (bread @ x.T @ values)
+    same_group = groups[:, None] == groups[None, :]
+    meat = x.T @ (np.outer(residuals, residuals) * same_group) @ x
+    number = len(np.unique(groups))
+    expected = math.sqrt(float((bread @ meat @ bread)[0, 0]) * number / (number - 1))
+    assert clustered_standard_error(values, groups) == pytest.approx(expected, rel=1e-10)
+
+
+def test_group_means_carry_everything_the_items_do(rng):
+    values, groups = clustered_sample(rng)
+    means = GroupMeans.from_items(values, groups)
+    assert means.mean == pytest.approx(values.mean(), abs=1e-12)
+    shuffled = rng.permutation(len(means.ids))
+    again = GroupMeans.of(*(part[shuffled].tolist() for part in (means.ids, means.counts, means.means)))
+    assert again.standard_error == means.standard_error == clustered_standard_error(values, groups)
+    for number, group in enumerate(means.ids):
+        assert means.counts[number] == np.count_nonzero(groups == group)
+        assert means.means[number] == pytest.approx(values[groups == group].mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize(("groups", "told"), [(9, False), (10, True)])
+def test_under_ten_groups_there_is_no_clustered_error(groups, told):
+    values = np.arange(groups * 3.0)
+    assert (clustered_standard_error(values, np.arange(groups * 3) % groups) is not None) == told
+
+
+def test_the_paired_difference_from_groups_equals_the_one_from_items(rng):
+    first, groups = clustered_sample(rng)
+    second = first + rng.normal(0.3, 1.0, len(first))
+    told = paired_difference(GroupMeans.from_items(first, groups), GroupMeans.from_items(second, groups))
+    assert told.mean == pytest.approx((first - second).mean(), abs=1e-12)
+    assert told.standard_error == pytest.approx(clustered_standard_error(first - second, groups), rel=1e-9)
+    naive = paired_difference_of_items(first, second)
+    assert naive.mean == pytest.approx(told.mean, abs=1e-12)
+    assert naive.standard_error == pytest.approx(naive_standard_error(first - second), rel=1e-12)
+    # What both share cancels: far below the error of either alone.
+    assert told.standard_error < 0.2 * clustered_standard_error(first, groups)
+
+
+def test_models_tested_on_other_items_cannot_be_compared():
+    one = GroupMeans.of([1, 2], [5, 5], [0.0, 1.0])
+    for other in (GroupMeans.of([1, 3], [5, 5], [0.0, 1.0]), GroupMeans.of([1, 2], [5, 6], [0.0, 1.0])):
+        with pytest.raises(ValueError, match="same items"):
+            paired_difference(one, other)
+        with pytest.raises(ValueError, match="same items"):
+            average_over_trials([one, other])
+    with pytest.raises(ValueError, match="same items"):
+        paired_difference_of_items([1.0, 2.0], [1.0])
+
+
+def test_the_same_photographs_in_another_order_are_matched():
+    one = GroupMeans.of([1, 2], [5, 6], [0.0, 1.0])
+    other = GroupMeans.of([2, 1], [6, 5], [1.0, 0.0])
+    assert paired_difference(one, other).mean == 0
+
+
+def test_average_over_trials_is_the_mean_of_each_photograph():
+    trials = [GroupMeans.of([1, 2], [1, 3], means) for means in ([0.0, 4.0], [2.0, 8.0])]
+    average = average_over_trials(trials)
+    assert average.means.tolist() == [1.0, 6.0]
+    assert average.mean == pytest.approx((trials[0].mean + trials[1].mean) / 2)
+
+
+def test_spread_over_trials_is_shown_from_three_trials():
+    assert two_standard_deviations([1.0]) is None
+    assert two_standard_deviations([1.0, 2.0]) is None
+    assert two_standard_deviations([1.0, 2.0, 3.0]) == pytest.approx(2.0, rel=1e-15)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_one_nan_is_counted_and_refused(bad):
+    with pytest.raises(ValueError, match="1 of 3"):
+        naive_standard_error([0.0, bad, 1.0])
+    with pytest.raises(ValueError, match="1 of 3"):
+        clustered_standard_error([0.0, bad, 1.0], [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    "arguments", [([], [], []), ([1], [1, 2], [0.0]), ([1, 1], [1, 1], [0.0, 0.0]), ([1], [0], [0.0])]
+)
+def test_groups_that_do_not_fit_together_are_refused(arguments):
+    with pytest.raises(ValueError, match=r"group|ids"):
+        GroupMeans.of(*arguments)
+
+
+def test_under_a_true_null_the_clustered_test_rejects_five_percent_and_the_naive_one_far_more(rng):
+    """Two equally good models whose difference varies by photograph, compared 2,000 times at the 5 % level."""
+    simulations, groups = 2000, 60
+    clustered = naive = 0
+    for _ in range(simulations):
+        counts = rng.integers(15, 25, size=groups)
+        members = np.repeat(np.arange(groups), counts)
+        difference = np.repeat(rng.normal(0, 1.0, groups), counts) + rng.normal(0, 2.0, counts.sum())
+        told = paired_difference(
+            GroupMeans.from_items(difference, members), GroupMeans.from_items(0 * difference, members)
+        )
+        clustered += abs(told.mean) > 1.96 * told.standard_error
+        naive += abs(told.mean) > 1.96 * naive_standard_error(difference)
+    # With 59 degrees of freedom |t| > 1.96 has probability 0.0547; four binomial deviations are 0.0203.
+    level = 0.0547
+    tolerance = 4 * math.sqrt(level * (1 - level) / simulations)
+    assert clustered / simulations == pytest.approx(level, abs=tolerance)
+    # The variance is underestimated by 1 + 19 * 0.2 = 4.8 (Kish): |z| > 1.96 / 2.2 has probability 0.37.
+    assert naive / simulations > 0.3
