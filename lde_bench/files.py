@@ -19,9 +19,7 @@ def describe_os_error(error: OSError, path: Path) -> InputError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return InputError(f"{path}: no permission to write there; choose a folder you may write to.")
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-        return InputError(
-            f"{path}: a file stands where a folder is needed, or the reverse; choose another path."
-        )
+        return InputError(f"{path}: a file stands where a folder is needed, or the reverse; choose another path.")
     return InputError(f"{path}: cannot be written ({error.strerror or error}); choose another folder.")
 
 
@@ -56,7 +54,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not path.parent.exists():
             raise InputError(f"{path.parent}: the folder vanished while it was written to.") from error

@@ -114,7 +114,9 @@ class Density(nn.Module):
         """
         shape = tuple(np.shape(x))
         if len(shape) != 2 or shape[1] != self.features:
-            raise InputError(f"{self.name}: log_prob expects [n, {self.features}], got {list(shape)}; reshape the input.")
+            raise InputError(
+                f"{self.name}: log_prob expects [n, {self.features}], got {list(shape)}; reshape the input."
+            )
         with self._evaluating():
             if isinstance(x, Tensor):
                 return self(x)

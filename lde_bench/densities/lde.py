@@ -163,7 +163,12 @@ class CausalLayer(nn.Module):
         """BatchNorm with the running statistics, then LeakyReLU: [..., C'] -> [..., C']."""
         norm = self.norm
         rows = F.batch_norm(
-            h.reshape(-1, h.shape[-1]), norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+            h.reshape(-1, h.shape[-1]),
+            norm.running_mean,
+            norm.running_var,
+            norm.weight,
+            norm.bias,
+            eps=norm.eps,
         )
         return F.leaky_relu(rows, SLOPE).view(h.shape)
 

@@ -94,5 +94,3 @@ class AutoregressiveMixture(Density):
             mixture = self.conditionals(x)
             x[:, i] = Mixture(*(part[:, i] for part in mixture)).sample(generator)
         return x
-
-

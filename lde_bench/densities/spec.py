@@ -71,9 +71,7 @@ def parse_method(text: str) -> MethodSpec:
     for item in filter(None, tail.split(",")):
         key, equals, value = item.partition("=")
         if not equals or not key.strip().isidentifier() or not value.strip():
-            raise InputError(
-                f"method '{text}': '{item}' is not key=value; write arguments as in 'gmm:components=200'."
-            )
+            raise InputError(f"method '{text}': '{item}' is not key=value; write arguments as in 'gmm:components=200'.")
         if key.strip() in arguments:
             raise InputError(f"method '{text}': '{key.strip()}' is given twice; keep one of them.")
         arguments[key.strip()] = parse_value(value.strip())

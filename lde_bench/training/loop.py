@@ -144,9 +144,7 @@ def _look(state: TrainingState, score: float) -> None:
         state.looks_since_best += 1
 
 
-def _write_checkpoint(
-    path: Path, learner: Learner, best: dict[str, Tensor] | None, state: TrainingState
-) -> None:
+def _write_checkpoint(path: Path, learner: Learner, best: dict[str, Tensor] | None, state: TrainingState) -> None:
     with atomic_path(path) as temporary:
         torch.save({"learner": learner.state_dict(), "best": best, "state": asdict(state)}, temporary)
 
