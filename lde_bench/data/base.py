@@ -1,0 +1,137 @@
+"""What every dataset is made of: the arrays, their identity, and the entry `lde-bench list` shows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lde_bench.errors import InputError
+
+if TYPE_CHECKING:
+    from lde_bench.data.patches import FreshPatches
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Three splits in memory, with what is needed to name, group and redraw them.
+
+    `train`, `validation`, `test` are float32 [n, d]; the `*_groups` are int64 [n], the photograph each row came from, or
+    None; `content_hash` is the SHA-256 of exactly these arrays (`content_hash()` below); `seed` is that of the
+    preparation; `fresh` draws new training patches from the same photographs; `is_patch` says that the 63
+    numbers are those of an 8x8 patch, so that its symmetries apply; `true_log_prob` (synthetic data only) maps
+    [n, d] to the exact log-density, float64 [n] in nats.
+    """
+
+    name: str
+    version: str
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    train_groups: np.ndarray | None
+    validation_groups: np.ndarray | None
+    test_groups: np.ndarray | None
+    content_hash: str
+    seed: int
+    fresh: FreshPatches | None = None
+    is_patch: bool = False
+    true_log_prob: Callable[[np.ndarray], np.ndarray] | None = None
+
+    @property
+    def features(self) -> int:
+        """D, the length of a row."""
+        return int(self.train.shape[1])
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Rows in each split."""
+        return {split: len(getattr(self, split)) for split in SPLITS}
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of `load_dataset`, checked; a size of None means the dataset's default."""
+
+    data_dir: Path | None = None
+    cache_dir: Path | None = None
+    train: int | None = None
+    validation: int | None = None
+    test: int | None = None
+    seed: int = 0
+    source: str = "auto"
+    progress: bool = False
+
+    def sizes(self, dataset: str, available: Mapping[str, int]) -> dict[str, int]:
+        """The rows to load of each split: what was asked, else all of `available`.
+
+        Raises `InputError` when more is asked than there is.
+        """
+        taken = {}
+        for split in SPLITS:
+            asked, most = getattr(self, split), available[split]
+            if asked is not None and asked > most:
+                raise InputError(
+                    f"{dataset} holds {most:,} {split} rows and {asked:,} were asked for; "
+                    f"ask for {split}={most} or fewer."
+                )
+            taken[split] = most if asked is None else asked
+        return taken
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """One loadable dataset: what `lde-bench list` prints, and the function that loads it."""
+
+    name: str
+    version: str
+    description: str
+    source: str  # authors, year, address
+    load: Callable[[Request], Dataset]
+
+
+class ContentHash:
+    """SHA-256 of named arrays, fed piece by piece so that no array need be in memory at once.
+
+    The digest covers, in the order given, one line per array: name, dtype, shape and the SHA-256 of its
+    little-endian bytes. Equal digests therefore mean equal names, shapes and bytes.
+    """
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def array(self, name: str, dtype: str, shape: tuple[int, ...]) -> Callable[[np.ndarray], None]:
+        """Start the next array; the returned function takes its rows in order."""
+        digest = hashlib.sha256()
+        rows = 0
+        index = len(self._lines)
+        self._lines.append("")
+
+        def update(block: np.ndarray) -> None:
+            nonlocal rows
+            digest.update(np.ascontiguousarray(block, dtype=np.dtype(dtype).newbyteorder("<")).data)
+            rows += len(block)
+            if rows == shape[0]:
+                self._lines[index] = f"{name} {dtype} {shape} {digest.hexdigest()}\n"
+
+        return update
+
+    def hexdigest(self) -> str:
+        """The digest; every array must be complete."""
+        if not all(self._lines):
+            raise ValueError("an array was begun and not completed, so it has no content hash")
+        return hashlib.sha256("".join(self._lines).encode()).hexdigest()
+
+
+def content_hash(arrays: Mapping[str, np.ndarray | None]) -> str:
+    """SHA-256 (hex) of the named arrays, those that are None left out; see `ContentHash`."""
+    total = ContentHash()
+    for name, array in arrays.items():
+        if array is not None:
+            total.array(name, array.dtype.name, array.shape)(array)
+    return total.hexdigest()

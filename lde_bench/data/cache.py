@@ -1,0 +1,206 @@
+"""Prepared patches on disk: one HDF5 file per dataset version, seed and set of photographs.
+
+Keys `train`, `validation`, `test` (float32 [n, 63]), `train_groups`, ... (int64 [n], photograph ids) and `photographs`
+(the grey training photographs, for fresh patches). Files are written whole or not at all; a damaged one is noticed
+(HDF5 checksums every chunk that is read) and rebuilt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lde_bench.data.base import SPLITS, ContentHash, Dataset, Request, content_hash
+from lde_bench.data.patches import FEATURES, PROTOCOL, FreshPatches, Photographs, cut_split
+from lde_bench.errors import InputError
+from lde_bench.files import atomic_path
+from lde_bench.seeds import derive_seed
+
+_FORMAT = "1"
+_CHUNK = 2048  # rows per HDF5 chunk: half a megabyte, the unit that is read and checked
+_PHOTOGRAPH_FIELDS = ("ids", "heights", "widths", "pixels")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the bytes of a prepared dataset.
+
+    `files_hash` names the encoded photographs; `photographs` decodes them, by split, and is called only when
+    the file must be built.
+    """
+
+    name: str
+    version: str
+    seed: int
+    counts: Mapping[str, int]
+    files_hash: str
+    photographs: Callable[[], dict[str, Photographs]]
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of all that changes the bytes."""
+        parts = [_FORMAT, PROTOCOL, self.name, self.version, str(self.seed), self.files_hash]
+        parts += [f"{split}={self.counts[split]}" for split in SPLITS]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def path(self, cache_dir: Path | None) -> Path:
+        """Where the prepared file stands, or will."""
+        return cache_folder(cache_dir) / f"{self.name}-{self.version}-seed{self.seed}-{self.key[:16]}.h5"
+
+
+class _Damaged(Exception):
+    """A prepared file that cannot be trusted."""
+
+
+def cache_folder(cache_dir: Path | None) -> Path:
+    """`cache_dir`, else `LDE_BENCH_CACHE`, else `lde-bench` in the user's cache folder."""
+    if cache_dir is not None:
+        return cache_dir
+    if chosen := os.environ.get("LDE_BENCH_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lde-bench"
+
+
+def load_prepared(recipe: Recipe, request: Request) -> Dataset:
+    """The dataset of `recipe`, only the rows that `request` asks for, built first if it must be.
+
+    Raises `InputError` when more rows are asked for than there are, or the cache folder cannot be written.
+    """
+    sizes = request.sizes(recipe.name, recipe.counts)
+    path = recipe.path(request.cache_dir)
+    if path.is_file():
+        try:
+            return _read(path, recipe, sizes)
+        except _Damaged as damage:
+            log.warning("%s is damaged (%s) and is rebuilt.", path, damage)
+    prepare(recipe, path, progress=request.progress)
+    try:
+        return _read(path, recipe, sizes)
+    except _Damaged as damage:
+        raise InputError(
+            f"{path}: the file just written cannot be read back ({damage}); choose another --cache-dir."
+        ) from damage
+
+
+def prepare(recipe: Recipe, path: Path, *, progress: bool = False) -> None:
+    """Cut all patches of `recipe` and write them to `path`, atomically and block by block."""
+    import h5py
+
+    photographs = recipe.photographs()
+    total = ContentHash()
+    with atomic_path(path) as temporary, _progress(recipe, progress) as advance:
+        try:
+            with h5py.File(temporary, "w") as file:
+                for split in SPLITS:
+                    for name, dtype, shape in _layout(split, recipe.counts[split]):
+                        chunks = (min(_CHUNK, shape[0]), *shape[1:])
+                        file.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True)
+                    _write_split(file, split, recipe, photographs[split], total, advance)
+                for field in _PHOTOGRAPH_FIELDS:
+                    values = getattr(photographs["train"], field)
+                    file.create_dataset(f"photographs/{field}", data=values, chunks=True, fletcher32=True)
+                file.attrs.update(
+                    format=_FORMAT,
+                    key=recipe.key,
+                    name=recipe.name,
+                    version=recipe.version,
+                    seed=str(recipe.seed),
+                    protocol=PROTOCOL,
+                    photographs_sha256=recipe.files_hash,
+                    content_hash=total.hexdigest(),
+                )
+        except RuntimeError as error:  # h5py's word for a file it could not flush
+            raise InputError(f"{path}: cannot be written ({error}); choose another --cache-dir.") from error
+
+
+def _layout(split: str, count: int) -> list[tuple[str, str, tuple[int, ...]]]:
+    return [(split, "float32", (count, FEATURES)), (f"{split}_groups", "int64", (count,))]
+
+
+def _write_split(
+    file: Any,
+    split: str,
+    recipe: Recipe,
+    photographs: Photographs,
+    total: ContentHash,
+    advance: Callable[[int], None],
+) -> None:
+    arrays = [(file[name], total.array(name, dtype, shape))
+              for name, dtype, shape in _layout(split, recipe.counts[split])]  # fmt: skip
+    seeds = [
+        derive_seed("patches", recipe.name, recipe.version, recipe.seed, split, int(identity))
+        for identity in photographs.ids
+    ]
+    start = 0
+    for blocks in cut_split(photographs, recipe.counts[split], seeds):
+        for (array, update), block in zip(arrays, blocks, strict=True):
+            array[start : start + len(block)] = block
+            update(block)
+        start += len(blocks[0])
+        advance(len(blocks[0]))
+
+
+def _read(path: Path, recipe: Recipe, sizes: Mapping[str, int]) -> Dataset:
+    import h5py
+
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs["key"] != recipe.key:
+                raise _Damaged("it was made by another recipe")
+            full_hash = file.attrs["content_hash"]
+            for split in SPLITS:
+                for name, dtype, shape in _layout(split, recipe.counts[split]):
+                    if file[name].shape != shape or file[name].dtype != dtype:
+                        raise _Damaged(f"'{name}' is {file[name].dtype} {file[name].shape}")
+                    arrays[name] = file[name][: sizes[split]]
+            fields = [file[f"photographs/{field}"][:] for field in _PHOTOGRAPH_FIELDS]
+    except (OSError, KeyError, RuntimeError, ValueError, AttributeError) as error:
+        raise _Damaged(str(error).splitlines()[0]) from error
+    digest = content_hash(arrays)
+    if dict(sizes) == dict(recipe.counts) and digest != full_hash:
+        raise _Damaged("its content hash is not the recorded one")
+    return Dataset(
+        name=recipe.name,
+        version=recipe.version,
+        **arrays,
+        content_hash=digest,
+        seed=recipe.seed,
+        fresh=FreshPatches(Photographs(*fields)),
+        is_patch=True,
+    )
+
+
+class _progress:  # noqa: N801 - used as a function
+    """A bar over all patches of a recipe, on stderr, only when wanted and stderr is a terminal."""
+
+    def __init__(self, recipe: Recipe, wanted: bool) -> None:
+        self._recipe = recipe
+        self._bar: Any = None
+        if wanted and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+
+    def __enter__(self) -> Callable[[int], None]:
+        if self._bar is None:
+            return lambda patches: None
+        self._bar.start()
+        task = self._bar.add_task(f"Preparing {self._recipe.name}", total=sum(self._recipe.counts.values()))
+        return lambda patches: self._bar.advance(task, patches)
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()

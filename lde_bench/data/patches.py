@@ -1,0 +1,173 @@
+"""The 8x8 patch protocol: cut, dequantise, centre, drop a pixel; and the eight symmetries of a patch.
+
+Protocol of B. Uria, M.-A. Cote, K. Gregor, I. Murray, H. Larochelle, "Neural Autoregressive Distribution Estimation",
+JMLR 17(205), 2016, section 7.3.2 (arXiv 1605.02226): monochrome 8x8 patches of integer brightness 0..255, uniform
+noise on [0, 1) added to each pixel, divided by 256, the patch mean subtracted, the bottom-right pixel dropped. What is
+left are 63 numbers in raster order, and log-densities are of those 63 numbers, with no correction.
+
+Bytes do not depend on the machine: places and noise come from raw words of PCG64, noise is k / 2^24 with k an
+integer, and the arithmetic up to the single rounding to float32 is done in integers.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lde_bench.errors import InputError
+
+SIDE = 8
+PIXELS = SIDE * SIDE
+FEATURES = PIXELS - 1
+NOISE_BITS = 24
+
+#: What the bytes depend on besides photographs, seed and sizes; part of every cache key and kept in every file.
+PROTOCOL = (
+    "monochrome (ITU-R BT.601 luma as Pillow rounds it) 8x8 patches, places uniform within a photograph, patch i from "
+    "photograph i mod P; brightness + k/2^24 noise, / 256, patch mean subtracted, bottom-right pixel dropped, "
+    "63 float32 in raster order; PCG64 words, 33 a patch; protocol 1"
+)
+
+_WORDS = 1 + PIXELS // 2  # one 64-bit word places a patch, and each further word is the noise of two pixels
+_PLACE_BITS = 40
+_BLOCK = 16384  # patches made at once: small enough to stay near the processor's cache, large enough for numpy
+
+
+def decode_grey(data: bytes, name: str) -> np.ndarray:
+    """The luma of an encoded photograph, uint8 [height, width]: (299 R + 587 G + 114 B) / 1000 in Pillow's integers.
+
+    Raises `InputError` naming the photograph when it cannot be decoded to its end or holds no 8x8 patch.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    remedy = "put back the original file"
+    # Pillow itself is silent when only the end marker of a JPEG is cut off.
+    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-1024:]:
+        raise InputError(f"{name}: the JPEG is truncated; {remedy}.")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            grey = np.array(image.convert("L"))
+    except UnidentifiedImageError as error:
+        raise InputError(f"{name}: this is not an image that Pillow can read; {remedy}.") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{name}: the image is truncated or damaged ({error}); {remedy}.") from error
+    height, width = grey.shape
+    if height < SIDE or width < SIDE:
+        raise InputError(
+            f"{name}: the photograph is {width}x{height}, too small to hold an {SIDE}x{SIDE} patch; {remedy}."
+        )
+    if (height - SIDE + 1) * (width - SIDE + 1) > 1 << (64 - _PLACE_BITS):
+        raise InputError(f"{name}: the photograph is {width}x{height}, larger than 16 million pixels; {remedy}.")
+    return grey
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Grey photographs end to end in one array, so that patches of many photographs are cut in one step.
+
+    `pixels` is uint8 [total]; `ids`, `heights` and `widths` are int64 [p].
+    """
+
+    ids: np.ndarray
+    heights: np.ndarray
+    widths: np.ndarray
+    pixels: np.ndarray
+
+    @classmethod
+    def of(cls, images: Mapping[int, np.ndarray]) -> Photographs:
+        """From photograph id to uint8 [height, width], in the order of the mapping."""
+        shapes = np.array([image.shape for image in images.values()], dtype=np.int64).reshape(-1, 2)
+        return cls(
+            np.array(list(images), dtype=np.int64),
+            shapes[:, 0],
+            shapes[:, 1],
+            np.concatenate([image.ravel() for image in images.values()]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def patches(self, which: np.ndarray, words: np.ndarray) -> np.ndarray:
+        """Finished patches, float32 [n, 63], of photographs `which` (int [n]) from random `words` (uint64 [n, 33]).
+
+        The top 40 bits of word 0 choose the place (uniform to within 2^-16), the others are the noise.
+        """
+        across = self.widths - SIDE + 1
+        places = ((self.heights - SIDE + 1) * across)[which].astype(np.uint64)
+        place = ((words[:, 0] >> np.uint64(64 - _PLACE_BITS)) * places >> np.uint64(_PLACE_BITS)).astype(np.int64)
+        row, column = np.divmod(place, across[which])
+        offsets = np.cumsum(self.heights * self.widths) - self.heights * self.widths
+        corner = offsets[which] + row * self.widths[which] + column
+        rows = corner[:, None] + self.widths[which][:, None] * np.arange(SIDE)
+        cut = np.lib.stride_tricks.sliding_window_view(self.pixels, SIDE)[rows]
+        halves = np.ascontiguousarray(words[:, 1:], dtype="<u8").view("<u4")
+        return dequantise(cut.reshape(-1, PIXELS), halves >> np.uint32(32 - NOISE_BITS))
+
+
+def dequantise(brightness: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """uint8 [n, 64] and uint32 [n, 64] below 2^24 to float32 [n, 63]: noise added, centred, last pixel dropped.
+
+    With v = brightness * 2^24 + noise, the wanted (v - mean v) / 2^32 is (64 v - sum v) / 2^38: an exact integer,
+    rounded once to float32, and scaled by a power of two.
+    """
+    value = (brightness.astype(np.uint32) << np.uint32(NOISE_BITS)) + noise
+    total = value.sum(axis=1, dtype=np.int64, keepdims=True)
+    centred = value[:, :FEATURES].astype(np.int64) * PIXELS - total
+    return centred.astype(np.float32) * np.float32(2.0 ** -(NOISE_BITS + 8 + 6))
+
+
+def cut_split(photographs: Photographs, count: int, seeds: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield a split of `count` patches block by block: float32 [b, 63] and photograph ids int64 [b].
+
+    Patch i is the (i div P)-th patch of photograph i mod P, and each photograph has its own random stream (`seeds`, one
+    each): so any prefix is spread evenly over the photographs, and a smaller split is a prefix of a larger.
+    """
+    streams = [np.random.PCG64(seed) for seed in seeds]
+    rounds = max(1, _BLOCK // len(streams))
+    order = np.tile(np.arange(len(streams)), rounds)
+    for start in range(0, count, len(order)):
+        words = np.empty((rounds, len(streams), _WORDS), dtype=np.uint64)
+        for column, stream in enumerate(streams):
+            words[:, column] = stream.random_raw(rounds * _WORDS).reshape(rounds, _WORDS)
+        which = order[: count - start]
+        yield photographs.patches(which, words.reshape(-1, _WORDS)[: len(which)]), photographs.ids[which]
+
+
+@dataclass(frozen=True)
+class FreshPatches:
+    """Draws new training patches, with new noise, from the photographs of the training split."""
+
+    photographs: Photographs
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """float32 [n, 63]; each patch from a photograph chosen uniformly, all randomness from `rng`."""
+        words = rng.integers(0, 1 << 64, size=(n, _WORDS), dtype=np.uint64)
+        low = words[:, 0] & np.uint64((1 << (64 - _PLACE_BITS)) - 1)  # bits that do not choose the place
+        which = (low * np.uint64(len(self.photographs)) >> np.uint64(64 - _PLACE_BITS)).astype(np.int64)
+        return self.photographs.patches(which, words)
+
+
+def _symmetries() -> np.ndarray:
+    grid = np.arange(PIXELS).reshape(SIDE, SIDE)
+    turns = [np.rot90(grid, quarter) for quarter in range(4)]
+    return np.stack([view.ravel() for turn in turns for view in (turn, turn[:, ::-1])])
+
+
+#: int64 [8, 64]: `full[:, SYMMETRIES[s]]` is patch symmetry s (flips and quarter turns; 0 is the identity).
+SYMMETRIES = _symmetries()
+
+
+def complete(x: np.ndarray) -> np.ndarray:
+    """[n, 63] to [n, 64]: the dropped bottom-right pixel is minus the sum of the others."""
+    full = np.empty((len(x), PIXELS), dtype=x.dtype)
+    full[:, :FEATURES] = x
+    full[:, FEATURES] = -x.sum(axis=1, dtype=np.float64)
+    return full
+
+
+def apply_symmetries(x: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Patch i of `x` [n, 63] under symmetry `which[i]` (0..7), [n, 63] of the same dtype."""
+    return np.take_along_axis(complete(x), SYMMETRIES[which, :FEATURES], axis=1)
