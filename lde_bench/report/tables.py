@@ -1,0 +1,492 @@
+"""The table of one experiment, dataset and budget: built once from run records, rendered for every medium.
+
+Records that cannot be compared (other dataset, version or content hash, other benchmark version, other
+budget) never share a table. The three errors of DESIGN rule 4 keep to columns of their own.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from lde_bench.evaluation.statistics import (
+    Difference,
+    GroupMeans,
+    average_over_trials,
+    paired_difference,
+    two_standard_deviations,
+)
+from lde_bench.runs.record import Record
+
+#: Yoo, Lee, Kwak 2020 (arXiv 1902.04294), Table 1: K -> test log-likelihood (nats), 2 standard deviations
+#: of 5 trials.
+PAPER_LDE = {1: (152.68, 0.52), 10: (157.75, 0.06), 30: (158.02, 0.06), 100: (157.03, 0.30)}
+
+DASH = "\N{EN DASH}"
+
+#: Training options at these values are what the benchmark means by a plain run; others are told in heading
+#: or label.
+PLAIN_OPTIONS: dict[str, Any] = {"patches": "fixed", "augment": None, "precision": "fp32"}
+
+#: What of a training plan changes neither the model nor its quality: rows are not split by it.
+EXECUTION_OPTIONS = frozenset({"threads", "compile"})
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method at one K: means over its trials, log-likelihoods in nats; None where there is nothing to
+    tell.
+    """
+
+    method: str
+    label: str
+    components: int | None
+    parameters: int | None
+    trials: int
+    test_nats: float
+    trial_nats: tuple[float, ...]
+    two_standard_deviations: float | None
+    standard_error_clustered: float | None
+    is_best: bool
+    difference: float
+    difference_standard_error: float | None
+    cpu_seconds: float | None
+    paper_nats: float | None
+    paper_two_standard_deviations: float | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A trial that gave no row, and why."""
+
+    label: str
+    components: int | None
+    trial: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Comparable rows and what they share; `shows_paper` says whether the paper ran this dataset."""
+
+    experiment: str
+    dataset: str
+    dataset_version: str
+    content_hash: str
+    benchmark_version: str
+    budget: str
+    heading: tuple[str, ...]
+    rows: tuple[Row, ...]
+    failures: tuple[Failure, ...]
+    notes: tuple[str, ...]
+    shows_paper: bool
+
+
+def build_tables(records: Iterable[Record], descriptions: Mapping[str, str] | None = None) -> list[Table]:
+    """One table for each set of comparable records, in order of first appearance; rows by method, then K.
+
+    `descriptions` gives a method's name in words, e.g. `{"lde+w": "LDE, whitened input"}`, for the notes. A
+    done record whose model broke a law gets no row: it is listed among the failures with the law's name.
+    """
+    comparable: dict[tuple[Any, ...], list[Record]] = {}
+    for record in records:
+        key = (
+            record.experiment,
+            record.benchmark_version,
+            dataclasses.astuple(record.dataset),
+            record.budget.label,
+            record.budget.machine_dependent,
+        )
+        comparable.setdefault(key, []).append(record)
+    return [_build_table(group, descriptions or {}) for group in comparable.values()]
+
+
+def _build_table(records: Sequence[Record], descriptions: Mapping[str, str]) -> Table:
+    labels = _labels(records)
+    rows_of: dict[tuple[Any, ...], list[Record]] = {}
+    failures = []
+    for record in records:
+        if (reason := _refusal(record)) is None:
+            rows_of.setdefault(_row_key(record), []).append(record)
+        else:
+            failures.append(Failure(labels[_row_key(record)], record.components, record.trial, reason))
+    methods = list(dict.fromkeys(record.method for record in records))
+    ordered = sorted(rows_of, key=lambda key: (methods.index(key[0]), key[1] or 0))
+    first = records[0]
+    shows_paper = first.dataset.name == "bsds300"
+    groups = next((r.result.groups for r in records if r.result and r.result.groups), None)
+    return Table(
+        experiment=first.experiment,
+        dataset=first.dataset.name,
+        dataset_version=first.dataset.version,
+        content_hash=first.dataset.content_hash,
+        benchmark_version=first.benchmark_version,
+        budget=first.budget.label,
+        heading=_heading(first, None if groups is None else len(groups.ids), _common_options(records)),
+        rows=_build_rows([(labels[key], rows_of[key]) for key in ordered], shows_paper),
+        failures=tuple(failures),
+        notes=_notes(methods, descriptions, shows_paper),
+        shows_paper=shows_paper,
+    )
+
+
+def _refusal(record: Record) -> str | None:
+    """Why a record gets no row; None when it gets one."""
+    if not record.done:
+        return record.reason
+    for name, law in record.laws.items():
+        if not law.passed:
+            return f"refused: breaks the law '{name}' (measured {law.value}, bound {law.bound})"
+    return None
+
+
+# ---- which trials make a row, and what the row is called
+
+
+def _options(record: Record) -> dict[str, Any]:
+    """What, beside method and K, makes two records different rows."""
+    options = {name: value for name, value in record.training.items() if name not in EXECUTION_OPTIONS}
+    # Under a budget in seconds the number of steps is an outcome, not a choice.
+    steps = record.budget.steps if record.budget.seconds is None else None
+    return {**PLAIN_OPTIONS, **options, "steps": steps}
+
+
+def _row_key(record: Record) -> tuple[Any, ...]:
+    return record.method, record.components, json.dumps(_options(record), sort_keys=True, default=str)
+
+
+def _labels(records: Sequence[Record]) -> dict[tuple[Any, ...], str]:
+    """The label of each row: its method, and the options in which it differs from its neighbours."""
+    labels = {}
+    for record in records:
+        options = _options(record)
+        # Augmentation and precision set a row apart from every row; a rate only from the same method at the
+        # same K.
+        others = [_options(other) for other in records]
+        twins = [
+            _options(other)
+            for other in records
+            if (other.method, other.components) == (record.method, record.components)
+        ]
+        words = [
+            _option_words(name, value)
+            for name, value in options.items()
+            if any(other.get(name) != value for other in (others if name in PLAIN_OPTIONS else twins))
+            and not (name in PLAIN_OPTIONS and value == PLAIN_OPTIONS[name])
+        ]
+        labels[_row_key(record)] = f"{record.method} ({', '.join(words)})" if words else record.method
+    return labels
+
+
+def _common_options(records: Sequence[Record]) -> list[str]:
+    """The options that are not plain and the same for every row, in words for the heading."""
+    options = [_options(record) for record in records]
+    return [
+        _option_words(name, options[0][name])
+        for name, plain in PLAIN_OPTIONS.items()
+        if options[0][name] != plain and all(other[name] == options[0][name] for other in options)
+    ]
+
+
+def _option_words(name: str, value: Any) -> str:
+    words = {"patches": f"{value} patches", "augment": str(value), "precision": str(value)}
+    return words.get(name, f"{name}={value}")
+
+
+# ---- rows
+
+
+def _build_rows(groups: Sequence[tuple[str, Sequence[Record]]], shows_paper: bool) -> tuple[Row, ...]:
+    values = [[record.result.test_nats for record in trials if record.result] for _, trials in groups]
+    by_photograph = [_photographs(trials) for _, trials in groups]
+    best = max(range(len(groups)), key=lambda number: np.mean(values[number]), default=0)
+    best_photographs = by_photograph[best] if groups else None
+    rows = []
+    for number, (label, trials) in enumerate(groups):
+        record, photographs = trials[0], by_photograph[number]
+        mean = float(np.mean(values[number]))
+        difference = Difference(mean - float(np.mean(values[best])), None)
+        if photographs is not None and best_photographs is not None and number != best:
+            difference = paired_difference(photographs, best_photographs)
+        error = photographs.standard_error if photographs is not None else None
+        plain = all(_options(record)[name] == PLAIN_OPTIONS[name] for name in ("patches", "augment"))
+        paper = PAPER_LDE.get(record.components or 0) if record.method == "lde" and plain else None
+        seconds = [trial.cost.cpu_seconds for trial in trials if trial.cost]
+        rows.append(
+            Row(
+                method=record.method,
+                label=label,
+                components=record.components,
+                parameters=record.parameters,
+                trials=len(trials),
+                test_nats=mean,
+                trial_nats=tuple(values[number]),
+                two_standard_deviations=two_standard_deviations(values[number]),
+                standard_error_clustered=error,
+                is_best=number == best,
+                difference=difference.mean,
+                difference_standard_error=difference.standard_error,
+                cpu_seconds=float(np.mean(seconds)) if seconds else None,
+                paper_nats=paper[0] if paper and shows_paper else None,
+                paper_two_standard_deviations=paper[1] if paper and shows_paper else None,
+            )
+        )
+    return tuple(rows)
+
+
+def _photographs(trials: Sequence[Record]) -> GroupMeans | None:
+    """Each photograph's mean over the trials; None when the dataset has no photographs."""
+    groups = [trial.result.groups for trial in trials if trial.result and trial.result.groups]
+    if len(groups) < len(trials):
+        return None
+    return average_over_trials([GroupMeans.of(each.ids, each.counts, each.mean_nats) for each in groups])
+
+
+# ---- words around the rows
+
+
+def _heading(record: Record, photographs: int | None, options: Sequence[str]) -> tuple[str, ...]:
+    data, sizes, budget = record.dataset, record.dataset.sizes, record.budget
+    things = "items" if photographs is None else "patches"
+    lines = [
+        f"{record.experiment}: {data.name}, version {data.version} "
+        f"(seed {data.seed}, content {data.content_hash[:12]})",
+        f"{sizes.train:,} training, {sizes.validation:,} validation, {sizes.test:,} test {things}"
+        + ("" if photographs is None else f" (from {photographs} photographs)"),
+    ]
+    amount = f"profile {budget.profile}" if budget.profile else f"budget {budget.label.replace('-', ' ')}"
+    if budget.machine_dependent:
+        amount += " (machine-dependent)"
+    lines.append(", ".join([amount, *options, f"benchmark version {record.benchmark_version}"]))
+    return tuple(lines)
+
+
+def _notes(methods: Sequence[str], descriptions: Mapping[str, str], shows_paper: bool) -> tuple[str, ...]:
+    notes = [f"{name}: {descriptions[name]}." for name in methods if name in descriptions]
+    notes += [
+        "± after the log-likelihood: 2 standard deviations over trials (from 3 trials; at 2 both values).",
+        "SE by photograph: standard error over test patches, clustered by photograph (from 10 photographs).",
+        "Difference to best: paired on the same test patches, ± its own SE clustered by photograph.",
+    ]
+    if shows_paper:
+        notes.append(
+            "Paper: Yoo, Lee, Kwak 2020 (arXiv 1902.04294), Table 1, ± 2 standard deviations over 5 trials, "
+            "on the authors' own schedule of 250 epochs."
+        )
+    return tuple(notes)
+
+
+# ---- cells
+
+_HEADERS = (
+    "method",
+    "K",
+    "parameters",
+    "trials",
+    "test log-likelihood (nats)",
+    "SE by photograph",
+    "difference to best",
+    "CPU seconds",
+)
+
+
+def headers(table: Table) -> list[str]:
+    """Column headers; the paper's column only where the paper ran the dataset."""
+    return [*_HEADERS, "paper"] if table.shows_paper else list(_HEADERS)
+
+
+def cells(table: Table, row: Row) -> list[str]:
+    """The row as text, one string a column of `headers`."""
+    if row.two_standard_deviations is not None:
+        spread = f"± {row.two_standard_deviations:.2f}"
+    elif row.trials == 2:
+        spread = "({:.2f}, {:.2f})".format(*row.trial_nats)
+    else:
+        spread = f"± {DASH}"
+    difference = "best"
+    if not row.is_best:
+        difference = f"{row.difference:+.2f} ± {_number(row.difference_standard_error)}"
+    texts = [
+        row.label,
+        DASH if row.components is None else str(row.components),
+        DASH if row.parameters is None else f"{row.parameters:,}",
+        str(row.trials),
+        f"{row.test_nats:.2f} {spread}",
+        _number(row.standard_error_clustered),
+        difference,
+        DASH if row.cpu_seconds is None else f"{row.cpu_seconds:,.{1 if row.cpu_seconds < 10 else 0}f}",
+    ]
+    if table.shows_paper:
+        paper = DASH
+        if row.paper_nats is not None:
+            paper = f"{row.paper_nats:.2f} ± {_number(row.paper_two_standard_deviations)}"
+        texts.append(paper)
+    return texts
+
+
+def _number(value: float | None) -> str:
+    return DASH if value is None else f"{value:.2f}"
+
+
+def _failure_line(failure: Failure) -> str:
+    components = "" if failure.components is None else f" K={failure.components}"
+    return f"{failure.label}{components}, trial {failure.trial}: {' '.join(failure.reason.split())}"
+
+
+# ---- renderings
+
+_EMPTY = "(no trial finished)"
+
+
+def _rich(table: Table) -> RichTable:
+    rendered = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for number, header in enumerate(headers(table)):
+        rendered.add_column(Text(header), justify="left" if number == 0 else "right")
+    for row in table.rows:
+        style = "bold" if row.is_best else ""
+        rendered.add_row(*(Text(cell, style=style) for cell in cells(table, row)))
+    return rendered
+
+
+def to_text(table: Table) -> str:
+    """The table at its full natural width, without colour: no cell, header or name is cut or folded, ever."""
+    buffer = io.StringIO()
+    # Text of any length fits: the width is a limit, not a size, and COLUMNS is not asked.
+    console = Console(file=buffer, width=1_000_000, no_color=True, force_terminal=False, _environ={})
+    console.print(_rich(table))
+    grid = [line.rstrip() for line in buffer.getvalue().splitlines()]
+    return "\n".join([*table.heading, "", *(grid if table.rows else [_EMPTY]), *_below(table)]) + "\n"
+
+
+def _below(table: Table) -> list[str]:
+    """What stands under the grid, line by line."""
+    lines = [f"  {_failure_line(failure)}" for failure in table.failures]
+    return ["", *(["Without a row:", *lines, ""] if lines else []), *table.notes]
+
+
+def print_tables(tables: Sequence[Table], stream: TextIO) -> None:
+    """Print to `stream`: fitted to its width, the best row in bold, on a terminal; else as `to_text`."""
+    console = Console(file=stream, highlight=False)
+    for number, table in enumerate(tables):
+        if number:
+            stream.write("\n")
+        if stream.isatty() and table.rows:
+            console.print(Text("\n".join(table.heading), style="bold"), soft_wrap=True)
+            console.print()
+            console.print(_rich(table))
+            console.print(Text("\n".join(_below(table))), soft_wrap=True)
+        else:
+            stream.write(_encodable(to_text(table), stream.encoding))
+
+
+def _encodable(text: str, encoding: str | None) -> str:
+    try:
+        text.encode(encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = text.translate({ord("±"): "+-", ord(DASH): "-", ord("─"): "-"})
+        return text.encode("ascii", "replace").decode()
+    return text
+
+
+def to_markdown(table: Table) -> str:
+    """GitHub Markdown: heading, table, failures, notes."""
+    lines = [
+        f"**{_markdown(table.heading[0])}**",
+        "",
+        *(f"{_markdown(line)}  " for line in table.heading[1:]),
+        "",
+    ]
+    if table.rows:
+        lines += [_markdown_row(headers(table)), "|:--" + "|--:" * (len(headers(table)) - 1) + "|"]
+        lines += [_markdown_row(cells(table, row)) for row in table.rows]
+    else:
+        lines.append(_EMPTY)
+    if table.failures:
+        lines += ["", "Without a row:", ""]
+        lines += [f"- {_markdown(_failure_line(failure))}" for failure in table.failures]
+    return "\n".join([*lines, "", *(f"- {_markdown(note)}" for note in table.notes)]) + "\n"
+
+
+def _markdown(text: str) -> str:
+    return "".join("\\" + letter if letter in r"\|*_`<>[]" else letter for letter in text)
+
+
+def _markdown_row(texts: Sequence[str]) -> str:
+    return "| " + " | ".join(_markdown(text) for text in texts) + " |"
+
+
+_LATEX = str.maketrans(
+    {
+        **{letter: "\\" + letter for letter in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "±": r"$\pm$",
+        DASH: "--",
+    }
+)
+
+
+def to_latex(table: Table) -> str:
+    """A `table` environment for the booktabs package; everything that came from a record is escaped."""
+    columns = headers(table)
+    caption = ". ".join([*table.heading, *(note.removesuffix(".") for note in table.notes)]) + "."
+    lines = [
+        *(f"% Without a row: {_failure_line(failure)}" for failure in table.failures),
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{caption.translate(_LATEX)}}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}",
+        r"\toprule",
+        " & ".join(column.translate(_LATEX) for column in columns) + r" \\",
+        r"\midrule",
+        *(" & ".join(cell.translate(_LATEX) for cell in cells(table, row)) + r" \\" for row in table.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(table: Table) -> str:
+    """One line a row with numbers in full precision; an empty field is a missing value, `trial_nats` is
+    `;`-separated.
+    """
+    common = {
+        name: getattr(table, name)
+        for name in (
+            "experiment",
+            "dataset",
+            "dataset_version",
+            "content_hash",
+            "benchmark_version",
+            "budget",
+        )
+    }
+    names = [field.name for field in dataclasses.fields(Row)]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, [*common, *names], lineterminator="\n")
+    writer.writeheader()
+    for row in table.rows:
+        values = {name: getattr(row, name) for name in names}
+        writer.writerow({**common, **values, "trial_nats": ";".join(map(repr, row.trial_nats))})
+    return buffer.getvalue()
+
+
+def to_payload(table: Table) -> dict[str, Any]:
+    """The table as plain JSON types, for `--json`; all values finite."""
+    return json.loads(json.dumps(dataclasses.asdict(table), allow_nan=False))
