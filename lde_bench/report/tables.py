@@ -40,7 +40,7 @@ DASH = "\N{EN DASH}"
 PLAIN_OPTIONS: dict[str, Any] = {"patches": "fixed", "augment": None, "precision": "fp32"}
 
 #: What of a training plan changes neither the model nor its quality: rows are not split by it.
-EXECUTION_OPTIONS = frozenset({"threads", "compile"})
+EXECUTION_OPTIONS = frozenset({"threads", "compile", "reference_seconds"})
 
 
 @dataclass(frozen=True)
@@ -157,9 +157,7 @@ def _refusal(record: Record) -> str | None:
 def _options(record: Record) -> dict[str, Any]:
     """What, beside method and K, makes two records different rows."""
     options = {name: value for name, value in record.training.items() if name not in EXECUTION_OPTIONS}
-    # Under a budget in seconds the number of steps is an outcome, not a choice.
-    steps = record.budget.steps if record.budget.seconds is None else None
-    return {**PLAIN_OPTIONS, **options, "steps": steps}
+    return {**PLAIN_OPTIONS, **options}
 
 
 def _row_key(record: Record) -> tuple[Any, ...]:
@@ -265,7 +263,11 @@ def _heading(record: Record, photographs: int | None, options: Sequence[str]) ->
         f"{sizes.train:,} training, {sizes.validation:,} validation, {sizes.test:,} test {things}"
         + ("" if photographs is None else f" (from {photographs} photographs)"),
     ]
-    amount = f"profile {budget.profile}" if budget.profile else f"budget {budget.label.replace('-', ' ')}"
+    amount = f"profile {budget.profile}"
+    if budget.steps is not None:
+        amount += f" cut to {budget.steps:,} steps"
+    elif budget.seconds is not None:
+        amount += f" cut to {budget.seconds:g} seconds"
     if budget.machine_dependent:
         amount += " (machine-dependent)"
     lines.append(", ".join([amount, *options, f"benchmark version {record.benchmark_version}"]))

@@ -1,7 +1,7 @@
 """The result store: one folder of run records, safe to share between processes and to kill at any moment.
 
 Layout: `<results>/<experiment>/<dataset>-v<version>/<budget>/<run_id>.json`, where `<budget>` is the
-profile or, for an explicit budget, e.g. `2000-steps`. A trial that failed is `<run_id>.failed.json`. Beside
+profile or, for an explicit budget, e.g. `quick-2000-steps`. A trial that failed is `<run_id>.failed.json`. Beside
 the record lie the weights (`.safetensors`), the log-likelihoods of the test items (`.npy`) and, while
 training, a checkpoint (`.ckpt`). Locks are in `<results>/.locks/`.
 """
@@ -86,9 +86,7 @@ class RunPaths:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, EOFError) as error:
-            raise InputError(
-                f"{self.log_likelihoods}: damaged ({error}); delete it and run again."
-            ) from error
+            raise InputError(f"{self.log_likelihoods}: damaged ({error}); delete it and run again.") from error
         if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype != np.float32:
             raise InputError(f"{self.log_likelihoods}: expected float32 [n]; delete it and run again.")
         return values
@@ -313,7 +311,10 @@ def _flatten(record: Record) -> dict[str, Any]:
         row |= {name: value for name, value in part.items() if name in COLUMNS}
     for block in (record, record.result, record.cost, record.budget):
         if block is not None:
-            row |= {each.name: getattr(block, each.name) for each in dataclasses.fields(block)}
+            values = {each.name: getattr(block, each.name) for each in dataclasses.fields(block)}
+            row |= {name: value for name, value in values.items() if value is not None}
+    if record.budget.seconds is not None:
+        row.pop("steps", None)  # the plan's, which the budget in seconds replaced
     sizes = record.dataset.sizes
     row |= {
         "dataset": record.dataset.name,

@@ -24,8 +24,9 @@ EXAMPLE: dict[str, Any] = {
         "seed": 0,
         "sizes": {"train": 1000, "validation": 100, "test": 60},
     },
-    "budget": {"profile": "quick", "steps": 300, "seconds": None, "machine_dependent": False},
+    "budget": {"profile": "quick", "steps": None, "seconds": None, "machine_dependent": False},
     "training": {
+        "steps": 300,
         "batch_size": 256,
         "patches": "fixed",
         "augment": None,

@@ -122,15 +122,11 @@ def sweep_in_process(folder: Path, template: str, name: str, meet, failing: str 
 
 
 @pytest.mark.parametrize("failing", [None, "run-0"])
-def test_two_processes_on_one_folder_both_finish_and_no_trial_is_lost_or_run_twice(
-    tmp_path, make_record, failing
-):
+def test_two_processes_on_one_folder_both_finish_and_no_trial_is_lost_or_run_twice(tmp_path, make_record, failing):
     context = multiprocessing.get_context("spawn")
     meet = context.Barrier(2)
     workers = [
-        context.Process(
-            target=sweep_in_process, args=(tmp_path, make_record().to_json(), name, meet, failing)
-        )
+        context.Process(target=sweep_in_process, args=(tmp_path, make_record().to_json(), name, meet, failing))
         for name in ("one", "two")
     ]
     for worker in workers:

@@ -124,6 +124,6 @@ def test_the_run_id_changes_with_anything_that_determines_the_run():
 
 
 def test_the_run_id_is_a_file_name_whatever_the_method_is_called(make_record):
-    odd = run_id({}, method="my.package:Class:path=/a b/../c*", components=None, budget=Budget(seconds=1.5))
-    assert odd.startswith("bsds300-my.package-Class-path=-a-b-..-c--1.5-seconds-t0-")
+    odd = run_id({}, method="my.package:Class:path=/a b/../c*", components=None, budget=Budget.of(seconds=1.5))
+    assert odd.startswith("bsds300-my.package-Class-path=-a-b-..-c--quick-1.5-seconds-t0-")
     assert make_record(run_id=odd).to_json()

@@ -39,9 +39,10 @@ def test_a_record_goes_to_its_documented_place(store, make_record):
 @pytest.mark.parametrize(
     ("budget", "label"),
     [
-        (Budget(profile="quick", steps=300), "quick"),
-        (Budget(steps=300), "300-steps"),
-        (Budget(seconds=100.0), "100-seconds"),
+        (Budget.of(), "quick"),
+        (Budget.of("standard"), "standard"),
+        (Budget.of(steps=300), "quick-300-steps"),
+        (Budget.of(seconds=100.0), "quick-100-seconds"),
     ],
 )
 def test_the_budget_names_the_folder(store, budget, label):
@@ -215,20 +216,14 @@ def test_a_lock_held_elsewhere_is_seen_and_a_killed_holder_lets_go(store):
 
 def test_load_results_gives_one_row_a_record_with_flat_columns(store, make_record):
     done = store.write(make_record())
-    store.write(
-        make_record(failed=True, run_id="gaussian-0", method="gaussian", components=None, parameters=None)
-    )
+    store.write(make_record(failed=True, run_id="gaussian-0", method="gaussian", components=None, parameters=None))
     frame = lde_bench.load_results(store.folder)
     assert tuple(frame.columns) == COLUMNS
     row = frame.set_index("method").loc["lde+w"]
     assert row["test_nats"] == 150.25
     assert row["test_standard_error_clustered"] == 3.1
-    assert (row["dataset"], row["dataset_version"], row["profile"], row["steps"]) == (
-        "bsds300",
-        "1",
-        "quick",
-        300,
-    )
+    assert (row["dataset"], row["dataset_version"], row["content_hash"]) == ("bsds300", "1", "ab" * 32)
+    assert (row["profile"], row["steps"], row["test_size"]) == ("quick", 300, 60)
     assert (row["cpu_seconds"], row["precision"], row["laws_passed"]) == (19.5, "fp32", True)
     assert row["path"] == f"bsds300/bsds300-v1/quick/{done.run_id}.json"
     failed = frame.set_index("method").loc["gaussian"]

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lde_bench.report import build_tables
+from lde_bench.report.figures import draw, write_figure
+
+
+def labels(figure) -> list[str]:
+    return figure.axes[0].get_legend_handles_labels()[1]
+
+
+def curve(figure, label: str):
+    """x, y and the half-lengths of the error bars of the curve called `label`."""
+    container = next(each for each in figure.axes[0].containers if each.get_label() == label)
+    line, _, (bars,) = container.lines
+    lengths = [(segment[1, 1] - segment[0, 1]) / 2 for segment in bars.get_segments() if len(segment)]
+    return line.get_xdata().tolist(), line.get_ydata().tolist(), lengths
+
+
+@pytest.fixture
+def sweep(make):
+    def of(trials: int, dataset: str = "bsds300"):
+        records = [
+            make("lde+w", components, 150 + np.log10(components) + 0.5 * trial, trial, dataset=dataset)
+            for components in (100, 1, 10)
+            for trial in range(trials)
+        ]
+        (table,) = build_tables([*records, make("gaussian", None, 96.4, dataset=dataset)])
+        return table
+
+    return of
+
+
+def test_a_curve_has_its_points_in_order_of_k_with_two_standard_deviations(sweep):
+    x, y, bars = curve(draw(sweep(3)), "lde+w")
+    assert x == [1, 10, 100]
+    assert y == pytest.approx([150.5, 151.5, 152.5])
+    assert bars == pytest.approx([1.0, 1.0, 1.0])
+
+
+def test_under_three_trials_there_is_no_bar_and_the_caption_says_so(sweep):
+    figure = draw(sweep(2))
+    _, _, bars = curve(figure, "lde+w")
+    assert not np.isfinite(bars).any()
+    assert "without error bars" in figure.axes[-1].get_xlabel()
+    assert "2 standard deviations" in draw(sweep(3)).axes[-1].get_xlabel()
+
+
+def test_the_papers_curve_is_on_bsds300_only_and_named_as_the_papers(sweep):
+    paper = "the paper's lde, on its own schedule (250 epochs)"
+    x, y, bars = curve(draw(sweep(1)), paper)
+    assert (x, y) == ([1, 10, 30, 100], [152.68, 157.75, 158.02, 157.03])
+    assert bars == pytest.approx([0.52, 0.06, 0.06, 0.30])
+    assert paper not in labels(draw(sweep(1, "natural8x8")))
+
+
+def test_a_method_without_k_is_a_level_line_in_every_panel(sweep):
+    figure = draw(sweep(1))
+    assert labels(figure).count("gaussian") == 1
+    for axes in figure.axes:
+        line = next(line for line in axes.get_lines() if line.get_label() == "gaussian")
+        assert line.get_ydata()[0] == 96.4
+
+
+def test_rows_far_below_get_a_panel_of_their_own_and_every_point_lies_in_one(sweep):
+    figure = draw(sweep(3))
+    upper, lower = figure.axes
+    assert upper.get_ylim()[0] < 149.6
+    assert upper.get_ylim()[1] > 158.1
+    assert lower.get_ylim()[0] < 96.4 < lower.get_ylim()[1] < 110
+
+
+def test_close_rows_share_one_panel(make):
+    (table,) = build_tables([make("a", 1, 100.0), make("a", 10, 102.0), make("b", None, 97.0)])
+    assert len(draw(table).axes) == 1
+
+
+@pytest.mark.parametrize("components", [None, 7])
+def test_a_single_row_can_be_drawn(make, tmp_path, components):
+    (table,) = build_tables([make("a", components, dataset="natural8x8")])
+    write_figure(table, tmp_path / "figure.png")
+    with Image.open(tmp_path / "figure.png") as image:
+        assert image.format == "PNG"
+
+
+def test_nothing_is_clipped_at_the_edge_of_the_picture(sweep, make, tmp_path):
+    rows = [make("method_with_a_very_long_name:argument=1,other=2", 10, 140.0), make("lde", 10, 122.0)]
+    (table,) = build_tables([*rows, make("gaussian", None, 96.4)])
+    for number, each in enumerate((sweep(3), table)):
+        write_figure(each, tmp_path / f"{number}.png")
+        with Image.open(tmp_path / f"{number}.png") as image:
+            pixels = np.asarray(image.convert("L"))
+        for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+            assert edge.min() == 255
+
+
+def test_the_same_rows_give_the_same_file_and_svg_works_too(sweep, tmp_path):
+    for name in ("one.png", "two.png", "three.svg"):
+        write_figure(sweep(3), tmp_path / name)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    assert "<svg" in (tmp_path / "three.svg").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.png", "three.svg", "two.png"]
+
+
+def test_drawing_needs_no_pyplot_and_reporting_no_torch():
+    code = (
+        "import sys; import lde_bench.report, lde_bench.report.figures as f, lde_bench.runs\n"
+        "from matplotlib.figure import Figure\n"
+        "assert 'torch' not in sys.modules and 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

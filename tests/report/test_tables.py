@@ -1,0 +1,270 @@
+# ruff: noqa: RUF001  (the dash of a missing value is an en dash)
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+
+from lde_bench.report import (
+    build_tables,
+    print_tables,
+    to_csv,
+    to_latex,
+    to_markdown,
+    to_payload,
+    to_text,
+    write_report,
+)
+from lde_bench.report.tables import cells, headers
+
+GOLDEN = """\
+bsds300: bsds300, version 1 (seed 0, content abababababab)
+100,000 training, 2,000 validation, 20,000 test patches (from 12 photographs)
+profile quick, benchmark version 1
+
+method      K   parameters   trials   test log-likelihood (nats)   SE by photograph   difference to best   CPU seconds           paper
+──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+gaussian    –      367,662        1                    96.40 ± –               5.68        -54.10 ± 0.00           2.5               –
+lde+w       1      367,662        2      149.00 (148.50, 149.50)               5.68         -1.50 ± 0.00         1,234               –
+lde+w      10      367,662        3                150.50 ± 1.00               5.68                 best            20               –
+lde        10      367,662        1                   122.00 ± –               5.68        -28.50 ± 0.00            20   157.75 ± 0.06
+
+Without a row:
+  lde+w K=30, trial 1: TrainingDiverged: the loss is NaN at step 12
+
+lde+w: LDE, whitened input.
+± after the log-likelihood: 2 standard deviations over trials (from 3 trials; at 2 both values).
+"""  # noqa: E501
+
+
+@pytest.fixture
+def records(make):
+    return [
+        make("gaussian", None, 96.4, cpu_seconds=2.5),
+        make("lde+w", 10, 150.0, 0),
+        make("lde+w", 10, 150.5, 1),
+        make("lde+w", 10, 151.0, 2),
+        make("lde+w", 1, 148.5, 0, cpu_seconds=1234.4),
+        make("lde+w", 1, 149.5, 1, cpu_seconds=1234.4),
+        make("lde", 10, 122.0),
+        make("lde+w", 30, trial=1, failed="TrainingDiverged: the loss\nis NaN at step 12"),
+    ]
+
+
+@pytest.fixture
+def table(records):
+    (table,) = build_tables(records, {"lde+w": "LDE, whitened input"})
+    return table
+
+
+def column(table, header: str) -> list[str]:
+    place = headers(table).index(header)
+    return [cells(table, row)[place] for row in table.rows]
+
+
+def test_the_whole_table_reads_as_it_should(table):
+    assert to_text(table).startswith(GOLDEN)
+
+
+def test_width_and_colour_of_the_surroundings_change_nothing_off_a_terminal(table, monkeypatch):
+    expected = to_text(table)
+    for name, value in {"COLUMNS": "40", "FORCE_COLOR": "1", "TERM": "xterm", "LINES": "10"}.items():
+        monkeypatch.setenv(name, value)
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n")
+    print_tables([table], stream)
+    stream.flush()
+    assert stream.buffer.getvalue().decode() == expected == to_text(table)
+    assert "\x1b" not in expected
+
+
+def test_a_long_method_name_is_never_cut_or_folded(make):
+    name = "my_package.some_module:SomeClass:" + ",".join(f"argument_{i}={i}" for i in range(60))
+    (table,) = build_tables([make(name, 10), make("[bold]odd[/bold] :smile:", 10)])
+    assert name in to_text(table)
+    assert name in to_csv(table)
+    assert "[bold]odd[/bold] :smile:" in to_text(table)
+
+
+def test_a_stream_that_cannot_say_plus_minus_gets_ascii(table):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", newline="\n")
+    print_tables([table], stream)
+    stream.flush()
+    text = stream.buffer.getvalue().decode("ascii")
+    assert "150.50 +- 1.00" in text
+    assert "?" not in text
+
+
+def test_paired_difference_uses_the_photographs_and_not_the_two_errors(make):
+    rng = np.random.default_rng(3)
+    hardness = rng.normal(0, 20, 12)
+    gain = rng.normal(0, 1, 12)
+    better = make("a", 1, 100.0, groups=hardness + gain)
+    worse = make("b", 1, 98.0, groups=hardness)
+    (table,) = build_tables([better, worse])
+    best, other = table.rows
+    centred = gain - gain.mean()
+    assert best.is_best
+    assert other.difference == pytest.approx(-2.0, abs=1e-9)
+    assert other.difference_standard_error == pytest.approx(math.sqrt(12 / 11 * (centred @ centred)) / 12)
+    assert other.standard_error_clustered > 5 * other.difference_standard_error
+
+
+def test_under_ten_photographs_the_clustered_errors_are_dashes(make):
+    few = list(range(9))
+    (table,) = build_tables([make("a", 1, 100.0, groups=few), make("b", 1, 98.0, groups=few)])
+    assert column(table, "SE by photograph") == ["–", "–"]
+    assert column(table, "difference to best") == ["best", "-2.00 ± –"]
+
+
+def test_data_without_photographs_has_a_table_too(make):
+    (table,) = build_tables([make("a", 1, 100.0, groups=None), make("b", 1, 98.0, groups=None)])
+    assert column(table, "difference to best") == ["best", "-2.00 ± –"]
+    assert "20,000 test items" in table.heading[1]
+
+
+def test_spread_is_shown_from_three_trials_values_at_two_a_dash_at_one(make):
+    for trials, shown in [(1, "100.00 ± –"), (2, "100.50 (100.00, 101.00)"), (3, "101.00 ± 2.00")]:
+        (table,) = build_tables([make("a", 1, 100.0 + trial, trial) for trial in range(trials)])
+        assert column(table, "test log-likelihood (nats)") == [shown]
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"dataset": "natural8x8"}, "dataset"),
+        ({"version": "2"}, "version"),
+        ({"content_hash": "cd" * 32}, "content"),
+        ({"benchmark_version": "2"}, "benchmark"),
+        ({"budget": {"profile": "standard"}}, "profile"),
+        ({"budget": {"profile": "quick", "steps": 300}}, "steps"),
+        ({"experiment": "parzen"}, "experiment"),
+    ],
+)
+def test_what_cannot_be_compared_never_shares_a_table(make, change, name):
+    tables = build_tables([make("a", 1, 100.0), make("b", 1, 120.0, **change)])
+    assert [len(table.rows) for table in tables] == [1, 1]
+    assert all(table.rows[0].is_best for table in tables)
+
+
+def test_the_papers_figures_are_for_plain_lde_on_bsds300_only(make):
+    methods = ["lde", "lde+w", "lde:width=2", "gaussian"]
+    (table,) = build_tables([make(method, 30) for method in methods])
+    assert column(table, "paper") == ["158.02 ± 0.06", "–", "–", "–"]
+    (table,) = build_tables([make("lde", components) for components in (1, 2, 10, 30, 100)])
+    assert column(table, "paper") == [
+        "152.68 ± 0.52",
+        "–",
+        "157.75 ± 0.06",
+        "158.02 ± 0.06",
+        "157.03 ± 0.30",
+    ]
+    (table,) = build_tables([make("lde", 30, training={"augment": "symmetries"})])
+    assert column(table, "paper") == ["–"]
+    for dataset in ("natural8x8", "bsds300-hdf5"):
+        (table,) = build_tables([make("lde", 30, dataset=dataset)])
+        assert "paper" not in headers(table)
+        for rendering in (to_text, to_markdown, to_latex, to_csv):
+            assert "158.02" not in rendering(table)
+            assert "Yoo" not in rendering(table)
+
+
+def test_options_that_all_share_stand_in_the_heading_and_those_that_differ_in_the_label(make):
+    fresh = {"patches": "fresh", "augment": "symmetries", "precision": "bf16"}
+    (table,) = build_tables([make("a", 1, training=fresh), make("b", 1, training=fresh)])
+    assert table.heading[2] == "profile quick, fresh patches, symmetries, bf16, benchmark version 1"
+    assert column(table, "method") == ["a", "b"]
+    (table,) = build_tables([make("a", 1, training=fresh), make("a", 1, 151.0), make("b", 1)])
+    assert table.heading[2] == "profile quick, benchmark version 1"
+    assert column(table, "method") == ["a (fresh patches, symmetries, bf16)", "a", "b"]
+
+
+def test_trials_with_other_training_options_are_another_row(make):
+    records = [make("a", 1, trial=trial, training={"batch_size": 64 << trial}) for trial in range(2)]
+    (table,) = build_tables([*records, make("b", 1, training={"batch_size": 7})])
+    assert column(table, "method") == ["a (batch_size=64)", "a (batch_size=128)", "b"]
+    assert column(table, "trials") == ["1", "1", "1"]
+    (table,) = build_tables([make("a", 1, trial=trial, training={"threads": trial}) for trial in range(2)])
+    assert column(table, "trials") == ["2"]
+
+
+def test_a_budget_in_seconds_is_called_machine_dependent(make):
+    budget = {"profile": "quick", "steps": None, "seconds": 100, "machine_dependent": True}
+    (table,) = build_tables([make("a", 1, trial=trial, budget=budget) for trial in range(2)])
+    assert "cut to 100 seconds (machine-dependent)" in table.heading[2]
+    assert column(table, "trials") == ["2"]
+
+
+def test_a_model_that_broke_a_law_gets_no_row_and_the_law_is_named(make):
+    laws = {"normalised": {"passed": False, "value": 0.25, "bound": 0.001}}
+    (table,) = build_tables([make("cheat", 1, 999.0, laws=laws), make("honest", 1, 100.0)])
+    assert [row.method for row in table.rows] == ["honest"]
+    assert table.rows[0].is_best
+    assert "cheat K=1, trial 0: refused: breaks the law 'normalised'" in to_text(table)
+
+
+def test_a_table_of_failures_only_still_says_why(make):
+    (table,) = build_tables([make("a", 1, failed="ValueError: no")])
+    for rendering in (to_text, to_markdown, to_latex):
+        assert "ValueError: no" in rendering(table)
+    assert "(no trial finished)" in to_text(table)
+    assert build_tables([]) == []
+
+
+def test_markdown_keeps_a_pipe_in_a_name_inside_its_cell(make):
+    (table,) = build_tables([make("a|b_c", 1)])
+    lines = to_markdown(table).splitlines()
+    row = next(line for line in lines if line.startswith("| a"))
+    assert row.startswith(r"| a\|b\_c | 1 | 367,662 |")
+    rule = next(line for line in lines if line.startswith("|:--"))
+    assert rule.count("|") == len(headers(table)) + 1
+
+
+def test_latex_escapes_everything_special(make):
+    (table,) = build_tables([make(r"a_b&c%d$e#f{g}~^\h<i>|±", 1)])
+    escaped = (
+        r"a\_b\&c\%d\$e\#f\{g\}\textasciitilde{}\textasciicircum{}"
+        r"\textbackslash{}h\textless{}i\textgreater{}\textbar{}$\pm$"
+    )
+    latex = to_latex(table)
+    assert escaped + " & 1 & " in latex
+    assert r"150.00 $\pm$ --" in latex
+    assert latex.isascii()
+    body = latex[latex.index(r"\midrule") : latex.index(r"\bottomrule")]
+    assert body.count(r" \\") == 1
+
+
+def test_csv_has_full_precision_and_empty_fields_for_what_is_missing(table):
+    rows = list(csv.DictReader(io.StringIO(to_csv(table))))
+    assert [row["label"] for row in rows] == ["gaussian", "lde+w", "lde+w", "lde"]
+    assert rows[0]["components"] == rows[0]["two_standard_deviations"] == rows[0]["paper_nats"] == ""
+    assert rows[1]["trial_nats"] == "148.5;149.5"
+    assert float(rows[2]["standard_error_clustered"]) == table.rows[2].standard_error_clustered
+    assert rows[3]["paper_nats"] == "157.75"
+
+
+def test_the_payload_is_plain_json(table):
+    payload = to_payload(table)
+    assert json.loads(json.dumps(payload, allow_nan=False)) == payload
+    assert payload["rows"][2]["is_best"] is True
+    assert payload["failures"][0]["reason"].startswith("TrainingDiverged")
+
+
+def test_a_report_is_four_files_and_nothing_else(records, tmp_path):
+    written = write_report(records, tmp_path / "new", "table")
+    assert [path.name for path in written] == ["table.md", "table.csv", "table.tex", "table.png"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(p.name for p in written)
+
+
+def test_a_report_on_two_datasets_keeps_them_in_files_of_their_own(make, tmp_path):
+    records = [make(), make(dataset="natural8x8"), make(failed="no", version="2")]
+    assert {path.stem for path in write_report(records, tmp_path, "all")} == {
+        "all-bsds300-v1-quick-ababab",
+        "all-natural8x8-v1-quick-ababab",
+        "all-bsds300-v2-quick-ababab",
+    }
+    assert not (tmp_path / "all-bsds300-v2-quick-ababab.png").exists()
+    assert write_report([], tmp_path, "none") == []
