@@ -45,8 +45,8 @@ def load_dataset(
 
     `data_dir` (raw official files, only read), when given, is the only source; otherwise the folder in
     `LDE_BENCH_DATA`, then the cache (`cache_dir`, else `LDE_BENCH_CACHE`, else the user's cache folder), then the
-    official download are tried. `source="embedded"` stands for `natural8x8` whichever patch dataset is named, so that the
-    main job runs with no files and no network. `train`, `validation` and `test` are numbers of rows, prefixes of
+    official download are tried. `source="embedded"` stands for `natural8x8` where `bsds300` is named, so that the main
+    job runs with no files and no network. `train`, `validation` and `test` are numbers of rows, prefixes of
     the prepared splits; None is the dataset's default. `seed` is that of the preparation: same seed, same bytes.
     `progress` shows a bar on stderr if that is a terminal.
 
@@ -74,7 +74,6 @@ def load_dataset(
         validation=None if validation is None else int(validation),
         test=None if test is None else int(test),
         seed=int(seed),
-        source=source,
         progress=progress,
     )
     return known["natural8x8" if source == "embedded" else name].load(request)

@@ -22,8 +22,8 @@ SPLITS = ("train", "validation", "test")
 class Dataset:
     """Three splits in memory, with what is needed to name, group and redraw them.
 
-    `train`, `validation`, `test` are float32 [n, d]; the `*_groups` are int64 [n], the photograph each row came from, or
-    None; `content_hash` is the SHA-256 of exactly these arrays (`content_hash()` below); `seed` is that of the
+    `train`, `validation`, `test` are float32 [n, d]; the `*_groups` are int64 [n], the photograph each row came
+    from, or None; `content_hash` is the SHA-256 of exactly these arrays (`content_hash()` below); `seed` is that of the
     preparation; `fresh` draws new training patches from the same photographs; `is_patch` says that the 63
     numbers are those of an 8x8 patch, so that its symmetries apply; `true_log_prob` (synthetic data only) maps
     [n, d] to the exact log-density, float64 [n] in nats.
@@ -42,6 +42,35 @@ class Dataset:
     fresh: FreshPatches | None = None
     is_patch: bool = False
     true_log_prob: Callable[[np.ndarray], np.ndarray] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        version: str,
+        seed: int,
+        arrays: Mapping[str, np.ndarray],
+        *,
+        fresh: FreshPatches | None = None,
+        is_patch: bool = False,
+        true_log_prob: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> Dataset:
+        """From arrays keyed `train`, ..., and where there are photographs `train_groups`, ...; hashes them."""
+        return cls(
+            name=name,
+            version=version,
+            train=arrays["train"],
+            validation=arrays["validation"],
+            test=arrays["test"],
+            train_groups=arrays.get("train_groups"),
+            validation_groups=arrays.get("validation_groups"),
+            test_groups=arrays.get("test_groups"),
+            content_hash=content_hash(arrays),
+            seed=seed,
+            fresh=fresh,
+            is_patch=is_patch,
+            true_log_prob=true_log_prob,
+        )
 
     @property
     def features(self) -> int:
@@ -64,7 +93,6 @@ class Request:
     validation: int | None = None
     test: int | None = None
     seed: int = 0
-    source: str = "auto"
     progress: bool = False
 
     def sizes(self, dataset: str, available: Mapping[str, int]) -> dict[str, int]:
@@ -128,10 +156,9 @@ class ContentHash:
         return hashlib.sha256("".join(self._lines).encode()).hexdigest()
 
 
-def content_hash(arrays: Mapping[str, np.ndarray | None]) -> str:
-    """SHA-256 (hex) of the named arrays, those that are None left out; see `ContentHash`."""
+def content_hash(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 (hex) of the named arrays in their order; see `ContentHash`."""
     total = ContentHash()
     for name, array in arrays.items():
-        if array is not None:
-            total.array(name, array.dtype.name, array.shape)(array)
+        total.array(name, array.dtype.name, array.shape)(array)
     return total.hexdigest()

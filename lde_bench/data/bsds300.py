@@ -66,6 +66,13 @@ def find(folder: Path) -> Files | None:
     `folder` may be the root that holds `bsds300/` or `BSDS300/`, that folder itself, its `images` folder, or the
     official archive or a folder it lies in. Raises `InputError` when photographs are missing or the archive is damaged.
     """
+    try:
+        return _find(folder)
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); check its rights.") from error
+
+
+def _find(folder: Path) -> Files | None:
     if folder.is_file():
         return _from_archive(folder) if folder.suffix in (".tgz", ".gz") else None
     for place in (folder, folder / "bsds300", folder / "BSDS300"):
@@ -84,10 +91,7 @@ def _from_folder(images: Path) -> Files:
         if path.suffix.lower() in (".jpg", ".jpeg") and not path.name.startswith("."):
             if not path.stem.isdecimal():
                 raise InputError(f"{path}: a BSDS300 photograph is named by its number; remove the stray file.")
-            try:
-                jpegs[split, int(path.stem)] = path.read_bytes()
-            except OSError as error:
-                raise InputError(f"{path}: cannot be read ({error.strerror}); check its rights.") from error
+            jpegs[split, int(path.stem)] = path.read_bytes()
     return _checked(Files(jpegs, images))
 
 

@@ -1,8 +1,8 @@
 """bsds300-hdf5: the ready-made `BSDS300.hdf5`, as published with its patches cut, centred and shuffled.
 
-B. Uria et al. (JMLR 2016) prepared the patches; G. Papamakarios, T. Pavlakou, I. Murray, "Masked Autoregressive Flow for
-Density Estimation", NeurIPS 2017 (arXiv 1705.07057) published the file. Its noise and photographs cannot be traced, so
-there are no groups and no fresh patches, and it never shares a table column with rebuilt patches.
+B. Uria et al. (JMLR 2016) prepared the patches; G. Papamakarios, T. Pavlakou, I. Murray, "Masked Autoregressive Flow
+for Density Estimation", NeurIPS 2017 (arXiv 1705.07057) published the file. Its noise and photographs cannot be
+traced, so there are no groups and no fresh patches, and it never shares a table column with rebuilt patches.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lde_bench.data.base import SPLITS, Dataset, DatasetEntry, Request, content_hash
+from lde_bench.data.base import SPLITS, Dataset, DatasetEntry, Request
 from lde_bench.data.patches import FEATURES
 from lde_bench.errors import InputError
 
@@ -40,7 +40,10 @@ def load(request: Request) -> Dataset:
     """
     import h5py
 
-    folder = request.data_dir or Path(os.environ.get("LDE_BENCH_DATA") or ".").expanduser()
+    named = request.data_dir or os.environ.get("LDE_BENCH_DATA")
+    if not named:
+        raise InputError(f"{NAME} needs a data folder; {REMEDY}")
+    folder = Path(named).expanduser()
     path = find(folder)
     if path is None:
         raise InputError(f"{folder}: no {FILE} there; {REMEDY}")
@@ -52,17 +55,7 @@ def load(request: Request) -> Dataset:
     except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: this is no readable HDF5 file ({reason}); {REMEDY}") from error
-    return Dataset(
-        name=NAME,
-        version=VERSION,
-        **arrays,
-        train_groups=None,
-        validation_groups=None,
-        test_groups=None,
-        content_hash=content_hash(arrays),
-        seed=request.seed,
-        is_patch=True,
-    )
+    return Dataset.of(NAME, VERSION, 0, arrays, is_patch=True)
 
 
 def _split(file: Any, split: str, path: Path) -> Any:
@@ -71,7 +64,7 @@ def _split(file: Any, split: str, path: Path) -> Any:
     array = file.get(split)
     if not isinstance(array, h5py.Dataset):
         raise InputError(f"{path}: the key '{split}' is missing; {REMEDY}")
-    if array.ndim != 2 or array.shape[1] != FEATURES or array.dtype.kind != "f":
+    if array.ndim != 2 or array.shape[1] != FEATURES or len(array) == 0 or array.dtype.kind != "f":
         raise InputError(
             f"{path}: '{split}' is {array.dtype} {array.shape} where rows of {FEATURES} floats belong; {REMEDY}"
         )
@@ -82,7 +75,8 @@ def _rows(array: Any, count: int, split: str, path: Path) -> np.ndarray:
     rows = np.empty((count, FEATURES), dtype=np.float32)
     for start in range(0, count, _SLICE):
         part = rows[start : start + _SLICE]
-        part[:] = array[start : start + len(part)]
+        with np.errstate(over="ignore"):  # a float64 too large for float32 is the infinity reported below
+            part[:] = array[start : start + len(part)]
         if not np.isfinite(part).all():
             bad = start + int(np.flatnonzero(~np.isfinite(part).all(axis=1))[0])
             raise InputError(f"{path}: row {bad} of '{split}' holds a NaN or an infinity; {REMEDY}")

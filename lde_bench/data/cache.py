@@ -7,18 +7,19 @@ Keys `train`, `validation`, `test` (float32 [n, 63]), `train_groups`, ... (int64
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lde_bench.data.base import SPLITS, ContentHash, Dataset, Request, content_hash
+from lde_bench.data.base import SPLITS, ContentHash, Dataset, Request
 from lde_bench.data.patches import FEATURES, PROTOCOL, FreshPatches, Photographs, cut_split
 from lde_bench.errors import InputError
 from lde_bench.files import atomic_path
@@ -99,12 +100,9 @@ def prepare(recipe: Recipe, path: Path, *, progress: bool = False) -> None:
     photographs = recipe.photographs()
     total = ContentHash()
     with atomic_path(path) as temporary, _progress(recipe, progress) as advance:
-        try:
-            with h5py.File(temporary, "w") as file:
+        try:  # format v110: metadata has checksums too
+            with h5py.File(temporary, "w", libver="v110") as file:
                 for split in SPLITS:
-                    for name, dtype, shape in _layout(split, recipe.counts[split]):
-                        chunks = (min(_CHUNK, shape[0]), *shape[1:])
-                        file.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True)
                     _write_split(file, split, recipe, photographs[split], total, advance)
                 for field in _PHOTOGRAPH_FIELDS:
                     values = getattr(photographs["train"], field)
@@ -135,15 +133,18 @@ def _write_split(
     total: ContentHash,
     advance: Callable[[int], None],
 ) -> None:
-    arrays = [(file[name], total.array(name, dtype, shape))
-              for name, dtype, shape in _layout(split, recipe.counts[split])]  # fmt: skip
+    targets = []
+    for name, dtype, shape in _layout(split, recipe.counts[split]):
+        chunks = (min(_CHUNK, shape[0]), *shape[1:])
+        array = file.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True)
+        targets.append((array, total.array(name, dtype, shape)))
     seeds = [
         derive_seed("patches", recipe.name, recipe.version, recipe.seed, split, int(identity))
         for identity in photographs.ids
     ]
     start = 0
     for blocks in cut_split(photographs, recipe.counts[split], seeds):
-        for (array, update), block in zip(arrays, blocks, strict=True):
+        for (array, update), block in zip(targets, blocks, strict=True):
             array[start : start + len(block)] = block
             update(block)
         start += len(blocks[0])
@@ -167,40 +168,23 @@ def _read(path: Path, recipe: Recipe, sizes: Mapping[str, int]) -> Dataset:
             fields = [file[f"photographs/{field}"][:] for field in _PHOTOGRAPH_FIELDS]
     except (OSError, KeyError, RuntimeError, ValueError, AttributeError) as error:
         raise _Damaged(str(error).splitlines()[0]) from error
-    digest = content_hash(arrays)
-    if dict(sizes) == dict(recipe.counts) and digest != full_hash:
+    fresh = FreshPatches(Photographs(*fields))
+    dataset = Dataset.of(recipe.name, recipe.version, recipe.seed, arrays, fresh=fresh, is_patch=True)
+    if dict(sizes) == dict(recipe.counts) and dataset.content_hash != full_hash:
         raise _Damaged("its content hash is not the recorded one")
-    return Dataset(
-        name=recipe.name,
-        version=recipe.version,
-        **arrays,
-        content_hash=digest,
-        seed=recipe.seed,
-        fresh=FreshPatches(Photographs(*fields)),
-        is_patch=True,
-    )
+    return dataset
 
 
-class _progress:  # noqa: N801 - used as a function
+@contextlib.contextmanager
+def _progress(recipe: Recipe, wanted: bool) -> Iterator[Callable[[int], None]]:
     """A bar over all patches of a recipe, on stderr, only when wanted and stderr is a terminal."""
+    if not (wanted and sys.stderr.isatty()):
+        yield lambda patches: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    def __init__(self, recipe: Recipe, wanted: bool) -> None:
-        self._recipe = recipe
-        self._bar: Any = None
-        if wanted and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-
-    def __enter__(self) -> Callable[[int], None]:
-        if self._bar is None:
-            return lambda patches: None
-        self._bar.start()
-        task = self._bar.add_task(f"Preparing {self._recipe.name}", total=sum(self._recipe.counts.values()))
-        return lambda patches: self._bar.advance(task, patches)
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"Preparing {recipe.name}", total=sum(recipe.counts.values()))
+        yield lambda patches: bar.advance(task, patches)

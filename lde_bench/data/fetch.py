@@ -33,6 +33,7 @@ def download(urls: Sequence[str], sha256: str, path: Path, *, remedy: str, progr
     address answers or what arrives has another hash; `path` then does not exist.
     """
     import pooch
+    from filelock import FileLock
 
     ensure_folder(path.parent)
     pooch.get_logger().setLevel("ERROR")
@@ -40,7 +41,8 @@ def download(urls: Sequence[str], sha256: str, path: Path, *, remedy: str, progr
     for url in urls:
         transfer = _Transfer(path.with_name(f"{path.name}.part"), progress)
         try:
-            return Path(pooch.retrieve(url, f"sha256:{sha256}", path.name, path.parent, downloader=transfer))
+            with FileLock(path.with_name(f"{path.name}.lock")):  # two runs at once share one download
+                return Path(pooch.retrieve(url, f"sha256:{sha256}", path.name, path.parent, downloader=transfer))
         except ValueError:  # pooch's word for a wrong hash, and that of some malformed addresses
             transfer.partial.unlink(missing_ok=True)
             faults.append(f"{url} sent a file with the wrong SHA-256")
@@ -81,8 +83,7 @@ class _Transfer:
                     for piece in answer.iter_content(1 << 16):
                         handle.write(piece)
                         bar.advance(task, len(piece))
-        Path(str(output_file)).write_bytes(self.partial.read_bytes())
-        self.partial.unlink()
+        self.partial.replace(str(output_file))
 
 
 def read_archive(path: Path, sha256: str, member: re.Pattern[str]) -> dict[tuple[str, ...], bytes]:

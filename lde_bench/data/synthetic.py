@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lde_bench.data.base import SPLITS, Dataset, DatasetEntry, Request, content_hash
+from lde_bench.data.base import SPLITS, Dataset, DatasetEntry, Request
 from lde_bench.seeds import derive_seed
 
 VERSION = "1"
@@ -107,17 +107,7 @@ def _loader(name: str, density: Density) -> Callable[[Request], Dataset]:
             )
             n = DEFAULT_SIZES[split] if asked is None else asked
             arrays[split] = density.sample(n, *streams).astype(np.float32)
-        return Dataset(
-            name=name,
-            version=VERSION,
-            **arrays,
-            train_groups=None,
-            validation_groups=None,
-            test_groups=None,
-            content_hash=content_hash(arrays),
-            seed=request.seed,
-            true_log_prob=density.log_prob,
-        )
+        return Dataset.of(name, VERSION, request.seed, arrays, true_log_prob=density.log_prob)
 
     return load
 
