@@ -35,9 +35,8 @@ PAPER_LDE = {1: (152.68, 0.52), 10: (157.75, 0.06), 30: (158.02, 0.06), 100: (15
 
 DASH = "\N{EN DASH}"
 
-#: Training options at these values are what the benchmark means by a plain run; others are told in heading
-#: or label.
-PLAIN_OPTIONS: dict[str, Any] = {"patches": "fixed", "augment": None, "precision": "fp32"}
+#: The training data at these values are what the benchmark means by a plain run; others are told.
+PLAIN_DATA: dict[str, Any] = {"patches": "fixed", "augment": None}
 
 #: What of a training plan changes neither the model nor its quality: rows are not split by it.
 EXECUTION_OPTIONS = frozenset({"threads", "compile", "reference_seconds"})
@@ -113,14 +112,10 @@ def build_tables(records: Iterable[Record], descriptions: Mapping[str, str] | No
 
 
 def _build_table(records: Sequence[Record], descriptions: Mapping[str, str]) -> Table:
-    labels = _labels(records)
+    accepted = [record for record in records if _refusal(record) is None]
     rows_of: dict[tuple[Any, ...], list[Record]] = {}
-    failures = []
-    for record in records:
-        if (reason := _refusal(record)) is None:
-            rows_of.setdefault(_row_key(record), []).append(record)
-        else:
-            failures.append(Failure(labels[_row_key(record)], record.components, record.trial, reason))
+    for record in accepted:
+        rows_of.setdefault(_row_key(record), []).append(record)
     methods = list(dict.fromkeys(record.method for record in records))
     ordered = sorted(rows_of, key=lambda key: (methods.index(key[0]), key[1] or 0))
     first = records[0]
@@ -133,10 +128,14 @@ def _build_table(records: Sequence[Record], descriptions: Mapping[str, str]) -> 
         content_hash=first.dataset.content_hash,
         benchmark_version=first.benchmark_version,
         budget=first.budget.label,
-        heading=_heading(first, None if groups is None else len(groups.ids), _common_options(records)),
-        rows=_build_rows([(labels[key], rows_of[key]) for key in ordered], shows_paper),
-        failures=tuple(failures),
-        notes=_notes(methods, descriptions, shows_paper),
+        heading=_heading(first, None if groups is None else len(groups.ids), _common_data_options(records)),
+        rows=_build_rows([(_label(rows_of[key][0], records), rows_of[key]) for key in ordered], shows_paper),
+        failures=tuple(
+            Failure(_label(record, records), record.components, record.trial, reason)
+            for record in records
+            if (reason := _refusal(record)) is not None
+        ),
+        notes=_notes(methods, descriptions, _precisions(accepted), shows_paper),
         shows_paper=shows_paper,
     )
 
@@ -157,49 +156,68 @@ def _refusal(record: Record) -> str | None:
 def _options(record: Record) -> dict[str, Any]:
     """What, beside method and K, makes two records different rows."""
     options = {name: value for name, value in record.training.items() if name not in EXECUTION_OPTIONS}
-    return {**PLAIN_OPTIONS, **options}
+    if record.budget.seconds is not None:
+        options.pop("steps", None)  # how far the seconds reached is an outcome, not a choice
+    return {**PLAIN_DATA, **options}
 
 
 def _row_key(record: Record) -> tuple[Any, ...]:
     return record.method, record.components, json.dumps(_options(record), sort_keys=True, default=str)
 
 
-def _labels(records: Sequence[Record]) -> dict[tuple[Any, ...], str]:
-    """The label of each row: its method, and the options in which it differs from its neighbours."""
-    labels = {}
-    for record in records:
-        options = _options(record)
-        # Augmentation and precision set a row apart from every row; a rate only from the same method at the
-        # same K.
-        others = [_options(other) for other in records]
-        twins = [
-            _options(other)
-            for other in records
-            if (other.method, other.components) == (record.method, record.components)
-        ]
-        words = [
-            _option_words(name, value)
+def _label(record: Record, records: Sequence[Record]) -> str:
+    """The method, and the options that set `record` apart from its neighbours.
+
+    What is done to the data sets a row apart from every other, a rate only from the same method at the same
+    K. A failed trial knows what was asked of it, not what it would have resolved to: it counts for the data
+    options only.
+    """
+    options = _options(record)
+    everyone = [_options(other) for other in records]
+    twins = [
+        _options(other)
+        for other in records
+        if other.done and (other.method, other.components) == (record.method, record.components)
+    ]
+    words = [
+        _data_words(name, options[name])
+        for name, plain in PLAIN_DATA.items()
+        if options[name] != plain and any(other[name] != options[name] for other in everyone)
+    ]
+    if record.done:
+        words += [
+            str(value) if name == "precision" else f"{name}={value}"
             for name, value in options.items()
-            if any(other.get(name) != value for other in (others if name in PLAIN_OPTIONS else twins))
-            and not (name in PLAIN_OPTIONS and value == PLAIN_OPTIONS[name])
+            if name not in PLAIN_DATA and any(other.get(name) != value for other in twins)
         ]
-        labels[_row_key(record)] = f"{record.method} ({', '.join(words)})" if words else record.method
-    return labels
+    return f"{record.method} ({', '.join(words)})" if words else record.method
 
 
-def _common_options(records: Sequence[Record]) -> list[str]:
-    """The options that are not plain and the same for every row, in words for the heading."""
+def _common_data_options(records: Sequence[Record]) -> list[str]:
+    """What was done to the training data of every record alike, in words for the heading; nothing when
+    plain.
+    """
     options = [_options(record) for record in records]
     return [
-        _option_words(name, options[0][name])
-        for name, plain in PLAIN_OPTIONS.items()
+        _data_words(name, options[0][name])
+        for name, plain in PLAIN_DATA.items()
         if options[0][name] != plain and all(other[name] == options[0][name] for other in options)
     ]
 
 
-def _option_words(name: str, value: Any) -> str:
-    words = {"patches": f"{value} patches", "augment": str(value), "precision": str(value)}
-    return words.get(name, f"{name}={value}")
+def _data_words(name: str, value: Any) -> str:
+    return f"{value} patches" if name == "patches" else f"augmented by {value}"
+
+
+def _precisions(records: Sequence[Record]) -> dict[str, list[str]]:
+    """Precision of the training steps -> the methods trained with it."""
+    methods: dict[str, list[str]] = {}
+    for record in records:
+        if precision := record.training.get("precision"):
+            named = methods.setdefault(str(precision), [])
+            if record.method not in named:
+                named.append(record.method)
+    return methods
 
 
 # ---- rows
@@ -218,7 +236,7 @@ def _build_rows(groups: Sequence[tuple[str, Sequence[Record]]], shows_paper: boo
         if photographs is not None and best_photographs is not None and number != best:
             difference = paired_difference(photographs, best_photographs)
         error = photographs.standard_error if photographs is not None else None
-        plain = all(_options(record)[name] == PLAIN_OPTIONS[name] for name in ("patches", "augment"))
+        plain = all(_options(record)[name] == value for name, value in PLAIN_DATA.items())
         paper = PAPER_LDE.get(record.components or 0) if record.method == "lde" and plain else None
         seconds = [trial.cost.cpu_seconds for trial in trials if trial.cost]
         rows.append(
@@ -274,8 +292,16 @@ def _heading(record: Record, photographs: int | None, options: Sequence[str]) ->
     return tuple(lines)
 
 
-def _notes(methods: Sequence[str], descriptions: Mapping[str, str], shows_paper: bool) -> tuple[str, ...]:
+def _notes(
+    methods: Sequence[str],
+    descriptions: Mapping[str, str],
+    precisions: Mapping[str, Sequence[str]],
+    shows_paper: bool,
+) -> tuple[str, ...]:
     notes = [f"{name}: {descriptions[name]}." for name in methods if name in descriptions]
+    if set(precisions) - {"fp32"}:
+        told = "; ".join(f"{', '.join(names)} in {precision}" for precision, names in precisions.items())
+        notes.append(f"Training steps: {told}; all log-likelihoods are evaluated in fp32 or better.")
     notes += [
         "± after the log-likelihood: 2 standard deviations over trials (from 3 trials; at 2 both values).",
         "SE by photograph: standard error over test patches, clustered by photograph (from 10 photographs).",
@@ -343,7 +369,7 @@ def _number(value: float | None) -> str:
 
 def _failure_line(failure: Failure) -> str:
     components = "" if failure.components is None else f" K={failure.components}"
-    return f"{failure.label}{components}, trial {failure.trial}: {' '.join(failure.reason.split())}"
+    return f"{failure.label}{components}, trial {failure.trial + 1}: {' '.join(failure.reason.split())}"
 
 
 # ---- renderings

@@ -34,7 +34,7 @@ lde+w      10      367,662        3                150.50 ± 1.00               
 lde        10      367,662        1                   122.00 ± –               5.68        -28.50 ± 0.00            20   157.75 ± 0.06
 
 Without a row:
-  lde+w K=30, trial 1: TrainingDiverged: the loss is NaN at step 12
+  lde+w K=30, trial 2: TrainingDiverged: the loss is NaN at step 12
 
 lde+w: LDE, whitened input.
 ± after the log-likelihood: 2 standard deviations over trials (from 3 trials; at 2 both values).
@@ -173,13 +173,26 @@ def test_the_papers_figures_are_for_plain_lde_on_bsds300_only(make):
 
 
 def test_options_that_all_share_stand_in_the_heading_and_those_that_differ_in_the_label(make):
-    fresh = {"patches": "fresh", "augment": "symmetries", "precision": "bf16"}
+    fresh = {"patches": "fresh", "augment": "symmetries"}
     (table,) = build_tables([make("a", 1, training=fresh), make("b", 1, training=fresh)])
-    assert table.heading[2] == "profile quick, fresh patches, symmetries, bf16, benchmark version 1"
+    assert table.heading[2] == "profile quick, fresh patches, augmented by symmetries, benchmark version 1"
     assert column(table, "method") == ["a", "b"]
     (table,) = build_tables([make("a", 1, training=fresh), make("a", 1, 151.0), make("b", 1)])
     assert table.heading[2] == "profile quick, benchmark version 1"
-    assert column(table, "method") == ["a (fresh patches, symmetries, bf16)", "a", "b"]
+    assert column(table, "method") == ["a (fresh patches, augmented by symmetries)", "a", "b"]
+
+
+def test_precision_is_in_the_label_when_one_method_has_several_and_else_in_a_note(make):
+    bf16, fp32 = {"precision": "bf16"}, {"precision": "fp32"}
+    (table,) = build_tables([make("a", 1, training=bf16), make("a", 1, 151.0, training=fp32)])
+    assert column(table, "method") == ["a (bf16)", "a (fp32)"]
+    failed = make("b", 1, trial=1, training={"precision": "auto"}, failed="ValueError: no")
+    (table,) = build_tables([make("a", 1, training=bf16), make("b", 1, training=fp32), failed])
+    assert column(table, "method") == ["a", "b"]
+    assert "Training steps: a in bf16; b in fp32; all log-likelihoods" in to_text(table)
+    assert "  b K=1, trial 2: ValueError: no\n" in to_text(table)
+    (table,) = build_tables([make("a", 1, training=fp32)])
+    assert "Training steps" not in to_text(table)
 
 
 def test_trials_with_other_training_options_are_another_row(make):
@@ -193,7 +206,7 @@ def test_trials_with_other_training_options_are_another_row(make):
 
 def test_a_budget_in_seconds_is_called_machine_dependent(make):
     budget = {"profile": "quick", "steps": None, "seconds": 100, "machine_dependent": True}
-    (table,) = build_tables([make("a", 1, trial=trial, budget=budget) for trial in range(2)])
+    (table,) = build_tables([make("a", 1, trial=t, budget=budget, training={"steps": 900 + t}) for t in (0, 1)])
     assert "cut to 100 seconds (machine-dependent)" in table.heading[2]
     assert column(table, "trials") == ["2"]
 
@@ -203,7 +216,7 @@ def test_a_model_that_broke_a_law_gets_no_row_and_the_law_is_named(make):
     (table,) = build_tables([make("cheat", 1, 999.0, laws=laws), make("honest", 1, 100.0)])
     assert [row.method for row in table.rows] == ["honest"]
     assert table.rows[0].is_best
-    assert "cheat K=1, trial 0: refused: breaks the law 'normalised'" in to_text(table)
+    assert "cheat K=1, trial 1: refused: breaks the law 'normalised'" in to_text(table)
 
 
 def test_a_table_of_failures_only_still_says_why(make):
