@@ -49,7 +49,7 @@ class Mixture(NamedTuple):
         # Gumbel-max picks a component for every row on its own, whatever the leading shape.
         uniform = torch.rand(self.logits.shape, generator=generator, dtype=self.logits.dtype, device=self.logits.device)
         tiny = torch.finfo(self.logits.dtype).tiny
-        gumbel = -torch.log(-torch.log(uniform.clamp_min(tiny)).clamp_min(tiny))
+        gumbel = -torch.log((-torch.log(uniform.clamp_min(tiny))).clamp_min(tiny))
         component = (self.logits + gumbel).argmax(-1, keepdim=True)
         mean = self.means.gather(-1, component).squeeze(-1)
         scale = self.log_scales.gather(-1, component).squeeze(-1).exp()
