@@ -379,8 +379,13 @@ _EMPTY = "(no trial finished)"
 
 def _rich(table: Table) -> RichTable:
     rendered = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    # On a narrow terminal the numbers fold first, so that names of ordinary length stay whole.
+    name_width = min(24, max((len(row.label) for row in table.rows), default=0))
     for number, header in enumerate(headers(table)):
-        rendered.add_column(Text(header), justify="left" if number == 0 else "right")
+        if number == 0:
+            rendered.add_column(Text(header), overflow="fold", min_width=name_width)
+        else:
+            rendered.add_column(Text(header), overflow="fold", justify="right")
     for row in table.rows:
         style = "bold" if row.is_best else ""
         rendered.add_row(*(Text(cell, style=style) for cell in cells(table, row)))
@@ -404,7 +409,7 @@ def _below(table: Table) -> list[str]:
 
 
 def print_tables(tables: Sequence[Table], stream: TextIO) -> None:
-    """Print to `stream`: fitted to its width, the best row in bold, on a terminal; else as `to_text`."""
+    """Print to `stream`: folded to its width, the best row in bold, on a terminal; else as `to_text`."""
     console = Console(file=stream, highlight=False)
     for number, table in enumerate(tables):
         if number:

@@ -89,6 +89,25 @@ def test_a_long_method_name_is_never_cut_or_folded(make):
     assert "[bold]odd[/bold] :smile:" in to_text(table)
 
 
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_narrow_terminal_folds_and_cuts_nothing(table, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    print_tables([table, table], stream)
+    text = stream.getvalue()
+    assert "\x1b[1m" in text
+    assert "…" not in text
+    assert "gaussian" in text
+    assert text.count("TrainingDiverged: the loss is NaN at step 12") == 2
+
+
 def test_a_stream_that_cannot_say_plus_minus_gets_ascii(table):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", newline="\n")
     print_tables([table], stream)
