@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,3 +139,39 @@ def test_two_processes_on_one_folder_both_finish_and_no_trial_is_lost_or_run_twi
     ran = sorted(line for path in tmp_path.glob("*.ran") for line in path.read_text().split())
     assert ran == [trial.run_id for trial in TRIALS]
     assert [record.run_id for record in ResultStore(tmp_path).load()] == ran
+
+
+SLOW_SWEEP = """
+import sys, time
+from lde_bench.runs import Record, ResultStore, run_sweep
+from types import SimpleNamespace
+template = Record.from_json(sys.stdin.read()).to_dict()
+def run_trial(trial):
+    print(trial.run_id, flush=True)
+    time.sleep(0.05 if trial.run_id != "run-3" else 60)
+    return Record.from_dict({**template, "run_id": trial.run_id, "parameters": 1})
+trials = [SimpleNamespace(run_id=f"run-{number}") for number in range(6)]
+run_sweep(ResultStore(sys.argv[1]), trials, run_trial, None)
+"""
+
+
+def test_a_killed_sweep_goes_on_where_it_was_and_changes_no_record(tmp_path, make_record):
+    command = [sys.executable, "-c", SLOW_SWEEP, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sweep:
+        sweep.stdin.write(make_record().to_json())
+        sweep.stdin.close()
+        while "run-3" not in sweep.stdout.readline():
+            pass
+        sweep.kill()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    assert len(before) == 3
+    ran = []
+
+    def run_trial(trial: Trial) -> Record:
+        ran.append(trial.run_id)
+        return make_record(run_id=trial.run_id, parameters=2)
+
+    records = run_sweep(ResultStore(tmp_path), TRIALS, run_trial, lambda trial, reason: None)
+    assert ran == ["run-3", "run-4", "run-5"]
+    assert [record.parameters for record in records] == [1, 1, 1, 2, 2, 2]
+    assert all(path.read_bytes() == content for path, content in before.items())

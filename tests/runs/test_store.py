@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,20 @@ def test_a_done_record_is_never_overwritten(store, make_record):
     assert store.write(make_record(failed=True)) == first
     assert store.paths(first).record.read_bytes() == before
     assert not store.paths(first).failed.exists()
+
+
+def test_of_many_writers_of_one_run_the_first_wins_and_all_are_told(store, make_record, monkeypatch):
+    look = ResultStore.find
+
+    def look_slowly(self, run_id):
+        found = look(self, run_id)
+        time.sleep(0.01)
+        return found
+
+    monkeypatch.setattr(ResultStore, "find", look_slowly)
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(lambda number: store.write(make_record(parameters=number)), range(8)))
+    assert set(map(repr, told)) == {repr(look(store, told[0].run_id))}
 
 
 def test_a_failure_is_kept_but_a_success_takes_precedence(store, make_record):
