@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -99,26 +99,39 @@ def prepare(recipe: Recipe, path: Path, *, progress: bool = False) -> None:
 
     photographs = recipe.photographs()
     total = ContentHash()
-    with atomic_path(path) as temporary, _progress(recipe, progress) as advance:
-        try:  # format v110: metadata has checksums too
-            with h5py.File(temporary, "w", libver="v110") as file:
-                for split in SPLITS:
-                    _write_split(file, split, recipe, photographs[split], total, advance)
-                for field in _PHOTOGRAPH_FIELDS:
-                    values = getattr(photographs["train"], field)
-                    file.create_dataset(f"photographs/{field}", data=values, chunks=True, fletcher32=True)
-                file.attrs.update(
-                    format=_FORMAT,
-                    key=recipe.key,
-                    name=recipe.name,
-                    version=recipe.version,
-                    seed=str(recipe.seed),
-                    protocol=PROTOCOL,
-                    photographs_sha256=recipe.files_hash,
-                    content_hash=total.hexdigest(),
-                )
-        except RuntimeError as error:  # h5py's word for a file it could not flush
-            raise InputError(f"{path}: cannot be written ({error}); choose another --cache-dir.") from error
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("rb+") as handle,
+        _progress(recipe, progress) as advance,
+    ):
+        with h5py.File(handle, "w", libver="v110") as file:  # in this format the metadata has checksums too
+            _reserve(handle, recipe, photographs["train"])
+            for split in SPLITS:
+                _write_split(file, split, recipe, photographs[split], total, advance)
+            for field in _PHOTOGRAPH_FIELDS:
+                values = getattr(photographs["train"], field)
+                file.create_dataset(f"photographs/{field}", data=values, chunks=True, fletcher32=True)
+            file.attrs.update(
+                format=_FORMAT,
+                key=recipe.key,
+                name=recipe.name,
+                version=recipe.version,
+                seed=str(recipe.seed),
+                protocol=PROTOCOL,
+                photographs_sha256=recipe.files_hash,
+                content_hash=total.hexdigest(),
+            )
+
+
+def _reserve(handle: IO[bytes], recipe: Recipe, photographs: Photographs) -> None:
+    """Take the disk space before HDF5 writes: the library crashes where a disk fills up under it.
+
+    What is too much is given back when the file is closed. Raises the operating system's `OSError`.
+    """
+    rows = sum(recipe.counts.values()) + len(SPLITS) * _CHUNK  # the last chunk of a split is stored whole
+    size = rows * (FEATURES * 4 + 8) + 2 * photographs.pixels.nbytes + (1 << 20)
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(handle.fileno(), 0, size)
 
 
 def _layout(split: str, count: int) -> list[tuple[str, str, tuple[int, ...]]]:
