@@ -1,0 +1,327 @@
+"""One function per law: each holds one density, in evaluation mode, to one law on given rows [n, D].
+
+Bounds are exact zeros where the law is exact, rounding where it is arithmetic, and the quantile of a correct density
+(`quadrature.SIGNIFICANCE`) where it is statistical.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import struct
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lde_bench.densities import load_density
+from lde_bench.densities.base import Density
+from lde_bench.errors import InputError
+from lde_bench.evaluation.laws.quadrature import (
+    GRIDS,
+    Grid,
+    ks_bound,
+    ks_distance,
+    log_prob_in_blocks,
+    on_grid,
+    slice_through,
+)
+from lde_bench.evaluation.laws.result import LawResult
+
+#: How far an integral may be from 1.
+MASS_BOUND = 1e-3
+#: Points of the slices along one dimension; as for the grids, more of them decide where fewer find a fault.
+SLICE_POINTS = (193, 769)
+#: The CDF of a conditional is compared at this share of the points.
+CDF_STRIDE = 4
+#: Rounding that a regrouped matrix product may cause, relative to D + |log p|.
+REGROUPING = {torch.float64: 1e-11, torch.float32: 1e-5}
+#: float32 against float64, relative to D + |log p|.
+PRECISION_BOUND = 1e-4
+#: Standard errors between the mean log p of samples and minus the entropy: 1 in 10^5 on a normal mean.
+ENTROPY_SIGMAS = 4.5
+
+
+def _worst(difference: Tensor, reference: Tensor, features: int) -> float:
+    """Largest |difference| relative to D + |log p|: log p is a sum of D terms, each rounded."""
+    return (difference.abs() / (features + reference.abs())).max().item()
+
+
+# -- a density integrates to one ---------------------------------------------------------------------------------------
+
+
+def normalised(density: Density, rows: Tensor) -> LawResult:
+    """p integrates to 1, in 1 or 2 dimensions."""
+    mass = 0.0
+    for level in range(len(GRIDS[density.features])):
+        grid = on_grid(density, rows, level)
+        mass = grid.integral(grid.p)
+        if abs(mass - 1) <= MASS_BOUND:
+            break
+    return LawResult.of("normalised", abs(mass - 1), MASS_BOUND, f"|integral of p - 1|, D = {density.features}")
+
+
+@torch.no_grad()
+def _conditional_fault(density: Density, row: Tensor, dimension: int, scale: Tensor, points: int) -> float:
+    """How far p(x_i | x_<i) is from mass 1, or its integral from the model's own CDF, whichever is worse."""
+    line = slice_through(row, dimension, scale, points)
+    p = density.conditional_log_prob(line.rows)[:, dimension].double().exp() * line.slope
+    simpson = (p[:-2:2] + 4 * p[1:-1:2] + p[2::2]) * (line.u[2:] - line.u[:-2])[::2] / 6
+    cumulative = torch.cat([p.new_zeros(1), simpson.cumsum(0)])  # at every second point
+    some = slice(None, None, CDF_STRIDE)
+    cdf = density.conditional_cdf(line.rows[::2][some])[:, dimension].double()
+    mass_fault = (torch.trapezoid(p, line.u) - 1).abs()
+    cdf_fault = (cumulative[some] - (cdf - cdf[0])).abs().max()
+    return torch.maximum(mass_fault, cdf_fault).item()
+
+
+def conditionals(density: Density, rows: Tensor, dimensions: Sequence[int]) -> LawResult:
+    """Each p(x_i | x_<i) integrates to 1, and to its own CDF on the way, along one row per dimension."""
+    scale = rows.std(0)
+    worst, where = 0.0, 0
+    for row, dimension in zip(rows, dimensions, strict=False):
+        for points in SLICE_POINTS:
+            fault = _conditional_fault(density, row, dimension, scale[dimension], points)
+            if fault <= MASS_BOUND:
+                break
+        if not fault <= worst:
+            worst, where = fault, dimension
+    detail = f"conditional mass or CDF off by this, worst at i = {where} of {len(dimensions)} dimensions"
+    return LawResult.of("conditionals", worst, MASS_BOUND, f"{detail}, D = {density.features}")
+
+
+# -- the chain rule ----------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def chain_rule(density: Density, rows: Tensor) -> LawResult:
+    """The conditionals sum to log p."""
+    whole = density.log_prob(rows)
+    value = _worst(density.conditional_log_prob(rows).sum(-1) - whole, whole, density.features)
+    return LawResult.of("chain_rule", value, REGROUPING[rows.dtype], "|sum of conditionals - log p|, relative")
+
+
+def _jacobian(function: Callable[[Tensor], Tensor], row: Tensor) -> Tensor:
+    """d f_i / d x_j at `row` [D] for f: [B, D] -> [B, D] that keeps rows apart: [D, D] in one backward pass."""
+    copies = row.repeat(len(row), 1).requires_grad_()
+    (jacobian,) = torch.autograd.grad(function(copies).diagonal().sum(), copies)
+    return jacobian
+
+
+def causal(density: Density, rows: Tensor) -> LawResult:
+    """p(x_i | x_<i) and its CDF depend on nothing after i (exactly), and most look at the value just before it.
+
+    A mask shifted backwards breaks no other law, it only wastes the past. Not all need look: in a narrow masked network
+    the one path from x_(i-1) may be a dead unit.
+    """
+    density.eval()
+    ahead, seen = 0, torch.zeros(density.features, density.features, dtype=torch.bool, device=rows.device)
+    for row in rows:
+        log_p = _jacobian(density.conditional_log_prob, row)
+        cdf = _jacobian(density.conditional_cdf, row)
+        ahead += sum(int((jacobian.triu(1) != 0).sum()) for jacobian in (log_p, cdf))
+        seen |= log_p != 0
+    blind = int((~seen.diagonal(-1)).sum())
+    detail = f"{ahead} derivatives by a later x_j are not 0, {blind} conditionals do not see x_(i-1)"
+    value = ahead + (blind if 2 * blind > density.features - 1 else 0)
+    return LawResult.of("causal", value, 0.0, f"{detail}, D = {density.features}")
+
+
+# -- one row's log p is its own business -------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def batch_split(density: Density, rows: Tensor) -> LawResult:
+    """Batches of 1, 7 and N give the same log p."""
+    whole = density.log_prob(rows)
+    value = max(
+        _worst(torch.cat([density.log_prob(part) for part in rows.split(size)]) - whole, whole, density.features)
+        for size in (1, 7)
+    )
+    return LawResult.of("batch_split", value, REGROUPING[rows.dtype], "|change of log p|, relative")
+
+
+@torch.no_grad()
+def permutation(density: Density, rows: Tensor) -> LawResult:
+    """Permuting rows permutes log p."""
+    order = torch.arange(len(rows), device=rows.device).roll(len(rows) // 3).flip(0)
+    whole = density.log_prob(rows)
+    value = _worst(density.log_prob(rows[order]) - whole[order], whole[order], density.features)
+    return LawResult.of("permutation", value, REGROUPING[rows.dtype], "|change of log p|, relative")
+
+
+# -- samples follow the density ----------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def samples(density: Density, rows: Tensor, n: int, seed: int) -> LawResult:
+    """Kolmogorov-Smirnov: the samples' own CDF values are uniform in every dimension.
+
+    The CDF is that of the model's conditionals where it has them, and otherwise that of the density along one
+    coordinate with the others fixed, integrated numerically; in 1 and 2 dimensions also that of every marginal.
+    """
+    drawn = torch.as_tensor(density.sample(n, seed)).to(rows)
+    columns = [density.conditional_cdf(drawn) if density.autoregressive else _slice_cdf(density, drawn, rows.std(0))]
+    if density.features in GRIDS:
+        columns.append(_marginal_cdf(on_grid(density, rows, 0), drawn))
+    distances = [ks_distance(column) for column in columns]
+    bounds = [ks_bound(len(column), sum(part.shape[1] for part in columns)) for column in columns]
+    value, bound = max(zip(distances, bounds, strict=True), key=lambda pair: pair[0] / pair[1])
+    return LawResult.of("samples", value, bound, f"Kolmogorov-Smirnov distance of {n} samples, D = {density.features}")
+
+
+def _slice_cdf(density: Density, drawn: Tensor, scale: Tensor) -> Tensor:
+    """P(X_i <= x_i | all the others) for one i per row, in turn: uniform on [0, 1] for samples of p: [n, 1]."""
+    points = SLICE_POINTS[0]
+    lines = [
+        slice_through(row, r % density.features, scale[r % density.features], points) for r, row in enumerate(drawn)
+    ]
+    log_p = log_prob_in_blocks(density, torch.cat([line.rows for line in lines])).reshape(-1, points).double()
+    p = (log_p - log_p.amax(1, keepdim=True)).exp() * torch.stack([line.slope for line in lines])
+    cumulative = torch.cumulative_trapezoid(p, lines[0].u)
+    return (cumulative[:, points // 2 - 1] / cumulative[:, -1]).unsqueeze(1)
+
+
+def _marginal_cdf(grid: Grid, drawn: Tensor) -> Tensor:
+    """P(X_i <= x_i) of every marginal: [n, D]."""
+    values = [
+        np.interp(drawn[:, i].double().cpu(), axis.cpu(), grid.marginal_cdf(i).cpu())
+        for i, axis in enumerate(grid.axes)
+    ]
+    return torch.as_tensor(np.stack(values, 1))
+
+
+@torch.no_grad()
+def entropy(density: Density, rows: Tensor, n: int, seed: int) -> LawResult:
+    """The mean log p of samples is minus the entropy, by quadrature in 1 or 2 dimensions."""
+    grid = on_grid(density, rows, 0)
+    negative = grid.integral(torch.special.entr(grid.p).neg())
+    log_p = log_prob_in_blocks(density, torch.as_tensor(density.sample(n, seed)).to(rows)).double()
+    bound = ENTROPY_SIGMAS * log_p.std().item() / n**0.5 + MASS_BOUND
+    value = abs(log_p.mean().item() - negative)
+    return LawResult.of("entropy", value, bound, f"|mean log p of {n} samples + entropy| in nats")
+
+
+def seeds(density: Density, rows: Tensor) -> LawResult:
+    """The seed, and nothing else, decides the samples; torch's global generator is neither used nor moved."""
+    first = density.sample(5, seed=1)
+    torch.rand(1)
+    before = torch.random.get_rng_state()
+    again = density.sample(5, seed=1)
+    moved = not torch.equal(before, torch.random.get_rng_state())
+    faults = {
+        "the same seed gives other samples": not np.array_equal(first, again),
+        "another seed gives the same samples": np.array_equal(first, density.sample(5, seed=2)),
+        "sampling moves the global generator": moved,
+    }
+    return _faults("seeds", faults)
+
+
+# -- numbers -----------------------------------------------------------------------------------------------------------
+
+
+def gradients(density: Density, rows: Tensor) -> LawResult:
+    """Every parameter gets a gradient from log p, in evaluation mode (a bias before BatchNorm has none in training)."""
+    density.eval()
+    density.zero_grad(set_to_none=True)
+    density.log_prob(rows).sum().backward()
+    idle = [
+        name
+        for name, parameter in density.named_parameters()
+        if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any())
+    ]
+    density.zero_grad(set_to_none=True)
+    return LawResult.of("gradients", len(idle), 0.0, f"parameters without gradient: {', '.join(idle) or 'none'}")
+
+
+@torch.no_grad()
+def modes(density: Density, rows: Tensor) -> LawResult:
+    """`log_prob` is the same in training and in evaluation mode, and leaves the mode as it was."""
+    evaluated = density.eval().log_prob(rows)
+    trained = density.train().log_prob(rows)
+    faults = {
+        "log_prob differs in training mode": not torch.equal(evaluated, trained),
+        "log_prob changes the mode": not density.training,
+    }
+    density.eval()
+    return _faults("modes", faults)
+
+
+def float64(density: Density, rows: Tensor) -> LawResult:
+    """float32 agrees with float64."""
+    with torch.no_grad():
+        exact = copy.deepcopy(density).double().log_prob(rows.double())
+        single = copy.deepcopy(density).float().log_prob(rows.float())
+    value = _worst(single.double() - exact, exact, density.features)
+    return LawResult.of("float64", value, PRECISION_BOUND, "|float32 - float64|, relative to D + |log p|")
+
+
+@torch.no_grad()
+def finite(density: Density, rows: Tensor) -> LawResult:
+    """log p is finite on the rows, and a thousand standard deviations out along every axis and the diagonals."""
+    centre, scale = rows.mean(0), rows.std(0)
+    out = torch.cat([torch.diag(scale), scale.unsqueeze(0)]) * 1e3
+    far = torch.cat([rows, centre + out, centre - out])
+    bad = int((~torch.isfinite(density.log_prob(far))).sum())
+    return LawResult.of("finite", bad, 0.0, f"log p not finite on this many of {len(far)} rows, in {rows.dtype}")
+
+
+# -- the contract ------------------------------------------------------------------------------------------------------
+
+
+def round_trip(density: Density, rows: Tensor) -> LawResult:
+    """Saved and loaded, log p is the same to the bit, and the file is safetensors with a JSON header."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "density.safetensors"
+        density.save(path)
+        content = path.read_bytes()
+        loaded = load_density(path)
+    (length,) = struct.unpack("<Q", content[:8])
+    config = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["lde_bench"])
+    with torch.no_grad():
+        same = torch.equal(loaded.log_prob(rows), density.log_prob(rows))
+    faults = {
+        "log p differs after loading": not same,
+        "the header does not name the features": config["features"] != density.features,
+        "samples differ after loading": not np.array_equal(loaded.sample(3), density.sample(3)),
+    }
+    return _faults("round_trip", faults)
+
+
+def contract(density: Density, rows: Tensor) -> LawResult:
+    """NumPy in, NumPy out; a tensor in, a tensor with its gradient out; wrong shapes are an `InputError`."""
+    array = rows.cpu().numpy()
+    from_array, from_tensor = density.log_prob(array), density.log_prob(rows)
+    faults = {
+        "NumPy in is not NumPy [n] out": not _is_array(from_array, (len(rows),)),
+        "no rows in is not no rows out": not _is_array(density.log_prob(array[:0]), (0,)),
+        "a tensor in is not a tensor [n] with its gradient out": not isinstance(from_tensor, Tensor)
+        or from_tensor.shape != (len(rows),)
+        or not from_tensor.requires_grad,
+        "NumPy and tensor disagree": not np.allclose(from_array, from_tensor.detach().cpu(), rtol=1e-5, atol=1e-5),
+        "samples are not NumPy [n, D]": not _is_array(density.sample(3), (3, density.features)),
+        "sample(0) is not [0, D]": not _is_array(density.sample(0), (0, density.features)),
+        "a wrong width is no InputError": not _refuses(density, np.zeros((2, density.features + 1))),
+        "a single vector is no InputError": not _refuses(density, np.zeros(density.features)),
+    }
+    return _faults("contract", faults)
+
+
+def _is_array(value: object, shape: tuple[int, ...]) -> bool:
+    return isinstance(value, np.ndarray) and value.shape == shape
+
+
+def _refuses(density: Density, x: np.ndarray) -> bool:
+    try:
+        density.log_prob(x)
+    except InputError:
+        return True
+    return False
+
+
+def _faults(law: str, faults: dict[str, bool]) -> LawResult:
+    found = [fault for fault, present in faults.items() if present]
+    return LawResult.of(law, len(found), 0.0, "; ".join(found) or "no fault")

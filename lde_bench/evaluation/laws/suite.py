@@ -1,0 +1,205 @@
+"""Which laws a model is held to: all of them on tiny networks (`check`), or on a trained model (`trial_laws`)."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lde_bench.densities import create, density_class
+from lde_bench.densities.base import Density
+from lde_bench.densities.spec import parse_method
+from lde_bench.errors import InputError
+from lde_bench.evaluation.laws import measures
+from lde_bench.evaluation.laws.result import LawResult, judge
+
+#: Constructor arguments that make a network tiny, given where the class has them and the method does not spell them.
+TINY = {"components": 3, "hidden": 64, "blocks": 1, "layers": 1}
+#: Features, training rows and steps of the short fits: 63 is the width of the real patches.
+FITS = {1: (512, 30), 2: (512, 30), 5: (512, 30), 63: (192, 4)}
+#: Dimensions whose conditional is integrated at D = 63: both ends, and around the powers of two of dilated networks.
+WIDE_DIMENSIONS = (0, 1, 2, 31, 32, 33, 61, 62)
+SAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Case:
+    """A density in a state that hides nothing, and rows it can be measured on."""
+
+    density: Density
+    rows: Tensor
+
+
+class _Subject:
+    """Builds the model at several widths, brings it into non-trivial states, and keeps them for every law."""
+
+    def __init__(self, make: Callable[..., Density], seed: int) -> None:
+        self.make = make
+        self.seed = seed
+        self._fitted = functools.cache(self._fit)
+
+    def _fit(self, features: int) -> Case:
+        n, steps = FITS[features]
+        rows = skewed_rows(n, features, self.seed)
+        density = self.make(features=features)
+        density.fit(rows, seed=self.seed, steps=steps, device="cpu", precision="fp32", compile=False)
+        return Case(density, torch.as_tensor(rows))
+
+    def fitted(self, features: int) -> Case:
+        """After a few training steps, in float64."""
+        case = self._fitted(features)
+        return Case(copy.deepcopy(case.density).double(), case.rows.double())
+
+    def single(self, features: int) -> Case:
+        """After a few training steps, in float32."""
+        case = self._fitted(features)
+        return Case(copy.deepcopy(case.density), case.rows)
+
+    def perturbed(self, features: int) -> Case:
+        """With every weight changed at random: a law holds at any weights, not only where training leads.
+
+        By 20 %, and biases and the like, which start at zero, by 0.5 as well: that tells a mixture's components apart.
+        """
+        case = self.fitted(features)
+        generator = torch.Generator().manual_seed(self.seed)
+        with torch.no_grad():
+            for parameter in case.density.parameters():
+                if parameter.requires_grad:
+                    noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+                    parameter.mul_(1 + 0.2 * noise)
+                    if parameter.ndim == 1:
+                        parameter.add_(noise, alpha=0.5)
+        return case
+
+
+def skewed_rows(n: int, features: int, seed: int) -> np.ndarray:
+    """Correlated and skewed synthetic rows, off centre and off unit scale: float32 [n, features]."""
+    generator = np.random.default_rng(seed)
+    normal = generator.normal(size=(n, features))
+    rows = normal + 0.3 * (normal**2 - 1)
+    for i in range(1, features):
+        rows[:, i] = 0.8 * rows[:, i] + 0.6 * rows[:, i - 1]
+    return (rows * generator.uniform(1.5, 3.0, features) + generator.normal(size=features)).astype(np.float32)
+
+
+def _widely(case: Case) -> LawResult:
+    return measures.conditionals(case.density, case.rows, WIDE_DIMENSIONS)
+
+
+def _on(law: Callable[[Density, Tensor], LawResult], rows: int | None = None) -> Callable[[Case], LawResult]:
+    return lambda case: law(case.density, case.rows[:rows])
+
+
+def _drawn(law: Callable[..., LawResult]) -> Callable[[Case], LawResult]:
+    return lambda case: law(case.density, case.rows, SAMPLES, 1)
+
+
+#: Each law and the states (state, features) it is measured in.
+_SUITE: dict[str, tuple[Callable[[Case], LawResult], tuple[tuple[str, int], ...]]] = {
+    "normalised": (_on(measures.normalised), (("fitted", 1), ("perturbed", 1), ("fitted", 2), ("perturbed", 2))),
+    "conditionals": (_widely, (("fitted", 63),)),
+    "chain_rule": (_on(measures.chain_rule, 32), (("fitted", 1), ("perturbed", 5))),
+    "causal": (_on(measures.causal, 4), (("perturbed", 2), ("perturbed", 5), ("fitted", 63))),
+    "batch_split": (_on(measures.batch_split, 24), (("fitted", 1), ("perturbed", 5), ("single", 5))),
+    "permutation": (_on(measures.permutation, 24), (("fitted", 1), ("perturbed", 5), ("single", 5))),
+    "samples": (_drawn(measures.samples), (("fitted", 1), ("perturbed", 2), ("perturbed", 5))),
+    "entropy": (_drawn(measures.entropy), (("fitted", 1), ("perturbed", 2))),
+    "gradients": (_on(measures.gradients, 64), (("perturbed", 5),)),
+    "modes": (_on(measures.modes, 24), (("single", 1), ("single", 5))),
+    "round_trip": (_on(measures.round_trip, 24), (("single", 1), ("single", 5), ("perturbed", 5))),
+    "float64": (_on(measures.float64, 64), (("single", 1), ("single", 5))),
+    "finite": (_on(measures.finite), (("single", 1), ("single", 5), ("perturbed", 5))),
+    "seeds": (_on(measures.seeds), (("single", 1), ("single", 5))),
+    "contract": (_on(measures.contract, 24), (("single", 1), ("single", 5))),
+}
+
+#: The names of the laws, in the order in which `check` reports them.
+LAWS = tuple(_SUITE)
+#: Laws of the chain rule, for autoregressive densities.
+AUTOREGRESSIVE = ("conditionals", "chain_rule", "causal")
+
+
+def check(make: str | Callable[..., Density], *, laws: Iterable[str] | None = None, seed: int = 0) -> list[LawResult]:
+    """Hold a model to the laws, on tiny networks; one result per law, the worst of its cases.
+
+    Args:
+        make: a method (`"lde+w"`), or a callable that takes `features` and gives a density. Arguments of `TINY` are
+            given where the class or callable has them.
+        laws: some of `LAWS`; all by default. Those that do not apply are left out: the chain rule for a density that
+            is not autoregressive, the round trip for one that `create` did not make.
+        seed: of the synthetic rows, the short fits and the samples.
+
+    Raises:
+        InputError: an unknown method or law.
+    """
+    chosen = LAWS if laws is None else tuple(laws)
+    for law in chosen:
+        if law not in _SUITE:
+            raise InputError(f"law '{law}' is unknown; choose one of {', '.join(LAWS)}.")
+    subject = _Subject(_tiny(make), seed)
+    example = subject.make(features=2)
+    applicable = [
+        law
+        for law in chosen
+        if (example.autoregressive or law not in AUTOREGRESSIVE) and (example.config or law != "round_trip")
+    ]
+    return [_check_law(law, subject) for law in applicable]
+
+
+def _check_law(law: str, subject: _Subject) -> LawResult:
+    measure, states = _SUITE[law]
+    results = [
+        judge(law, lambda state=state, features=features: measure(getattr(subject, state)(features)))  # type: ignore[misc]
+        for state, features in states
+    ]
+    return max(results, key=lambda result: result.strain)
+
+
+def _tiny(make: str | Callable[..., Density]) -> Callable[..., Density]:
+    if isinstance(make, str):
+        spec = parse_method(make)
+        known = inspect.signature(density_class(spec.name)).parameters
+        arguments = {key: value for key, value in TINY.items() if key in known}
+        return functools.partial(create, spec.with_arguments(**arguments))
+    known = inspect.signature(make).parameters
+    return functools.partial(make, **{key: value for key, value in TINY.items() if key in known})
+
+
+def trial_laws(density: Density, test_rows: np.ndarray, *, seed: int = 0) -> dict[str, dict[str, Any]]:
+    """Hold a trained model to the laws that take seconds: {law: {"passed", "value", "bound"}}, JSON-able.
+
+    A correct model fails with a probability below 1 in 10,000: only `samples` is statistical.
+
+    Args:
+        density: on whatever device and in whatever dtype it is evaluated.
+        test_rows: [n, D], at least 24 rows; the first 256 are used.
+    """
+    rows = torch.as_tensor(np.asarray(test_rows[:256]), dtype=density.dtype, device=density.device)
+    few = rows[:24]
+    laws: dict[str, Callable[[], LawResult]] = {
+        "batch_split": lambda: measures.batch_split(density, few),
+        "permutation": lambda: measures.permutation(density, few),
+        "samples": lambda: measures.samples(density, rows, 500 if density.autoregressive else 250, seed),
+        "float64": lambda: measures.float64(density, few),
+        "finite": lambda: measures.finite(density, rows),
+    }
+    if density.autoregressive:
+        last = density.features - 1
+        dimensions = sorted({0, min(1, last), last // 3, last // 2, max(0, last - 1), last})
+        laws["conditionals"] = lambda: measures.conditionals(density, rows, dimensions)
+        laws["chain_rule"] = lambda: measures.chain_rule(density, few)
+        laws["causal"] = lambda: measures.causal(density, rows[:1])
+    if density.features <= 2:
+        laws["normalised"] = lambda: measures.normalised(density, rows)
+    was_training = density.training
+    density.eval()
+    results = {law: judge(law, measure).describe() for law, measure in laws.items()}
+    density.train(was_training)
+    return results
