@@ -101,6 +101,13 @@ def create(method: str | MethodSpec, features: int, *, whiten: str | None = None
     return density.eval()
 
 
+def describe_method(label: str) -> str:
+    """A method in words, from the cards of the density and of its wrappers."""
+    spec = parse_method(label)
+    parts = [density_class(spec.name).card, *(density_class(name, wrapper=True).card for name in spec.wrappers)]
+    return "; with ".join(card.summary for card in parts)
+
+
 def load_density(path: str | Path) -> Density:
     """Read a density that `Density.save` wrote.
 

@@ -199,7 +199,7 @@ class Density(nn.Module):
         self.training_state = state
         self.training_setup = {
             **plan.describe(),
-            "steps": state.step if budget.seconds is not None else (budget.steps or plan.steps),
+            "steps": None if budget.seconds is not None else plan.steps_within(budget),
             "precision": resolved,
             "device": place.type,
             "compile": compiler.compiled,
@@ -209,7 +209,7 @@ class Density(nn.Module):
 
     def plan(self, budget: Budget) -> Plan:
         """The training plan under a budget's profile."""
-        return self.plans[str(budget.profile)]
+        return self.plans[budget.profile]
 
     def save(self, path: str | Path) -> None:
         """Write the density to one safetensors file; its header holds the JSON that `load_density` needs.

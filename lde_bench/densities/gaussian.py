@@ -34,7 +34,8 @@ class Gaussian(TriangularGaussians):
         sample_cost="one triangular solve",
     )
     plans: ClassVar[dict[str, Plan]] = dict.fromkeys(
-        ("quick", "standard", "paper"), Plan(steps=1, batch_size=10_000, validate_every=1, bf16=False)
+        ("quick", "standard", "paper"),
+        Plan(steps=1, batch_size=10_000, validate_every=1, bf16=False, closed_form=True, reference_seconds=10),
     )
 
     def __init__(self, features: int) -> None:

@@ -190,8 +190,25 @@ class LDE(AutoregressiveMixture):
         "without the 1e-12 inside the logarithm, and validated on validation patches",
     )
     plans: ClassVar[dict[str, Plan]] = {
-        "quick": Plan(steps=450, batch_size=128, rate=1.5e-3, warmup=50, clip=0.5, average=0.98, validate_every=150),
-        "standard": Plan(steps=3000, batch_size=256, rate=1.5e-3, clip=0.5, average=0.995, validate_every=300),
+        "quick": Plan(
+            steps=300,
+            batch_size=128,
+            rate=1.5e-3,
+            warmup=50,
+            clip=0.5,
+            average=0.98,
+            validate_every=100,
+            reference_seconds=45,
+        ),
+        "standard": Plan(
+            steps=4000,
+            batch_size=128,
+            rate=1.5e-3,
+            clip=0.5,
+            average=0.995,
+            validate_every=500,
+            reference_seconds=480,
+        ),
         # 250 epochs of the authors' 2.7 M patches at batch 128, halved every 30 epochs; Adam 1e-4 with beta1 0.5.
         "paper": Plan(
             steps=5_273_437,
@@ -202,6 +219,7 @@ class LDE(AutoregressiveMixture):
             halve_every=632_812,
             validate_every=21_094,
             bf16=False,
+            reference_seconds=1.2e6,
         ),
     }
 

@@ -34,8 +34,24 @@ class MadeMog(AutoregressiveMixture):
         differences="hidden degrees dealt out in turn; quick and standard: a cosine rate and clipping instead of patience",
     )
     plans: ClassVar[dict[str, Plan]] = {
-        "quick": Plan(steps=1000, batch_size=256, rate=1e-3, clip=0.5, average=0.99, validate_every=250),
-        "standard": Plan(steps=20_000, batch_size=512, rate=1e-3, clip=0.5, average=0.999, validate_every=2000),
+        "quick": Plan(
+            steps=1000,
+            batch_size=256,
+            rate=1e-3,
+            clip=0.5,
+            average=0.99,
+            validate_every=250,
+            reference_seconds=25,
+        ),
+        "standard": Plan(
+            steps=10_000,
+            batch_size=512,
+            rate=1e-3,
+            clip=0.5,
+            average=0.999,
+            validate_every=1000,
+            reference_seconds=400,
+        ),
         # Adam 1e-3, batch 100, L2 1e-6, stop after 30 epochs without an improvement; one epoch is 10,000 steps.
         "paper": Plan(
             steps=10_000_000,
@@ -46,6 +62,7 @@ class MadeMog(AutoregressiveMixture):
             validate_every=10_000,
             patience=30,
             bf16=False,
+            reference_seconds=1e5,
         ),
     }
 

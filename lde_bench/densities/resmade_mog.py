@@ -2,14 +2,16 @@
 
 Masked residual blocks with pre-activation (Durkan et al. 2019, arXiv 1906.04032; Nash and Durkan 2019, arXiv 1904.05626)
 under a mixture of K Gaussians per dimension. The running scale is this project's own: conditional i is a mixture in units
-of s_i = sqrt((1 + sum_{j<i} x_j^2) / i), computed from x_<i alone, so that a patch of low contrast and one of high
-contrast look alike to the head. Its log-determinant is counted: the mixture is rescaled, not the data.
+of s_i = sqrt((u^2 + sum_{j<i} x_j^2) / i), computed from x_<i alone (u: the root mean square of the training data), so
+that a patch of low contrast and one of high contrast look alike to the head. Its log-determinant is counted: the mixture
+is rescaled, not the data.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,7 +19,11 @@ from torch.nn import functional as F
 from lde_bench.densities.base import Card, positive_integer
 from lde_bench.densities.masked import MaskedLinear, MixtureOutputs, hidden_degrees, input_degrees
 from lde_bench.densities.mixture import AutoregressiveMixture, Mixture
+from lde_bench.training.batches import Batches
 from lde_bench.training.plan import Plan
+
+#: Training rows from which the unit of the running scale is taken.
+UNIT_ROWS = 100_000
 
 
 class MaskedBlock(nn.Module):
@@ -42,6 +48,8 @@ class ResMadeMog(AutoregressiveMixture):
         blocks: residual blocks of two masked layers each.
     """
 
+    unit: Tensor
+
     name = "resmade-mog"
     card = Card(
         summary="residual MADE, K Gaussians per dimension, causal running scale",
@@ -60,9 +68,10 @@ class ResMadeMog(AutoregressiveMixture):
             clip=0.5,
             average=0.98,
             validate_every=125,
+            reference_seconds=45,
         ),
         "standard": Plan(
-            steps=7000,
+            steps=2500,
             batch_size=1024,
             rate=4e-3,
             optimizer="adamw",
@@ -70,7 +79,8 @@ class ResMadeMog(AutoregressiveMixture):
             weight_decay=1e-4,
             clip=0.5,
             average=0.995,
-            validate_every=700,
+            validate_every=250,
+            reference_seconds=400,
         ),
         "paper": Plan(
             steps=400_000,
@@ -83,6 +93,7 @@ class ResMadeMog(AutoregressiveMixture):
             average=0.9995,
             validate_every=5000,
             compile=True,
+            reference_seconds=4e4,
         ),
     }
 
@@ -92,6 +103,7 @@ class ResMadeMog(AutoregressiveMixture):
         self.inputs = MaskedLinear(input_degrees(self.features), degrees)
         self.blocks = nn.Sequential(*(MaskedBlock(degrees) for _ in range(positive_integer("blocks", blocks))))
         self.outputs = MixtureOutputs(degrees, self.features, self.components)
+        self.register_buffer("unit", torch.ones(()))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -103,10 +115,15 @@ class ResMadeMog(AutoregressiveMixture):
                 block.second.weight.mul_(0.1)  # every block starts close to the identity
         self.outputs.start(weight_scale=0.1)
 
+    def prepare(self, batches: Batches) -> None:
+        rows = np.asarray(batches.take(UNIT_ROWS), dtype=np.float64)
+        self.unit.fill_(float(np.sqrt(np.square(rows).mean())) or 1.0)
+
     def conditionals(self, x: Tensor) -> Mixture:
+        x = x / self.unit
         h = self.blocks(self.inputs(x))
         mixture = Mixture.from_head(self.outputs(F.gelu(h)))  # [B, D, K]
         squares = x.square()
         past = squares.cumsum(-1) - squares  # sum of squares before i: [B, D]
         count = torch.arange(1, self.features + 1, device=x.device, dtype=x.dtype)
-        return mixture.rescaled(0.5 * torch.log((past + 1) / count))
+        return mixture.rescaled(0.5 * torch.log((past + 1) / count) + self.unit.log())

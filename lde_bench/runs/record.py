@@ -21,6 +21,7 @@ import numpy as np
 
 from lde_bench import BENCHMARK_VERSION
 from lde_bench.errors import InputError
+from lde_bench.training.plan import Budget
 
 SCHEMA = 1
 
@@ -45,27 +46,6 @@ class DatasetInfo:
     content_hash: str
     seed: int
     sizes: Sizes
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long the trial was allowed to train; a budget in seconds depends on the machine."""
-
-    profile: str | None = None
-    steps: int | None = None
-    seconds: float | None = None
-    machine_dependent: bool = False
-
-    @property
-    def label(self) -> str:
-        """The budget in one word, e.g. `quick`, `2000-steps`, `100-seconds`."""
-        if self.profile is not None:
-            return self.profile
-        if self.steps is not None:
-            return f"{self.steps}-steps"
-        if self.seconds is not None:
-            return f"{self.seconds:g}-seconds"
-        return "no-budget"
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,16 @@ from lde_bench.training.plan import Budget, Plan
 CHECKPOINT_SECONDS = 20.0
 
 
+@dataclass(frozen=True)
+class Look:
+    """One look at the validation set (nats)."""
+
+    step: int
+    cpu_seconds: float
+    wall_seconds: float
+    validation_nats: float
+
+
 @dataclass
 class TrainingState:
     """Where a run stands; all of it goes into the checkpoint."""
@@ -34,7 +44,10 @@ class TrainingState:
     best_score: float | None = None
     looks_since_best: int = 0
     stopped_early: bool = False
-    curve: list[dict[str, float]] = field(default_factory=list)
+    #: Of the runs that this one continues.
+    resumed_wall_seconds: float = 0.0
+    resumed_cpu_seconds: float = 0.0
+    curve: list[Look] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -71,28 +84,27 @@ def train(
     """
     state = TrainingState()
     best: dict[str, Tensor] | None = None
-    total = budget.steps if budget.steps is not None else plan.steps
+    total = plan.steps_within(budget)
     batch_size = min(plan.batch_size, batches.size or plan.batch_size)
     if checkpoint is not None and (saved := _read_checkpoint(checkpoint, notify)):
         learner.load_state_dict(saved["learner"])
         best = saved["best"]
-        state = TrainingState(**saved["state"])
+        state = TrainingState(**saved["state"] | {"curve": [Look(**look) for look in saved["state"]["curve"]]})
         notify(f"continuing from step {state.step} of {total}" if budget.seconds is None else "continuing")
 
-    # Seconds of this process count on top of those of the runs that it continues.
-    wall_before, cpu_before = state.wall_seconds, state.cpu_seconds
+    state.resumed_wall_seconds, state.resumed_cpu_seconds = state.wall_seconds, state.cpu_seconds
     wall_start, cpu_start = time.perf_counter(), time.process_time()
     last_checkpoint = wall_start
     loss = math.nan
 
     def share() -> float:
-        if budget.seconds is not None:
+        if budget.seconds is not None and not plan.closed_form:
             return min(1.0, state.wall_seconds / budget.seconds)
         return state.step / total
 
     def tick() -> None:
-        state.wall_seconds = wall_before + time.perf_counter() - wall_start
-        state.cpu_seconds = cpu_before + time.process_time() - cpu_start
+        state.wall_seconds = state.resumed_wall_seconds + time.perf_counter() - wall_start
+        state.cpu_seconds = state.resumed_cpu_seconds + time.process_time() - cpu_start
 
     while share() < 1.0 and not state.stopped_early:
         batch = torch.as_tensor(batches.batch(state.step, batch_size), dtype=dtype, device=device)
@@ -130,14 +142,7 @@ def _look(state: TrainingState, score: float) -> None:
         raise TrainingDiverged(
             f"the validation log-likelihood became {score} at step {state.step}; try a lower rate or --precision fp32."
         )
-    state.curve.append(
-        {
-            "step": state.step,
-            "cpu_seconds": round(state.cpu_seconds, 3),
-            "wall_seconds": round(state.wall_seconds, 3),
-            "validation_nats": score,
-        }
-    )
+    state.curve.append(Look(state.step, round(state.cpu_seconds, 3), round(state.wall_seconds, 3), score))
     if state.best_score is None or score > state.best_score:
         state.best_score, state.best_step, state.looks_since_best = score, state.step, 0
     else:
