@@ -194,6 +194,15 @@ def test_a_damaged_prepared_file_is_rebuilt_with_a_notice(small_photographs, own
     assert "damaged" not in caplog.text
 
 
+def test_damage_is_noticed_when_only_a_part_is_read(small_photographs, own_cache, caplog):
+    few = {"train": 100, "validation": 1, "test": 1}
+    whole = load_dataset("bsds300", data_dir=small_photographs, **few)
+    flip_a_patch_byte(prepared(own_cache))
+    again = load_dataset("bsds300", data_dir=small_photographs, **few)
+    assert "is damaged" in caplog.text
+    assert everything(again) == everything(whole)
+
+
 def test_no_random_byte_of_the_prepared_file_can_change_what_is_loaded(small_photographs, own_cache, caplog):
     caplog.set_level(logging.ERROR)
     whole = load_dataset("bsds300", data_dir=small_photographs)
