@@ -103,24 +103,24 @@ def prepare(recipe: Recipe, path: Path, *, progress: bool = False) -> None:
         atomic_path(path) as temporary,
         temporary.open("rb+") as handle,
         _progress(recipe, progress) as advance,
+        h5py.File(handle, "w", libver="v110") as file,  # in this format the metadata has checksums too
     ):
-        with h5py.File(handle, "w", libver="v110") as file:  # in this format the metadata has checksums too
-            _reserve(handle, recipe, photographs["train"])
-            for split in SPLITS:
-                _write_split(file, split, recipe, photographs[split], total, advance)
-            for field in _PHOTOGRAPH_FIELDS:
-                values = getattr(photographs["train"], field)
-                file.create_dataset(f"photographs/{field}", data=values, chunks=True, fletcher32=True)
-            file.attrs.update(
-                format=_FORMAT,
-                key=recipe.key,
-                name=recipe.name,
-                version=recipe.version,
-                seed=str(recipe.seed),
-                protocol=PROTOCOL,
-                photographs_sha256=recipe.files_hash,
-                content_hash=total.hexdigest(),
-            )
+        _reserve(handle, recipe, photographs["train"])
+        for split in SPLITS:
+            _write_split(file, split, recipe, photographs[split], total, advance)
+        for field in _PHOTOGRAPH_FIELDS:
+            values = getattr(photographs["train"], field)
+            file.create_dataset(f"photographs/{field}", data=values, chunks=True, fletcher32=True)
+        file.attrs.update(
+            format=_FORMAT,
+            key=recipe.key,
+            name=recipe.name,
+            version=recipe.version,
+            seed=str(recipe.seed),
+            protocol=PROTOCOL,
+            photographs_sha256=recipe.files_hash,
+            content_hash=total.hexdigest(),
+        )
 
 
 def _reserve(handle: IO[bytes], recipe: Recipe, photographs: Photographs) -> None:

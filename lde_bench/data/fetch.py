@@ -49,7 +49,7 @@ def download(urls: Sequence[str], sha256: str, path: Path, *, remedy: str, progr
         except OSError as error:  # requests' errors are OSErrors too
             if error.errno is not None:
                 raise describe_os_error(error, path) from error
-            faults.append(f"{url} could not be reached ({type(error).__name__})")
+            faults.append(f"{url} could not be reached, or broke off ({type(error).__name__})")
     raise InputError(f"{path.name} could not be downloaded: {'; '.join(faults)}; {remedy}")
 
 
@@ -80,7 +80,7 @@ class _Transfer:
                     have = have if resumed else 0
                     length = int(answer.headers.get("Content-Length", 0)) + have
                     task = bar.add_task(f"Downloading {url.rsplit('/', 1)[-1]}", total=length or None, completed=have)
-                    for piece in answer.iter_content(1 << 16):
+                    for piece in answer.iter_content(1 << 14):
                         handle.write(piece)
                         bar.advance(task, len(piece))
         self.partial.replace(str(output_file))

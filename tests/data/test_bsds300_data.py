@@ -347,9 +347,10 @@ def archive(small_photographs, tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def site(archive, monkeypatch):
+def site(archive, monkeypatch, request):
     """An address that serves the archive's folder and knows ranges; yields the list of requests it saw."""
     seen: list[str | None] = []
+    drops = getattr(request, "param", False)  # the first answer breaks off half-way
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -360,7 +361,7 @@ def site(archive, monkeypatch):
             self.send_response(206 if wanted else 200)
             self.send_header("Content-Length", str(len(data) - start))
             self.end_headers()
-            self.wfile.write(data[start:])
+            self.wfile.write(data[start:] if wanted or not drops else data[: len(data) // 2])
 
         def log_message(self, *_: object) -> None:
             pass
@@ -401,6 +402,17 @@ def test_an_interrupted_download_continues_where_it_stopped(site, archive, own_c
     (own_cache / f"{bsds300.ARCHIVE}.part").write_bytes(archive.read_bytes()[:half])
     load_dataset("bsds300", train=1)
     assert site == [f"bytes={half}-"]
+
+
+@pytest.mark.parametrize("site", [True], indirect=True)
+def test_a_download_that_breaks_off_is_an_error_and_the_next_run_ends_it(site, archive, own_cache):
+    with pytest.raises(InputError, match="could not be reached"):
+        load_dataset("bsds300", train=1)
+    load_dataset("bsds300", train=1)
+    first, second = site
+    assert first is None
+    half = archive.stat().st_size // 2
+    assert half - (1 << 14) <= int(second.removeprefix("bytes=").rstrip("-")) <= half
 
 
 def test_a_download_with_the_wrong_hash_is_refused_and_leaves_nothing(site, archive, own_cache):
