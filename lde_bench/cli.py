@@ -52,7 +52,7 @@ Threads = Annotated[int | None, Parameter(help="Threads for the arithmetic; torc
 @app.command
 def bsds300(
     *,
-    K: Annotated[  # noqa: N803
+    K: Annotated[
         list[int],
         Parameter(name="--K", consume_multiple=True, converter=whole_numbers, help="Components of the mixtures."),
     ] = [1, 10, 30, 100],  # noqa: B006 (cyclopts shows it, nothing changes it)
@@ -256,7 +256,7 @@ def regress(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code is 0 done, 1 a regression or a failed law, 2 bad usage or input, 3 nothing measured."""
+    """Run a command; exit code 0 done, 1 a regression or a failed law, 2 bad usage or input, 3 nothing measured."""
     logging.basicConfig(format="lde-bench: %(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
         return int(app(argv, exit_on_error=False, print_error=False) or 0)

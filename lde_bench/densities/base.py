@@ -68,6 +68,14 @@ class Density(nn.Module):
         """log p(x) in nats: [B, D] -> [B]."""
         raise TypeError(f"{type(self).__name__} does not define forward")
 
+    def conditional_log_prob(self, x: Tensor) -> Tensor:
+        """log p(x_i | x_<i) in nats, of autoregressive densities: [B, D] -> [B, D]."""
+        raise TypeError(f"{type(self).__name__} is not autoregressive")
+
+    def conditional_cdf(self, x: Tensor) -> Tensor:
+        """P(X_i <= x_i | x_<i), of autoregressive densities: [B, D] -> [B, D]; uniform for samples of the density."""
+        raise TypeError(f"{type(self).__name__} is not autoregressive")
+
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """`n` independent samples [n, D]."""
         raise TypeError(f"{type(self).__name__} does not define draw")

@@ -17,6 +17,7 @@ tests/densities/test_lde.py holds both against a plain Conv1d transcription, in 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -145,6 +146,10 @@ class CausalLayer(nn.Module):
             return self._activate(h_out), self._activate(blank_out)
         samples = h.shape[1]
         norm = self.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        assert norm.num_batches_tracked is not None
+        assert norm.momentum is not None
         rows, blank_out, mean, var = _NormAct.apply(
             h_out.flatten(0, 1), blank_out, norm.weight, norm.bias, blanks * samples, norm.eps
         )
@@ -244,11 +249,16 @@ class LDE(AutoregressiveMixture):
                 module.reset_parameters()
                 module.reset_running_stats()
 
+    def _causal_layers(self) -> Iterator[CausalLayer]:
+        for layer in self.layers:
+            assert isinstance(layer, CausalLayer)
+            yield layer
+
     def conditionals(self, x: Tensor) -> Mixture:
         z = x.t()[:-1]  # the last z is seen by none: [D - 1, B]
         h = torch.stack([z, torch.ones_like(z)], -1)  # (z, mask): [D - 1, B, 2]
         blank = x.new_zeros(2)
-        for layer in self.layers:
+        for layer in self._causal_layers():
             # The 2^L zeros in front lose as many columns as the layer looks back.
             h, blank = layer(h, blank, blanks=self.padding + 1 - 2 * layer.dilation)
         # h_1 has seen nothing, h_i has seen z_<i.
@@ -260,13 +270,13 @@ class LDE(AutoregressiveMixture):
         """Samples with the causal state kept: each dimension costs one new column per layer."""
         past = []  # per layer, its last `dilation` input columns
         blank = torch.zeros(1, 2, dtype=self.dtype, device=self.device)
-        for layer in self.layers:
+        for layer in self._causal_layers():
             past.append(deque([blank.expand(n, -1)] * layer.dilation, maxlen=layer.dilation))
             blank = layer.pair(blank, blank)
         x = torch.empty(n, self.features, dtype=self.dtype, device=self.device)
         column = x.new_zeros(n, 2)  # the last of the zeros in front
         for i in range(self.features):
-            for layer, columns in zip(self.layers, past, strict=True):
+            for layer, columns in zip(self._causal_layers(), past, strict=True):
                 earlier = columns[0]
                 columns.append(column)
                 column = layer.pair(earlier, column)

@@ -31,7 +31,7 @@ class MadeMog(AutoregressiveMixture):
         summary="masked autoencoder (MADE), K Gaussians per dimension, sequential order, relu",
         source="Germain et al. 2015, arXiv 1502.03509; Papamakarios et al. 2017, arXiv 1705.07057",
         sample_cost="one pass of the network per dimension (D passes)",
-        differences="hidden degrees dealt out in turn; quick and standard: a cosine rate and clipping instead of patience",
+        differences="hidden degrees dealt out in turn; quick, standard: a cosine rate and clipping, no patience",
     )
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(

@@ -1,4 +1,4 @@
-"""The mixture head, written once: a mixture of K univariate Gaussians per dimension (Bishop 1994; Yoo et al. 2020, eq. 3)."""
+"""The mixture head, written once: K univariate Gaussians per dimension (Bishop 1994; Yoo et al. 2020, eq. 3)."""
 
 from __future__ import annotations
 
@@ -78,11 +78,9 @@ class AutoregressiveMixture(Density):
         raise TypeError(f"{type(self).__name__} does not define conditionals")
 
     def conditional_log_prob(self, x: Tensor) -> Tensor:
-        """log p(x_i | x_<i) in nats: [B, D] -> [B, D]."""
         return self.conditionals(x).log_prob(x)
 
     def conditional_cdf(self, x: Tensor) -> Tensor:
-        """P(X_i <= x_i | x_<i): [B, D] -> [B, D]; uniform for samples of the density itself."""
         return self.conditionals(x).cdf(x)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
 """Residual MADE with a mixture head and a causal running scale.
 
-Masked residual blocks with pre-activation (Durkan et al. 2019, arXiv 1906.04032; Nash and Durkan 2019, arXiv 1904.05626)
-under a mixture of K Gaussians per dimension. The running scale is this project's own: conditional i is a mixture in units
-of s_i = sqrt((u^2 + sum_{j<i} x_j^2) / i), computed from x_<i alone (u: the root mean square of the training data), so
-that a patch of low contrast and one of high contrast look alike to the head. Its log-determinant is counted: the mixture
-is rescaled, not the data.
+Masked residual blocks with pre-activation (Durkan et al. 2019, arXiv 1906.04032; Nash and Durkan 2019, arXiv
+1904.05626) under a mixture of K Gaussians per dimension. The running scale is this project's own: conditional i is a
+mixture in units of s_i = sqrt((u^2 + sum_{j<i} x_j^2) / i), computed from x_<i alone (u: the root mean square of the
+training data), so that a patch of low contrast and one of high contrast look alike to the head. Its log-determinant is
+counted: the mixture is rescaled, not the data.
 """
 
 from __future__ import annotations
@@ -111,6 +111,7 @@ class ResMadeMog(AutoregressiveMixture):
             if isinstance(module, nn.Linear):
                 module.reset_parameters()
         for block in self.blocks:
+            assert isinstance(block, MaskedBlock)
             with torch.no_grad():
                 block.second.weight.mul_(0.1)  # every block starts close to the identity
         self.outputs.start(weight_scale=0.1)

@@ -86,11 +86,9 @@ class Whitened(Density):
         return self.base(self._inverse(x)) - self._log_scales().sum()
 
     def conditional_log_prob(self, x: Tensor) -> Tensor:
-        """log p(x_i | x_<i) in nats: [B, D] -> [B, D]."""
         return self.base.conditional_log_prob(self._inverse(x)) - self._log_scales()
 
     def conditional_cdf(self, x: Tensor) -> Tensor:
-        """P(X_i <= x_i | x_<i): [B, D] -> [B, D]."""
         return self.base.conditional_cdf(self._inverse(x))
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:

@@ -100,7 +100,7 @@ class Budget:
 
     @property
     def label(self) -> str:
-        """`quick`, or with the explicit budget that replaces the profile's steps: `quick-500-steps`, `quick-60-seconds`."""
+        """`quick`, or with the explicit budget in place of its steps: `quick-500-steps`, `quick-60-seconds`."""
         if self.steps is not None:
             return f"{self.profile}-{self.steps}-steps"
         if self.seconds is not None:
