@@ -127,7 +127,7 @@ class Density(nn.Module):
             )
         with self._evaluating():
             if isinstance(x, Tensor):
-                return self(x)
+                return self(x.to(self.device, self.dtype))
             rows = torch.as_tensor(np.asarray(x), dtype=self.dtype, device=self.device)
             return evaluate_rows(self, rows).cpu().numpy()
 
