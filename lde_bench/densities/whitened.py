@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lde_bench.densities.base import Card, Density
-from lde_bench.errors import InputError
+from lde_bench.densities.triangular import cholesky, moments
 from lde_bench.training.batches import Batches, MappedBatches
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner
@@ -56,17 +55,9 @@ class Whitened(Density):
         return self.base.plan(budget)
 
     def prepare(self, batches: Batches) -> None:
-        rows = np.asarray(batches.take(COVARIANCE_ROWS), dtype=np.float64)
-        covariance = np.atleast_2d(np.cov(rows.T, bias=True))
-        try:
-            factor = np.linalg.cholesky(covariance)
-        except np.linalg.LinAlgError as error:
-            raise InputError(
-                f"whitening: the covariance of the {len(rows)} training rows is singular; remove constant or linearly "
-                "dependent features, or train without whitening."
-            ) from error
-        self.mean.copy_(torch.as_tensor(rows.mean(0)))
-        self.factor.copy_(torch.as_tensor(factor))
+        mean, covariance = moments(batches.take(COVARIANCE_ROWS))
+        self.mean.copy_(mean)
+        self.factor.copy_(cholesky(covariance, "whitening"))
         self.base.prepare(
             MappedBatches(batches, lambda x: self._inverse(torch.as_tensor(x).to(self.mean)).cpu().numpy())
         )
