@@ -12,7 +12,6 @@ import struct
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -46,17 +45,6 @@ PRECISION_BOUND = 1e-4
 ENTROPY_SIGMAS = 4.5
 
 
-class _Autoregressive(Protocol):
-    """What `Density.autoregressive` promises, each [B, D] -> [B, D]."""
-
-    def conditional_log_prob(self, x: Tensor) -> Tensor: ...
-    def conditional_cdf(self, x: Tensor) -> Tensor: ...
-
-
-def _chain(density: Density) -> _Autoregressive:
-    return cast(_Autoregressive, density)
-
-
 def _worst(difference: Tensor, reference: Tensor, features: int) -> float:
     """Largest |difference| relative to D + |log p|: log p is a sum of D terms, each rounded."""
     return (difference.abs() / (features + reference.abs())).max().item()
@@ -80,11 +68,11 @@ def normalised(density: Density, rows: Tensor) -> LawResult:
 def _conditional_fault(density: Density, row: Tensor, dimension: int, scale: Tensor, points: int) -> float:
     """How far p(x_i | x_<i) is from mass 1, or its integral from the model's own CDF, whichever is worse."""
     line = slice_through(row, dimension, scale, points)
-    p = _chain(density).conditional_log_prob(line.rows)[:, dimension].double().exp() * line.slope
+    p = density.conditional_log_prob(line.rows)[:, dimension].double().exp() * line.slope
     simpson = (p[:-2:2] + 4 * p[1:-1:2] + p[2::2]) * (line.u[2:] - line.u[:-2])[::2] / 6
     cumulative = torch.cat([p.new_zeros(1), simpson.cumsum(0)])  # at every second point
     some = slice(None, None, CDF_STRIDE)
-    cdf = _chain(density).conditional_cdf(line.rows[::2][some])[:, dimension].double()
+    cdf = density.conditional_cdf(line.rows[::2][some])[:, dimension].double()
     mass_fault = (torch.trapezoid(p, line.u) - 1).abs()
     cdf_fault = (cumulative[some] - (cdf - cdf[0])).abs().max()
     return torch.maximum(mass_fault, cdf_fault).item()
@@ -112,7 +100,7 @@ def conditionals(density: Density, rows: Tensor, dimensions: Sequence[int]) -> L
 def chain_rule(density: Density, rows: Tensor) -> LawResult:
     """The conditionals sum to log p."""
     whole = density.log_prob(rows)
-    value = _worst(_chain(density).conditional_log_prob(rows).sum(-1) - whole, whole, density.features)
+    value = _worst(density.conditional_log_prob(rows).sum(-1) - whole, whole, density.features)
     return LawResult.of("chain_rule", value, REGROUPING[rows.dtype], "|sum of conditionals - log p|, relative")
 
 
@@ -132,8 +120,8 @@ def causal(density: Density, rows: Tensor) -> LawResult:
     density.eval()
     ahead, seen = 0, torch.zeros(density.features, density.features, dtype=torch.bool, device=rows.device)
     for row in rows:
-        log_p = _jacobian(_chain(density).conditional_log_prob, row)
-        cdf = _jacobian(_chain(density).conditional_cdf, row)
+        log_p = _jacobian(density.conditional_log_prob, row)
+        cdf = _jacobian(density.conditional_cdf, row)
         ahead += sum(int((jacobian.triu(1) != 0).sum()) for jacobian in (log_p, cdf))
         seen |= log_p != 0
     blind = int((~seen.diagonal(-1)).sum())
@@ -176,9 +164,7 @@ def samples(density: Density, rows: Tensor, n: int, seed: int) -> LawResult:
     coordinate with the others fixed, integrated numerically; in 1 and 2 dimensions also that of every marginal.
     """
     drawn = torch.as_tensor(density.sample(n, seed)).to(rows)
-    columns = [
-        _chain(density).conditional_cdf(drawn) if density.autoregressive else _slice_cdf(density, drawn, rows.std(0))
-    ]
+    columns = [density.conditional_cdf(drawn) if density.autoregressive else _slice_cdf(density, drawn, rows.std(0))]
     if density.features in GRIDS:
         columns.append(_marginal_cdf(on_grid(density, rows, 0), drawn))
     distances = [ks_distance(column) for column in columns]

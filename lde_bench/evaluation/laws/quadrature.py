@@ -19,7 +19,7 @@ BLOCK = 8192
 #: Half-width (in standard deviations of the data) and points per axis of the grids in 1 and 2 dimensions. The finer
 #: and wider one decides where the first finds a fault: a wrong integral stays wrong there.
 GRIDS = {1: ((12.0, 2_001), (60.0, 60_001)), 2: ((10.0, 301), (24.0, 1_201))}
-#: A slice runs over x_i + CORE * s * sinh(u): dense at a typical value, out to EXTENT standard deviations s of the data.
+#: A slice runs over x_i + CORE * s * sinh(u): dense at a typical value, out to EXTENT times the data's s.
 #: A barely trained model may be far wider than the data; reaching far costs only a logarithm of the points.
 CORE, EXTENT = 0.01, 1e4
 

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.neighbors import KernelDensity
+
+import lde_bench as lb
+from lde_bench.errors import InputError
+from lde_bench.evaluation import parzen
+from lde_bench.evaluation.parzen import parzen_log_prob, select_sigma
+
+
+@pytest.fixture
+def points() -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    return generator.normal(size=(37, 5)).astype(np.float32), generator.normal(size=(80, 5)).astype(np.float32)
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.3, 2.0])
+def test_agrees_with_scikit_learn(points, sigma):
+    test, samples = points
+    kernel = KernelDensity(bandwidth=sigma, rtol=0, atol=0).fit(samples.astype(np.float64))
+    expected = kernel.score_samples(test.astype(np.float64))
+    np.testing.assert_allclose(parzen_log_prob(test, samples, sigma), expected, rtol=1e-10)
+
+
+def test_one_sample_is_a_gaussian_around_it():
+    test, sigma = np.array([[1.0, 2.0, -1.0]]), 0.4
+    sample = np.array([[0.5, 2.5, 0.0]])
+    expected = -0.5 * 1.5 / sigma**2 - 3 * np.log(sigma) - 1.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(parzen_log_prob(test, sample, sigma), [expected], rtol=1e-14)
+
+
+def test_it_is_a_density_in_one_dimension():
+    samples = np.random.default_rng(1).normal(size=(20, 1))
+    grid = np.linspace(-10, 10, 20_001)
+    mass = np.trapezoid(np.exp(parzen_log_prob(grid[:, None], samples, 0.1)), grid)
+    assert mass == pytest.approx(1, abs=1e-9)
+
+
+def test_duplicated_samples_change_nothing(points):
+    test, samples = points
+    np.testing.assert_allclose(
+        parzen_log_prob(test, np.repeat(samples, 3, axis=0), 0.2), parzen_log_prob(test, samples, 0.2), rtol=1e-13
+    )
+
+
+def test_the_order_of_samples_and_of_test_items_does_not_matter(points):
+    test, samples = points
+    expected = parzen_log_prob(test, samples, 0.2)
+    np.testing.assert_allclose(parzen_log_prob(test, samples[::-1], 0.2), expected, rtol=1e-13)
+    np.testing.assert_array_equal(parzen_log_prob(test[::-1], samples, 0.2), expected[::-1])
+
+
+def test_blocks_of_test_items_and_of_samples_do_not_matter(points, monkeypatch):
+    test, samples = points
+    expected = parzen_log_prob(test, samples, 0.2)
+    np.testing.assert_array_equal(
+        np.concatenate([parzen_log_prob(part, samples, 0.2) for part in np.array_split(test, 6)]), expected
+    )
+    monkeypatch.setattr(parzen, "SAMPLE_ROWS", 7)
+    monkeypatch.setattr(parzen, "TEST_ROWS", 5)
+    np.testing.assert_allclose(parzen_log_prob(test, samples, 0.2), expected, rtol=1e-13)
+
+
+def test_close_points_far_from_the_origin_keep_their_digits():
+    # |x|^2 - 2xy + |y|^2 would lose all sixteen digits here.
+    test, sample = np.array([[1e8, 1e8]]), np.array([[1e8 + 0.5, 1e8]])
+    expected = -0.5 * 0.25 / 0.25 - 2 * np.log(0.5) - np.log(2 * np.pi)
+    np.testing.assert_allclose(parzen_log_prob(test, sample, 0.5), [expected], rtol=1e-14)
+
+
+def test_far_away_it_is_finite():
+    assert np.isfinite(parzen_log_prob(np.full((1, 10), 1e6), np.zeros((3, 10)), 1e-3)).all()
+
+
+def test_the_selected_sigma_has_the_best_mean_validation_score(points):
+    validation, samples = points
+    grid = np.array([0.1, 0.3, 0.6, 1.0, 3.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sigma, curve = select_sigma(validation, samples, grid)
+    expected = [parzen_log_prob(validation, samples, s).mean() for s in grid]
+    np.testing.assert_allclose(curve, expected, rtol=1e-13)
+    assert sigma == grid[np.argmax(expected)]
+
+
+@pytest.mark.parametrize("grid", [[0.01, 0.02, 0.03], [5.0, 6.0, 7.0], [7.0, 6.0, 5.0]])
+def test_a_best_sigma_at_the_edge_of_the_grid_is_told(points, grid):
+    with pytest.warns(UserWarning, match="edge of the grid"):
+        select_sigma(*points, np.array(grid))
+
+
+@pytest.mark.parametrize("sigma", [0, -0.1, np.nan, np.inf, 1e-200])
+def test_a_sigma_that_is_no_positive_number_is_refused(points, sigma):
+    with pytest.raises(InputError, match="positive number"):
+        parzen_log_prob(*points, sigma)
+
+
+@pytest.mark.parametrize(
+    ("test", "samples", "message"),
+    [
+        (np.zeros((3, 2)), np.array([[0.0, np.nan]]), "1 rows of the samples array hold NaN"),
+        (np.full((3, 2), np.inf), np.zeros((3, 2)), "3 rows of the test array hold NaN"),
+        (np.zeros((3, 2)), np.zeros((3, 4)), "2 features and the samples 4"),
+        (np.zeros((0, 2)), np.zeros((3, 2)), "test array should be"),
+        (np.zeros((3, 2)), np.zeros((0, 2)), "samples array should be"),
+        (np.zeros(3), np.zeros((3, 1)), "test array should be"),
+    ],
+)
+def test_bad_arrays_are_refused_in_a_sentence(test, samples, message):
+    with pytest.raises(InputError, match=message):
+        parzen_log_prob(test, samples, 0.1)
+
+
+def test_an_empty_grid_is_refused(points):
+    with pytest.raises(InputError, match="grid of sigmas is empty"):
+        select_sigma(*points, np.array([]))
+
+
+def test_it_is_reached_from_the_package():
+    assert lb.parzen_log_prob is parzen_log_prob
+    assert lb.select_sigma is select_sigma
