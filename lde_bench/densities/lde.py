@@ -105,7 +105,7 @@ class _NormAct(torch.autograd.Function):
         rows, blank, weight, mean, var, out, blank_out = ctx.saved_tensors
         total = len(rows) + ctx.copies
         scale = torch.rsqrt(var + ctx.eps)
-        on_blank = on_blank * torch.where(blank_out > 0, 1.0, SLOPE)
+        on_blank = torch.where(blank_out > 0, on_blank, SLOPE * on_blank)
         gradient = torch.ops.aten.leaky_relu_backward(gradient, out, SLOPE, True)
         # Through the affine map alone, mean and variance held fixed ...
         for_rows, for_weight, for_bias = torch.ops.aten.native_batch_norm_backward(
