@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from lde_bench.densities.gmm import GMM, ExpectationMaximisation
 from lde_bench.errors import InputError
 from lde_bench.training import loop
 from lde_bench.training.batches import FreshBatches
+from lde_bench.training.plan import Plan
 
 
 @pytest.fixture(autouse=True)
@@ -163,14 +166,13 @@ def test_minibatches_end_close_to_full_batches():
     model = lb.create("gmm", features=4, components=4)
     full = model.fit(train, steps=60, seed=0).log_prob(test).mean()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(GMM, "plans", {"quick": smaller_batches(1000)})
-        small = model.fit(train, steps=200, seed=0).log_prob(test).mean()
+        patch.setattr(GMM, "plans", {"quick": smaller_batches(100)})
+        small = model.fit(train, steps=400, seed=0).log_prob(test).mean()
+    # Statistics that forget all but the last batch lose 0.11 nats.
     assert small == pytest.approx(full, abs=0.03)
 
 
-def smaller_batches(batch_size: int):
-    from dataclasses import replace
-
+def smaller_batches(batch_size: int) -> Plan:
     return replace(GMM.plans["quick"], batch_size=batch_size)
 
 
