@@ -16,32 +16,53 @@ from lde_bench.densities.base import Density
 SIGNIFICANCE = 1e-5
 #: Rows evaluated at once.
 BLOCK = 8192
-#: Half-width (in standard deviations of the data) and points per axis of the grids in 1 and 2 dimensions. The finer
-#: and wider one decides where the first finds a fault: a wrong integral stays wrong there.
-GRIDS = {1: ((12.0, 2_001), (60.0, 60_001)), 2: ((10.0, 301), (24.0, 1_201))}
-#: A slice runs over x_i + CORE * s * sinh(u): dense at a typical value, out to EXTENT times the data's s.
-#: A barely trained model may be far wider than the data; reaching far costs only a logarithm of the points.
-CORE, EXTENT = 0.01, 1e4
+#: Reach (in standard deviations of the data) and points per axis of the grids in 1 and 2 dimensions. The finer and
+#: wider one decides where the first finds a fault: a wrong integral stays wrong there.
+GRIDS = {1: ((100.0, 1_201), (1e3, 20_001)), 2: ((100.0, 401), (1e3, 801))}
+#: Slices are dense within CORE standard deviations of their row's own value, where a conditional has its mass, and
+#: reach far: a barely trained model may be much wider than the data.
+CORE, REACH = 0.01, 1e4
+
+
+class Axis(NamedTuple):
+    """Points at `offset` = core * sinh(u) over uniform u, and d offset / du, each float64 [points].
+
+    Integrated over u, the trapezoid rule converges exponentially for smooth densities, and reaching far costs only a
+    logarithm of the points.
+    """
+
+    u: Tensor
+    offset: Tensor
+    slope: Tensor
+
+    @classmethod
+    def of(cls, core: float, reach: float, points: int, device: torch.device) -> Axis:
+        limit = math.asinh(reach / core)
+        u = torch.linspace(-limit, limit, points, dtype=torch.float64, device=device)
+        return cls(u, core * u.sinh(), core * u.cosh())
 
 
 class Grid(NamedTuple):
-    """A density on a uniform grid: `axes` are D arrays of values, `p` has one index per dimension."""
+    """A density on a grid: `axes` are its D lines of values, `mass` = p times the slopes, one index per dimension."""
 
     axes: list[Tensor]
+    u: Tensor
     p: Tensor
+    mass: Tensor
 
     def integral(self, values: Tensor) -> float:
-        for axis in reversed(self.axes):
-            values = torch.trapezoid(values, axis)
-        return values.item()
+        """Of a function [points, ...] times p."""
+        total = values * self.mass
+        for _ in self.axes:
+            total = torch.trapezoid(total, self.u)
+        return total.item()
 
     def marginal_cdf(self, dimension: int) -> Tensor:
         """P(X_dimension <= t) at the points of that axis."""
-        p = self.p
-        for other in reversed(range(len(self.axes))):
-            if other != dimension:
-                p = torch.trapezoid(p, self.axes[other], dim=other)
-        cdf = torch.cat([p.new_zeros(1), torch.cumulative_trapezoid(p, self.axes[dimension])])
+        mass = self.mass.movedim(dimension, 0)
+        while mass.ndim > 1:
+            mass = torch.trapezoid(mass, self.u)
+        cdf = torch.cat([mass.new_zeros(1), torch.cumulative_trapezoid(mass, self.u)])
         return cdf / cdf[-1]
 
 
@@ -53,13 +74,16 @@ def log_prob_in_blocks(density: Density, rows: Tensor) -> Tensor:
 
 def on_grid(density: Density, rows: Tensor, level: int) -> Grid:
     """The density on a grid around `rows` [n, D], D = 1 or 2."""
-    half_width, points = GRIDS[density.features][level]
-    unit = torch.linspace(-half_width, half_width, points, dtype=torch.float64, device=rows.device)
+    reach, points = GRIDS[density.features][level]
+    axis = Axis.of(1.0, reach, points, rows.device)
     centre, scale = rows.double().mean(0), rows.double().std(0)
-    axes = [centre[i] + scale[i] * unit for i in range(density.features)]
+    axes = [centre[i] + scale[i] * axis.offset for i in range(density.features)]
     nodes = torch.cartesian_prod(*axes).reshape(-1, density.features).to(rows.dtype)
-    p = log_prob_in_blocks(density, nodes).double().exp()
-    return Grid(axes, p.reshape([points] * density.features))
+    p = log_prob_in_blocks(density, nodes).double().exp().reshape([points] * density.features)
+    mass = p
+    for i in range(density.features):
+        mass = mass * (scale[i] * axis.slope).reshape([-1 if j == i else 1 for j in range(density.features)])
+    return Grid(axes, axis.u, p, mass)
 
 
 class Slice(NamedTuple):
@@ -72,11 +96,10 @@ class Slice(NamedTuple):
 
 def slice_through(row: Tensor, dimension: int, scale: Tensor, points: int) -> Slice:
     """Points through `row` [D] along one dimension, dense at the row's own value; `points` is odd, the middle is it."""
-    limit = math.asinh(EXTENT / CORE)
-    u = torch.linspace(-limit, limit, points, dtype=torch.float64, device=row.device)
+    axis = Axis.of(CORE, REACH, points, row.device)
     rows = row.repeat(points, 1)
-    rows[:, dimension] += (CORE * scale * u.sinh()).to(row.dtype)
-    return Slice(rows, u, CORE * scale.double() * u.cosh())
+    rows[:, dimension] += (scale * axis.offset).to(row.dtype)
+    return Slice(rows, axis.u, scale.double() * axis.slope)
 
 
 def ks_distance(uniforms: Tensor) -> float:
