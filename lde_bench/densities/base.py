@@ -128,7 +128,7 @@ class Density(nn.Module):
         with self._evaluating():
             if isinstance(x, Tensor):
                 return self(x.to(self.device, self.dtype))
-            rows = torch.as_tensor(np.asarray(x), dtype=self.dtype, device=self.device)
+            rows = torch.tensor(np.ascontiguousarray(x), dtype=self.dtype, device=self.device)
             return evaluate_rows(self, rows).cpu().numpy()
 
     @torch.no_grad()
@@ -231,7 +231,7 @@ class Density(nn.Module):
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _rows(self, what: str, rows: np.ndarray | Tensor) -> Tensor:
-        array = rows if isinstance(rows, Tensor) else torch.as_tensor(np.asarray(rows))
+        array = rows.detach() if isinstance(rows, Tensor) else torch.tensor(np.ascontiguousarray(rows))
         array = array.to(self.dtype)
         if array.ndim != 2 or array.shape[1] != self.features:
             raise InputError(

@@ -22,7 +22,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.amp import custom_bwd, custom_fwd
 from torch.nn import functional as F
 
 from lde_bench.densities.base import Card
@@ -41,7 +40,6 @@ class _CausalProduct(torch.autograd.Function):
     """
 
     @staticmethod
-    @custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)
     def forward(ctx: Any, h: Tensor, blank: Tensor, weight: Tensor, bias: Tensor, dilation: int) -> Tensor:
         """[T, B, C], [C], [C', 2C], [C'] -> [T, B, C']."""
         ctx.save_for_backward(h, blank, weight)
@@ -53,7 +51,6 @@ class _CausalProduct(torch.autograd.Function):
         return out
 
     @staticmethod
-    @custom_bwd(device_type="cpu")
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         h, blank, weight = ctx.saved_tensors
         dilation = ctx.dilation
@@ -89,6 +86,8 @@ class _NormAct(torch.autograd.Function):
         mean, var = torch.zeros_like(weight), torch.zeros_like(weight)
         torch.batch_norm_update_stats(rows, mean, var, 1.0)
         var *= (len(rows) - 1) / len(rows)  # it gives the unbiased variance
+        if len(rows) == 1:
+            var.zero_()  # and NaN for a single row
         step = (blank - mean) * (copies / total)
         var = (len(rows) * var + copies * (blank - mean) * (blank - mean - step)) / total
         mean = mean + step
@@ -141,7 +140,13 @@ class CausalLayer(nn.Module):
         blank_out = self.linear(torch.cat([blank, blank]))
         if len(h) == 0:  # a single feature has no past: one constant column, nothing to normalise
             return h.new_zeros(0, h.shape[1], len(blank_out)), self._activate(blank_out)
-        h_out = _CausalProduct.apply(h, blank, self.linear.weight, self.linear.bias, self.dilation)
+        inputs = (h, blank, self.linear.weight, self.linear.bias)
+        device = h.device.type
+        if torch.is_autocast_enabled(device):
+            # Autocast knows no products that are written by hand: cast for it, and keep it out.
+            inputs = tuple(part.to(torch.get_autocast_dtype(device)) for part in inputs)
+        with torch.autocast(device, enabled=False):
+            h_out = _CausalProduct.apply(*inputs, self.dilation)
         if not self.training:
             return self._activate(h_out), self._activate(blank_out)
         samples = h.shape[1]

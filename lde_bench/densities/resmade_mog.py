@@ -3,8 +3,8 @@
 Masked residual blocks with pre-activation (Durkan et al. 2019, arXiv 1906.04032; Nash and Durkan 2019, arXiv
 1904.05626) under a mixture of K Gaussians per dimension. The running scale is this project's own: conditional i is a
 mixture in units of s_i = sqrt((u^2 + sum_{j<i} x_j^2) / i), computed from x_<i alone (u: the root mean square of the
-training data), so that a patch of low contrast and one of high contrast look alike to the head. Its log-determinant is
-counted: the mixture is rescaled, not the data.
+training data), and the network sees x_j / s_j, so that a patch of low contrast and one of high contrast look alike to it.
+The log-determinant is counted: the mixture is rescaled.
 """
 
 from __future__ import annotations
@@ -121,10 +121,10 @@ class ResMadeMog(AutoregressiveMixture):
         self.unit.fill_(float(np.sqrt(np.square(rows).mean())) or 1.0)
 
     def conditionals(self, x: Tensor) -> Mixture:
-        x = x / self.unit
-        h = self.blocks(self.inputs(x))
-        mixture = Mixture.from_head(self.outputs(F.gelu(h)))  # [B, D, K]
-        squares = x.square()
-        past = squares.cumsum(-1) - squares  # sum of squares before i: [B, D]
+        past = F.pad(x.square().cumsum(-1)[:, :-1], (1, 0))  # sum of squares before i: [B, D]
         count = torch.arange(1, self.features + 1, device=x.device, dtype=x.dtype)
-        return mixture.rescaled(0.5 * torch.log((past + 1) / count) + self.unit.log())
+        log_scale = 0.5 * torch.log((past + self.unit.square()) / count)
+        # The network too sees x in units of the running scale. Fed x itself, its means would grow like |x|^2 and about
+        # one sample in a hundred would run away.
+        h = self.blocks(self.inputs(x * torch.exp(-log_scale)))
+        return Mixture.from_head(self.outputs(F.gelu(h))).rescaled(log_scale)  # [B, D, K]

@@ -98,7 +98,7 @@ class TriangularGaussians(Density):
         """Means [K, D] and Cholesky factors of the covariances [K, D, D]."""
         row, column = self._triangle()
         self.means.copy_(means)
-        self.transforms.copy_(invert(factors)[:, row, column])
+        self.transforms.copy_(invert(factors.to(self.device))[:, row, column])
 
     def _standardised(self, x: Tensor) -> Iterator[Tensor]:
         """e = A (x - m) [B, K, D], in blocks of its last axis: half of A is zeros, most of which a block skips."""
