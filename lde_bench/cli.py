@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ app = App(
     "Log-likelihoods are in nats.",
     version=__version__,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # `main` says how to continue
 )
 
 
@@ -166,9 +168,11 @@ def finish(records: Sequence[Record], store: ResultStore, json: bool) -> int:
     comparable = [
         record
         for record in store.load()
-        if (record.experiment, record.dataset, record.budget) == (first.experiment, first.dataset, first.budget)
+        if (record.experiment, record.dataset, record.budget, record.benchmark_version)
+        == (first.experiment, first.dataset, first.budget, first.benchmark_version)
     ]
-    for path in write_report(comparable, store.paths(first).folder, "table", method_descriptions(comparable)):
+    stem = "table" if first.dataset.seed == 0 else f"table-seed{first.dataset.seed}"
+    for path in write_report(comparable, store.paths(first).folder, stem, method_descriptions(comparable)):
         say(f"written: {path}")
     broken = {law for record in records for law, verdict in record.laws.items() if not verdict.passed}
     if broken:
@@ -255,13 +259,19 @@ def regress(
     return run_regression(baseline, update, json)
 
 
+def one_sentence(error: CycloptsError) -> str:
+    """The parser's message, which may be several sentences over several lines, as one without its full stop."""
+    message = " ".join(str(error).split()).rstrip(".")
+    return re.sub(r"\. ([A-Z])", lambda found: f"; {found[1].lower()}", message)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; exit code 0 done, 1 a regression or a failed law, 2 bad usage or input, 3 nothing measured."""
     logging.basicConfig(format="lde-bench: %(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
         return int(app(argv, exit_on_error=False, print_error=False) or 0)
     except CycloptsError as error:
-        print(f"lde-bench: {' '.join(str(error).split())} (see lde-bench --help)", file=sys.stderr)
+        print(f"lde-bench: {one_sentence(error)} (see lde-bench --help).", file=sys.stderr)
         return 2
     except LdeBenchError as error:
         print(f"lde-bench: {error}", file=sys.stderr)
