@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
 
 ONE_THREAD_AND_ALL = pytest.mark.parametrize(
-    "threads", sorted({1, torch.get_num_threads()}), ids="threads={}".format, indirect=True
+    "threads", sorted({1, torch.get_num_threads()}), ids="threads{}".format, indirect=True
 )
 bf16 = pytest.param(
     "bf16", marks=pytest.mark.skipif(not has_bf16(CPU), reason="this processor has no bfloat16 instructions")
