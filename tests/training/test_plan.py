@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import itertools
+import json
+import math
+
+import pytest
+
+from lde_bench.errors import InputError
+from lde_bench.training.plan import PROFILES, Budget, Plan
+
+
+def test_cosine_warms_up_linearly_and_falls_to_zero():
+    plan = Plan(steps=1000, rate=2.0, warmup=10)
+    rates = [plan.rate_at(step, step / 1000) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.2)
+    assert rates[9] == pytest.approx(2.0, rel=1e-3)
+    assert rates[500] == pytest.approx(1.0)
+    assert rates[999] < 1e-5
+    assert plan.rate_at(1000, 1.0) == pytest.approx(0, abs=1e-15)
+    assert all(later < earlier for earlier, later in itertools.pairwise(rates[10:]))
+
+
+def test_cosine_follows_the_share_of_the_budget_and_not_the_step():
+    plan = Plan(steps=10, rate=1.0, warmup=0)
+    assert plan.rate_at(12_345, 0.25) == pytest.approx(0.5 * (1 + math.cos(math.pi / 4)))
+
+
+def test_halving_halves_at_every_multiple():
+    plan = Plan(steps=100, rate=1.0, schedule="halving", halve_every=30)
+    assert [plan.rate_at(step, 0.0) for step in (0, 29, 30, 59, 60, 90)] == [1, 1, 0.5, 0.5, 0.25, 0.125]
+
+
+def test_constant_stays():
+    plan = Plan(steps=100, rate=0.3, schedule="constant")
+    assert {plan.rate_at(step, step / 100) for step in range(100)} == {0.3}
+
+
+def test_a_plan_is_described_in_json():
+    description = Plan(steps=3, betas=(0.5, 0.999)).describe()
+    assert json.loads(json.dumps(description)) == description
+    assert description["betas"] == [0.5, 0.999]
+
+
+def test_without_a_budget_the_profile_is_quick():
+    assert Budget.of() == Budget("quick")
+    assert Budget.of().label == "quick"
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_profile_is_a_budget_and_depends_on_no_machine(profile):
+    budget = Budget.of(profile)
+    assert (budget.profile, budget.machine_dependent) == (profile, False)
+
+
+def test_explicit_steps_replace_those_of_the_profile():
+    plan, budget = Plan(steps=100), Budget.of("standard", steps=7)
+    assert plan.steps_within(budget) == 7
+    assert plan.steps_within(Budget.of("standard")) == 100
+    assert budget.label != Budget.of("standard").label
+
+
+def test_seconds_are_marked_machine_dependent():
+    assert Budget.of(seconds=3.5).machine_dependent
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"steps": 0},
+        {"steps": -3},
+        {"steps": 2.5},
+        {"steps": True},
+        {"seconds": 0},
+        {"seconds": -1.0},
+        {"seconds": math.nan},
+        {"seconds": math.inf},
+        {"steps": 3, "seconds": 4.0},
+        {"profile": "fast"},
+        {"profile": ""},
+    ],
+)
+def test_a_bad_budget_is_an_input_error(arguments):
+    with pytest.raises(InputError):
+        Budget.of(**arguments)
