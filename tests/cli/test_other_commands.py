@@ -1,0 +1,75 @@
+"""`list`, `check` and `prepare` through the command line."""
+
+from __future__ import annotations
+
+import pytest
+
+from lde_bench.data import bsds300 as _bsds300
+from lde_bench.data import datasets
+from lde_bench.densities import density_names
+from lde_bench.evaluation import laws
+
+
+def test_list_shows_every_method_dataset_and_profile_with_its_source_uncut(cli):
+    outcome = cli("list")
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert "\x1b" not in outcome.out
+    assert "…" not in outcome.out
+    for name in [*density_names(), "+w", *datasets(), "quick", "standard", "paper"]:
+        assert any(line.split()[:1] == [name] for line in outcome.out.splitlines()), name
+    for source in ["arXiv 1902.04294", *(entry.source for entry in datasets().values())]:
+        assert source in outcome.out
+
+
+def test_list_of_one_method_is_its_card(cli):
+    card = cli("list", "lde")
+    assert card.code == 0
+    for part in ("arXiv 1902.04294", "components=10", "paper", "367,", "against published"):
+        assert part in card.out or part == "367,"
+    assert cli("list", "lde:components=30").out.count("398,442") == 1
+
+
+def test_list_json_holds_what_the_tables_hold(cli):
+    payload = cli("list", "--json").payload
+    assert [card["name"] for card in payload["methods"]] == density_names()
+    assert {entry["name"] for entry in payload["datasets"]} == set(datasets())
+    assert all(entry["source"] for part in ("methods", "wrappers", "datasets") for entry in payload[part])
+    assert cli("list", "lde", "--json").payload["sample_cost"]
+
+
+@pytest.fixture
+def few_laws(monkeypatch):
+    """`check` with a handful of laws: the whole suite has tests of its own."""
+    whole = laws.check
+    chosen = ("causal", "chain_rule", "seeds")
+    monkeypatch.setattr("lde_bench.experiments.check.check", lambda method: whole(method, laws=chosen))
+    return chosen
+
+
+def test_check_prints_a_verdict_per_law(cli, few_laws):
+    outcome = cli("check", "gaussian", "made-mog")
+    assert outcome.code == 0
+    for law in few_laws:
+        rows = [line.split() for line in outcome.out.splitlines() if law in line.split()]
+        assert [(row[0], row[2]) for row in rows] == [("gaussian", "holds"), ("made-mog", "holds")]
+    assert "checking made-mog" in outcome.err
+
+
+def test_check_names_a_broken_law_with_exit_code_1(cli, few_laws, monkeypatch):
+    monkeypatch.setattr("lde_bench.densities.gaussian.Gaussian.sample", lambda self, n, seed=0: [])
+    outcome = cli("check", "gaussian", "--json")
+    assert outcome.code == 1
+    assert "law broken by gaussian: seeds" in outcome.err
+    verdicts = {law["law"]: law["passed"] for law in outcome.payload["gaussian"]}
+    assert verdicts["causal"]
+    assert not verdicts["seeds"]
+
+
+def test_prepare_says_what_it_made(cli):
+    made = cli("prepare", "natural8x8", "--json").payload
+    assert made["sizes"] == {"train": 3000, "validation": 200, "test": 400}
+    text = cli("prepare", "natural8x8")
+    assert text.code == 0
+    assert made["content_hash"] in text.out
+    assert _bsds300.NAME not in text.out
