@@ -18,6 +18,10 @@ class InputError(LdeBenchError, ValueError):
     exit_code = 2
 
 
+class StorageError(InputError):
+    """A folder or disk that refuses to be written to: it concerns every trial of a sweep, not one."""
+
+
 class LawBroken(LdeBenchError):
     """A density breaks one of the laws that make it a density (`lde_bench.evaluation.laws`)."""
 

@@ -9,22 +9,22 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from lde_bench.errors import InputError
+from lde_bench.errors import StorageError
 
 
-def describe_os_error(error: OSError, path: Path) -> InputError:
+def describe_os_error(error: OSError, path: Path) -> StorageError:
     """Turn an operating-system error about `path` into one sentence with its remedy."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return InputError(f"{path}: the disk is full; free some space or choose another folder.")
+        return StorageError(f"{path}: the disk is full; free some space or choose another folder.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return InputError(f"{path}: no permission to write there; choose a folder you may write to.")
+        return StorageError(f"{path}: no permission to write there; choose a folder you may write to.")
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-        return InputError(f"{path}: a file stands where a folder is needed, or the reverse; choose another path.")
-    return InputError(f"{path}: cannot be written ({error.strerror or error}); choose another folder.")
+        return StorageError(f"{path}: a file stands where a folder is needed, or the reverse; choose another path.")
+    return StorageError(f"{path}: cannot be written ({error.strerror or error}); choose another folder.")
 
 
 def ensure_folder(path: Path) -> Path:
-    """Create `path` and its parents; an `InputError` says why when that is impossible."""
+    """Create `path` and its parents; an `StorageError` says why when that is impossible."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -36,7 +36,7 @@ def ensure_folder(path: Path) -> Path:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; on success it replaces `path`, on failure it is removed.
 
-    Raises `InputError` when the folder cannot be written or the disk is full.
+    Raises `StorageError` when the folder cannot be written or the disk is full.
     """
     path = Path(path)
     ensure_folder(path.parent)
@@ -57,7 +57,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not path.parent.exists():
-            raise InputError(f"{path.parent}: the folder vanished while it was written to.") from error
+            raise StorageError(f"{path.parent}: the folder vanished while it was written to.") from error
         raise describe_os_error(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -143,7 +143,9 @@ def recipe(files: Files | None, request: Request) -> Recipe:
         return decode(files or _downloaded(request))
 
     files_hash = OFFICIAL_FILES_SHA256 if files is None else files.sha256
-    return Recipe(NAME, VERSION, request.seed, COUNTS, files_hash, photographs)
+    # Other photographs under the same name are another dataset version: no table mixes them with BSDS300.
+    version = VERSION if files_hash == OFFICIAL_FILES_SHA256 else f"{VERSION}-unofficial"
+    return Recipe(NAME, version, request.seed, COUNTS, files_hash, photographs)
 
 
 def _downloaded(request: Request) -> Files:

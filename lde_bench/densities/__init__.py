@@ -102,8 +102,14 @@ def create(method: str | MethodSpec, features: int, *, whiten: str | None = None
 
 
 def describe_method(label: str) -> str:
-    """A method in words, from the cards of the density and of its wrappers."""
-    spec = parse_method(label)
+    """A method in words, from the cards of density and wrappers; the label itself where this version has no card."""
+    try:
+        spec = parse_method(label)
+    except InputError:
+        return label
+    known = density_classes()
+    if not {spec.name, *spec.wrappers} <= known.keys():
+        return label
     parts = [density_class(spec.name).card, *(density_class(name, wrapper=True).card for name in spec.wrappers)]
     return "; with ".join(card.summary for card in parts)
 

@@ -160,6 +160,7 @@ class Density(nn.Module):
         precision: str = "auto",
         compile: bool | None = None,
         checkpoint: Path | None = None,
+        code: str = "",
         on_progress: Callable[[Progress], None] = lambda progress: None,
         notify: Callable[[str], None] = lambda message: None,
     ) -> Self:
@@ -174,6 +175,7 @@ class Density(nn.Module):
             precision: of the training steps: `auto`, `fp32`, `bf16`. Evaluation is in float32 or better.
             compile: overrides the plan's choice to use `torch.compile`.
             checkpoint: a file to continue from if a run was killed, and to write now and then.
+            code: names the code that trains; a checkpoint of other code is not continued.
 
         Raises:
             InputError: wrong shapes, no rows, NaN or infinity in the data, or a bad budget.
@@ -200,6 +202,7 @@ class Density(nn.Module):
                 device=place,
                 dtype=self.dtype,
                 checkpoint=checkpoint,
+                code=code,
                 on_progress=on_progress,
                 notify=notify,
             )
@@ -223,8 +226,11 @@ class Density(nn.Module):
         """Write the density to one safetensors file; its header holds the JSON that `load_density` needs.
 
         Raises:
-            InputError: the file cannot be written.
+            InputError: the file cannot be written, or the density was not made by `create`, so that nothing could
+                make it again.
         """
+        if not self.config:
+            raise InputError(f"{self.name}: only densities made by lde_bench.create can be saved; make it with create.")
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         write_bytes_atomic(Path(path), safetensors_bytes(tensors, {"lde_bench": json.dumps(self.config)}))
 

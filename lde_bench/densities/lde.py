@@ -140,7 +140,7 @@ class CausalLayer(nn.Module):
         blank_out = self.linear(torch.cat([blank, blank]))
         if len(h) == 0:  # a single feature has no past: one constant column, nothing to normalise
             return h.new_zeros(0, h.shape[1], len(blank_out)), self._activate(blank_out)
-        inputs = (h, blank, self.linear.weight, self.linear.bias)
+        inputs: tuple[Tensor, ...] = (h, blank, self.linear.weight, self.linear.bias)
         device = h.device.type
         if torch.is_autocast_enabled(device):
             # Autocast knows no products that are written by hand: cast for it, and keep it out.

@@ -3,8 +3,8 @@
 Masked residual blocks with pre-activation (Durkan et al. 2019, arXiv 1906.04032; Nash and Durkan 2019, arXiv
 1904.05626) under a mixture of K Gaussians per dimension. The running scale is this project's own: conditional i is a
 mixture in units of s_i = sqrt((u^2 + sum_{j<i} x_j^2) / i), computed from x_<i alone (u: the root mean square of the
-training data), and the network sees x_j / s_j, so that a patch of low contrast and one of high contrast look alike to it.
-The log-determinant is counted: the mixture is rescaled.
+training data), and the network sees x_j / s_j, so that patches of low and of high contrast look alike to it. The
+log-determinant is counted: the mixture is rescaled.
 """
 
 from __future__ import annotations

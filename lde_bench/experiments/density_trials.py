@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from lde_bench import BENCHMARK_VERSION
+from lde_bench import BENCHMARK_VERSION, __version__
 from lde_bench.data import Dataset
 from lde_bench.data.patches import SYMMETRIES, apply_symmetries
 from lde_bench.densities import create, density_class, takes_argument
@@ -33,6 +33,7 @@ from lde_bench.runs import (
     Result,
     ResultStore,
     Sizes,
+    code_version,
     make_run_id,
     provenance,
     utc_now,
@@ -42,6 +43,9 @@ from lde_bench.training.batches import ArrayBatches, Augment, Batches, FreshBatc
 from lde_bench.training.device import resolve_device, resolve_precision
 from lde_bench.training.loop import Progress
 from lde_bench.training.plan import Budget
+
+#: A standard error needs two test rows; the laws of a trained model look at some validation rows.
+LEAST_ROWS = {"train": 2, "validation": 24, "test": 2}
 
 
 @dataclass(frozen=True)
@@ -116,9 +120,11 @@ class DensityTrial:
                 "method": str(self.spec),
                 "plan": plan.describe(),
                 "budget": asdict(self.budget),
-                "options": asdict(self.options),
+                "patches": self.options.patches,
+                "augment": self.options.augment,
                 "precision": resolve_precision(self.options.precision, device, plan.bf16),
                 "device": device.type,
+                "compile": plan.compile if self.options.compile is None else self.options.compile,
                 "seed": self.seed,
             },
         )
@@ -169,6 +175,9 @@ def plan_trials(
     if isinstance(trials, bool) or trials < 1:
         raise InputError(f"trials = {trials} is not a whole number from 1 up; give for example --trials 3.")
     options.check(dataset)
+    for split, least in LEAST_ROWS.items():
+        if (rows := dataset.sizes[split]) < least:
+            raise InputError(f"{dataset.name} has {rows} {split} rows; at least {least} are needed, give more.")
     specs: list[tuple[MethodSpec, int | None]] = []
     for method in methods:
         spec = parse_method(method)
@@ -179,6 +188,8 @@ def plan_trials(
         own = spec.arguments.get("components")
         for k in [own] if own is not None else components:
             specs.append((spec.with_arguments(components=k), k))
+    if not specs:
+        raise InputError("there is nothing to run; name at least one method, and for mixtures one K.")
     unique = list({str(spec): (spec, k) for spec, k in specs}.values())
     planned = [
         DensityTrial(experiment, spec, k, trial, dataset, budget, options, base_seed)
@@ -218,6 +229,7 @@ def run_density_trial(
         precision=trial.options.precision,
         compile=trial.options.compile,
         checkpoint=paths.checkpoint,
+        code=f"lde-bench {__version__} at {code_version()}",
         on_progress=on_progress,
         notify=notify,
     )
@@ -232,7 +244,7 @@ def run_density_trial(
     if test.groups is not None:
         groups = Groups(test.groups.ids.tolist(), test.groups.counts.tolist(), test.groups.means.tolist())
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    record = Record(
+    return Record(
         **_head(trial, density),
         status="done",
         reason=None,
@@ -255,8 +267,6 @@ def run_density_trial(
         ),
         provenance=provenance(started, utc_now()),
     )
-    paths.checkpoint.unlink(missing_ok=True)
-    return record
 
 
 def failed_density_record(trial: DensityTrial, reason: str) -> Record:

@@ -115,11 +115,14 @@ def _build_table(records: Sequence[Record], descriptions: Mapping[str, str]) -> 
     accepted = [record for record in records if _refusal(record) is None]
     rows_of: dict[tuple[Any, ...], list[Record]] = {}
     for record in accepted:
-        rows_of.setdefault(_row_key(record), []).append(record)
+        trials = rows_of.setdefault(_row_key(record), [])
+        # The same seed twice (with and without compile, say) is one trial, not a spread of zero.
+        if record.seeds not in [other.seeds for other in trials]:
+            trials.append(record)
     methods = list(dict.fromkeys(record.method for record in records))
     ordered = sorted(rows_of, key=lambda key: (methods.index(key[0]), key[1] or 0))
     first = records[0]
-    shows_paper = first.dataset.name == "bsds300"
+    shows_paper = first.dataset.name == "bsds300" and not first.dataset.version.endswith("unofficial")
     groups = next((r.result.groups for r in records if r.result and r.result.groups), None)
     return Table(
         experiment=first.experiment,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lde_bench.runs.executor import run_sweep
-from lde_bench.runs.provenance import provenance, utc_now
+from lde_bench.runs.provenance import code_version, provenance, utc_now
 from lde_bench.runs.record import (
     Budget,
     Cost,
@@ -30,6 +30,7 @@ __all__ = [
     "ResultStore",
     "RunPaths",
     "Sizes",
+    "code_version",
     "load_results",
     "make_run_id",
     "provenance",

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, TypeVar
 
+from lde_bench.errors import StorageError
 from lde_bench.runs.record import Record
 from lde_bench.runs.store import ResultStore
 
@@ -60,11 +61,15 @@ def run_sweep(
             notify("started", trial, None)
             try:
                 record = run_trial(trial)
+            except StorageError:  # a full disk is every trial's
+                raise
             except Exception as error:  # one trial's failure is its own
                 reason = describe_failure(error)
                 log.debug("trial %s failed", run_id, exc_info=True)
                 record = failed_record(trial, reason)
             records[run_id] = store.write(record)
+            if records[run_id].done:
+                store.paths(record).checkpoint.unlink(missing_ok=True)
             notify("done" if records[run_id].done else "failed", trial, records[run_id])
             return True
 

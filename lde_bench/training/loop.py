@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import io
 import math
-import pickle
+import pickle  # for the error that torch.load raises, nothing else
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lde_bench.errors import TrainingDiverged
-from lde_bench.files import atomic_path
+from lde_bench.files import write_bytes_atomic
 from lde_bench.training.batches import Batches
 from lde_bench.training.learner import Learner
 from lde_bench.training.plan import Budget, Plan
@@ -71,13 +72,15 @@ def train(
     device: torch.device,
     dtype: torch.dtype = torch.float32,
     checkpoint: Path | None = None,
+    code: str = "",
     on_progress: Callable[[Progress], None] = lambda progress: None,
     notify: Callable[[str], None] = lambda message: None,
 ) -> TrainingState:
     """Train until the budget is spent and leave the weights of the best validation score in the model.
 
     Without `validation` the last weights are kept. With `checkpoint`, a run that was killed continues from that file
-    and ends, on one machine and thread count, with the same weights to the bit.
+    and ends, on one machine, with the same weights to the bit. A checkpoint of other code (`code` names it), of another
+    torch or of another number of threads would not: it is left aside, and the run starts from its first step.
 
     Raises:
         TrainingDiverged: the loss or the validation score is NaN or infinite.
@@ -86,11 +89,14 @@ def train(
     best: dict[str, Tensor] | None = None
     total = plan.steps_within(budget)
     batch_size = min(plan.batch_size, batches.size or plan.batch_size)
-    if checkpoint is not None and (saved := _read_checkpoint(checkpoint, notify)):
-        learner.load_state_dict(saved["learner"])
-        best = saved["best"]
-        state = TrainingState(**saved["state"] | {"curve": [Look(**look) for look in saved["state"]["curve"]]})
-        notify(f"continuing from step {state.step} of {total}" if budget.seconds is None else "continuing")
+    maker = f"{code}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+    if checkpoint is not None and checkpoint.exists():
+        try:
+            state, best = _resume(checkpoint, learner, maker)
+            notify(f"continuing from step {state.step:,}" + ("" if budget.seconds is not None else f" of {total:,}"))
+        except _UnusableCheckpoint as error:
+            # Nothing is lost but time: the run starts again from its first step and ends the same.
+            notify(f"{checkpoint.name} {error}: this trial starts again from its first step.")
 
     state.resumed_wall_seconds, state.resumed_cpu_seconds = state.wall_seconds, state.cpu_seconds
     wall_start, cpu_start = time.perf_counter(), time.process_time()
@@ -125,7 +131,7 @@ def train(
             state.stopped_early = plan.patience is not None and state.looks_since_best >= plan.patience
         now = time.perf_counter()
         if checkpoint is not None and now - last_checkpoint > CHECKPOINT_SECONDS:
-            _write_checkpoint(checkpoint, learner, best, state)
+            _write_checkpoint(checkpoint, learner, best, state, maker)
             last_checkpoint = now
         spent = share()
         seconds_left = state.wall_seconds / spent * (1 - spent)
@@ -149,17 +155,48 @@ def _look(state: TrainingState, score: float) -> None:
         state.looks_since_best += 1
 
 
-def _write_checkpoint(path: Path, learner: Learner, best: dict[str, Tensor] | None, state: TrainingState) -> None:
-    with atomic_path(path) as temporary:
-        torch.save({"learner": learner.state_dict(), "best": best, "state": asdict(state)}, temporary)
+class _UnusableCheckpoint(Exception):
+    """Why a checkpoint cannot be continued."""
 
 
-def _read_checkpoint(path: Path, notify: Callable[[str], None]) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
+def _write_checkpoint(
+    path: Path, learner: Learner, best: dict[str, Tensor] | None, state: TrainingState, maker: str
+) -> None:
+    content = {
+        "maker": maker,
+        "learner": learner.state_dict(),
+        "best": best,
+        "state": asdict(state),
+        "random": _random_states(),
+    }
+    buffer = io.BytesIO()  # torch.save on a full disk raises errors of its own
+    torch.save(content, buffer)
+    write_bytes_atomic(path, buffer.getvalue())
+
+
+def _resume(path: Path, learner: Learner, maker: str) -> tuple[TrainingState, dict[str, Tensor] | None]:
+    """Put the checkpoint into the learner and the random generators; the loop's state and the best weights.
+
+    Raises:
+        _UnusableCheckpoint: it is damaged, or was made by something that would not continue it to the bit.
+    """
+    fresh = copy.deepcopy(learner.state_dict())
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        # Nothing is lost but time: the run starts again from its first step and ends the same.
-        notify(f"{path.name} cannot be read ({type(error).__name__}): this trial starts again from its first step.")
-        return None
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        if saved["maker"] != maker:
+            raise _UnusableCheckpoint(f"was made by {saved['maker']}, this is {maker}")
+        looks = [Look(**look) for look in saved["state"]["curve"]]
+        state = TrainingState(**saved["state"] | {"curve": looks})
+        learner.load_state_dict(saved["learner"])
+        torch.set_rng_state(saved["random"][0])
+        if len(saved["random"]) > 1:
+            torch.cuda.set_rng_state(saved["random"][1])
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, pickle.UnpicklingError) as error:
+        learner.load_state_dict(fresh)  # whatever was taken over before it failed
+        raise _UnusableCheckpoint(f"cannot be read ({type(error).__name__})") from error
+    return state, saved["best"]
+
+
+def _random_states() -> list[Tensor]:
+    """Of torch's global generators, which `fit` seeds: dropout and the like draw from them."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [])]

@@ -47,7 +47,7 @@ def prepared(folder: Path) -> Path:
 
 def test_splits_have_their_sizes_and_share_no_photograph(small_photographs):
     data = load_dataset("bsds300", data_dir=small_photographs)
-    assert (data.name, data.version, data.features, data.is_patch) == ("bsds300", "1", 63, True)
+    assert (data.name, data.version, data.features, data.is_patch) == ("bsds300", "1-unofficial", 63, True)
     assert data.sizes == bsds300.COUNTS
     assert data.train.dtype == np.float32
     assert data.test_groups.dtype == np.int64
@@ -117,7 +117,7 @@ def test_the_prepared_file_says_what_it_is(small_photographs, own_cache):
         splits = ["train", "validation", "test"]
         assert set(file) == {*splits, *(f"{split}_groups" for split in splits), "photographs"}
         assert file.attrs["content_hash"] == data.content_hash
-        assert (file.attrs["name"], file.attrs["version"], file.attrs["seed"]) == ("bsds300", "1", "0")
+        assert (file.attrs["name"], file.attrs["version"], file.attrs["seed"]) == ("bsds300", "1-unofficial", "0")
         assert "bottom-right pixel dropped" in file.attrs["protocol"]
 
 
@@ -241,7 +241,7 @@ def test_a_file_system_that_takes_no_more_is_one_sentence_and_leaves_nothing(sma
     command = [sys.executable, "-c", PROGRAM, str(small_photographs), str(room)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
     assert done.returncode == 1, done.stderr
-    assert re.match(r"lde_bench\.errors\.InputError: .*; choose another .*\.$", done.stderr.splitlines()[-1])
+    assert re.match(r"lde_bench\.errors\.StorageError: .*; choose another .*\.$", done.stderr.splitlines()[-1])
     assert list(own_cache.iterdir()) == []
 
 

@@ -66,7 +66,7 @@ def make() -> Callable[..., Record]:
             },
             "budget": {"profile": "quick", "steps": None, "seconds": None, "machine_dependent": False},
             "training": training or {},
-            "seeds": {"trial": 1},
+            "seeds": {"trial": 100 + trial},
             "result": None if failed else result,
             "cost": {"wall_seconds": 10.0, "cpu_seconds": cpu_seconds, "sample_cost": "one pass"},
         }

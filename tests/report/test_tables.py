@@ -300,3 +300,10 @@ def test_a_report_on_two_datasets_keeps_them_in_files_of_their_own(make, tmp_pat
     }
     assert not (tmp_path / "all-bsds300-v2-quick-ababab.png").exists()
     assert write_report([], tmp_path, "none") == []
+
+
+def test_the_same_seed_twice_is_one_trial_and_no_spread_of_zero(make):
+    (table,) = build_tables([make("lde", 10, 150.0, trial=0) for _ in range(3)])
+    (row,) = table.rows
+    assert row.trials == 1
+    assert row.two_standard_deviations is None

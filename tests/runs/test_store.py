@@ -181,11 +181,12 @@ import sys
 from pathlib import Path
 from lde_bench.runs import Record, ResultStore
 record = Record.from_json(Path(sys.argv[2]).read_text())
-print("ready", flush=True)
 number = 0
 while True:
     number += 1
-    ResultStore(sys.argv[1]).write(Record.from_dict({**record.to_dict(), "run_id": f"run-{number}"}))
+    ResultStore(sys.argv[1]).write(Record.from_dict({**record.to_dict(), "run_id": f"{sys.argv[3]}-{number}"}))
+    if number == 1:
+        print("the first is written", flush=True)
 """
 
 
@@ -194,7 +195,7 @@ def test_killing_the_writer_never_leaves_a_half_written_record(tmp_path, make_re
     template.write_text(make_record().to_json())
     folder = tmp_path / "results"
     for delay in (0.05, 0.11, 0.17):
-        command = [sys.executable, "-c", WRITER, str(folder), str(template)]
+        command = [sys.executable, "-c", WRITER, str(folder), str(template), f"run-{delay}"]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
             writer.stdout.readline()
             time.sleep(delay)
