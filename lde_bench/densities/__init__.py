@@ -134,7 +134,8 @@ def load_density(path: str | Path) -> Density:
     try:
         config = json.loads(metadata["lde_bench"])
         density = create(config["method"], config["features"])
-        density.to(next(iter(tensors.values())).dtype).load_state_dict(tensors)
+        dtype = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
+        density.to(dtype).load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError, StopIteration) as error:
         if isinstance(error, InputError):
             raise InputError(f"{path}: {error}") from error
