@@ -9,11 +9,8 @@ from typing import Any
 from lde_bench.data import datasets
 from lde_bench.densities import create, density_classes, density_names, describe_method, is_wrapper
 from lde_bench.densities.spec import parse_method
-from lde_bench.experiments.bsds300 import PROFILES
+from lde_bench.experiments.bsds300 import FEATURES, PROFILES
 from lde_bench.progress import duration
-
-#: The features of a patch: parameter counts are given for them.
-FEATURES = 63
 
 
 def catalogue(name: str | None = None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -56,7 +57,9 @@ def bsds300(
     *,
     K: Annotated[
         list[int],
-        Parameter(name="--K", consume_multiple=True, converter=whole_numbers, help="Components of the mixtures."),
+        Parameter(
+            name="--K", consume_multiple=True, negative=(), converter=whole_numbers, help="Components of the mixtures."
+        ),
     ] = [1, 10, 30, 100],  # noqa: B006 (cyclopts shows it, nothing changes it)
     methods: Annotated[
         list[str] | None,
@@ -115,17 +118,16 @@ def bsds300(
     budget = Budget.of(profile, steps, seconds)
     set_threads(threads)
     store = ResultStore(results_dir)
-    store.check_writable()
-    dataset = load_patches(budget, source=source, data_dir=data_dir, cache_dir=cache_dir, seed=seed, progress=True)
     planned = plan_table(
-        dataset,
         budget,
         TrainingOptions(patches, augment, device, precision, compile),
+        partial(load_patches, budget, source=source, data_dir=data_dir, cache_dir=cache_dir, seed=seed, progress=True),
         components=K,
         methods=methods,
         trials=trials,
         seed=seed,
     )
+    store.check_writable()
     return finish(run_trials(planned, store), store, json)
 
 

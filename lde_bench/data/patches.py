@@ -144,6 +144,12 @@ class FreshPatches:
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """float32 [n, 63]; each patch from a photograph chosen uniformly, all randomness from `rng`."""
+        rows = np.empty((n, PIXELS - 1), dtype=np.float32)
+        for start in range(0, n, _BLOCK):  # bounds the memory; the stream of `rng` is the same
+            rows[start : start + _BLOCK] = self._block(min(_BLOCK, n - start), rng)
+        return rows
+
+    def _block(self, n: int, rng: np.random.Generator) -> np.ndarray:
         words = rng.integers(0, 1 << 64, size=(n, _WORDS), dtype=np.uint64)
         low = words[:, 0] & np.uint64((1 << (64 - _PLACE_BITS)) - 1)  # bits that do not choose the place
         which = (low * np.uint64(len(self.photographs)) >> np.uint64(64 - _PLACE_BITS)).astype(np.int64)

@@ -50,6 +50,8 @@ class Density(nn.Module):
     name: ClassVar[str]
     card: ClassVar[Card]
     plans: ClassVar[dict[str, Plan]]
+    #: False where training would lose what it is after in bfloat16; the steps are then always in float32.
+    trains_in_bf16: ClassVar[bool] = True
     #: How one sees that the density is autoregressive: `conditional_log_prob` and `conditional_cdf` exist.
     autoregressive: bool = False
 
@@ -184,7 +186,7 @@ class Density(nn.Module):
         budget = Budget.of(profile, steps, seconds)
         plan = self.plan(budget)
         place = resolve_device(device)
-        resolved = resolve_precision(precision, place, plan.bf16)
+        resolved = self.training_precision(precision, place, plan)
         batches = self._batches(train_rows, seed)
         held_out = None if validation is None else self._rows("validation", validation).to(place)
         self.to(place)
@@ -221,6 +223,15 @@ class Density(nn.Module):
     def plan(self, budget: Budget) -> Plan:
         """The training plan under a budget's profile."""
         return self.plans[budget.profile]
+
+    def training_precision(self, choice: str, device: torch.device, plan: Plan) -> str:
+        """`fp32` or `bf16`: what the training steps run in when `choice` is asked for."""
+        resolved = resolve_precision(choice, device, plan.bf16)
+        return resolved if self.trains_in_bf16 else "fp32"
+
+    def reference_seconds(self, plan: Plan) -> float:
+        """About how long training and evaluation take on the reference machine: 2 cores with bf16."""
+        return plan.reference_seconds
 
     def save(self, path: str | Path) -> None:
         """Write the density to one safetensors file; its header holds the JSON that `load_density` needs.

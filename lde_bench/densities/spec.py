@@ -12,7 +12,7 @@ from typing import Any
 
 from lde_bench.errors import InputError
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ class TriangularGaussians(Density):
     """
 
     autoregressive = True
+    trains_in_bf16 = False
 
     def __init__(self, features: int, components: int) -> None:
         super().__init__(features)

@@ -51,6 +51,12 @@ class Whitened(Density):
     def reset_parameters(self) -> None:
         self.base.reset_parameters()
 
+    def training_precision(self, choice: str, device: torch.device, plan: Plan) -> str:
+        return self.base.training_precision(choice, device, plan)
+
+    def reference_seconds(self, plan: Plan) -> float:
+        return self.base.reference_seconds(plan)
+
     def plan(self, budget: Budget) -> Plan:
         return self.base.plan(budget)
 

@@ -5,15 +5,18 @@ Protocol: Uria et al. 2016, JMLR 17(205), section 7.3.2; see `lde_bench.data.pat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lde_bench.data import Dataset, load_dataset
-from lde_bench.experiments.density_trials import DensityTrial, TrainingOptions, plan_trials
+from lde_bench.experiments.density_trials import DensityTrial, TrainingOptions, expand_methods, plan_trials
 from lde_bench.training.plan import Budget
 
 EXPERIMENT = "bsds300"
+
+#: Numbers of a prepared patch.
+FEATURES = 63
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,9 @@ def load_patches(
 
 
 def plan_table(
-    dataset: Dataset,
     budget: Budget,
     options: TrainingOptions,
+    load: Callable[[], Dataset],
     *,
     components: Sequence[int],
     methods: Sequence[str] | None = None,
@@ -74,17 +77,13 @@ def plan_table(
 ) -> list[DensityTrial]:
     """The trials of the table; methods and number of trials default to those of the profile.
 
+    `load` gives the patches; it is called once all else is known to be right, since it may download them.
+
     Raises:
         InputError: see `plan_trials`.
     """
     defaults = PROFILES[budget.profile]
-    return plan_trials(
-        EXPERIMENT,
-        dataset,
-        methods or defaults.methods,
-        components,
-        defaults.trials if trials is None else trials,
-        budget,
-        options,
-        seed,
-    )
+    methods = methods or defaults.methods
+    expand_methods(methods, components, FEATURES)
+    trials = defaults.trials if trials is None else trials
+    return plan_trials(EXPERIMENT, load(), methods, components, trials, budget, options, seed)

@@ -107,7 +107,8 @@ class DensityTrial:
     @cached_property
     def run_id(self) -> str:
         device = resolve_device(self.options.device)
-        plan = self.density().plan(self.budget)
+        density = self.density()
+        plan = density.plan(self.budget)
         return make_run_id(
             experiment=self.experiment,
             method=self.spec.label,
@@ -122,7 +123,7 @@ class DensityTrial:
                 "budget": asdict(self.budget),
                 "patches": self.options.patches,
                 "augment": self.options.augment,
-                "precision": resolve_precision(self.options.precision, device, plan.bf16),
+                "precision": density.training_precision(self.options.precision, device, plan),
                 "device": device.type,
                 "compile": plan.compile if self.options.compile is None else self.options.compile,
                 "seed": self.seed,
@@ -143,14 +144,40 @@ class DensityTrial:
 
     def reference_seconds(self) -> float:
         """About how long the trial takes on the reference machine: 2 cores with bf16."""
-        plan = self.density().plan(self.budget)
+        density = self.density()
+        plan = density.plan(self.budget)
         if self.budget.seconds is not None and not plan.closed_form:
             return self.budget.seconds
-        return plan.reference_seconds * plan.steps_within(self.budget) / plan.steps
+        return density.reference_seconds(plan) * plan.steps_within(self.budget) / plan.steps
 
 
 def _random_symmetry(rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return apply_symmetries(rows, generator.integers(len(SYMMETRIES), size=len(rows)))
+
+
+def expand_methods(
+    methods: Sequence[str], components: Sequence[int], features: int
+) -> list[tuple[MethodSpec, int | None]]:
+    """Every method, for mixtures at every K; one that spells its own `components` at that K alone.
+
+    Raises:
+        InputError: an unknown method or argument, a value it does not take, or nothing to run.
+    """
+    specs: dict[str, tuple[MethodSpec, int | None]] = {}
+    for method in methods:
+        spec = parse_method(method)
+        own = spec.arguments.get("components")
+        if not takes_argument(spec, "components"):
+            specs[str(spec)] = (spec, None)
+            continue
+        for k in components if own is None else [own]:
+            at_k = spec.with_arguments(components=k)
+            specs[str(at_k)] = (at_k, k)
+    if not specs:
+        raise InputError("there is nothing to run; name at least one method, and for mixtures one K.")
+    for spec, _ in specs.values():
+        create(spec, features)
+    return list(specs.values())
 
 
 def plan_trials(
@@ -165,12 +192,10 @@ def plan_trials(
 ) -> list[DensityTrial]:
     """The trials of a sweep: every method, for mixtures every K, every seed; first trials first.
 
-    A method that spells its own `components` gets that one K. Everything a trial needs is checked here, before any
-    training.
+    Everything a trial needs is checked here, before any training.
 
     Raises:
-        InputError: an unknown method or argument, a K that is no whole number from 1 up, or options that the dataset
-            cannot serve.
+        InputError: see `expand_methods`; or options that the dataset cannot serve, or too little data.
     """
     if isinstance(trials, bool) or trials < 1:
         raise InputError(f"trials = {trials} is not a whole number from 1 up; give for example --trials 3.")
@@ -178,27 +203,12 @@ def plan_trials(
     for split, least in LEAST_ROWS.items():
         if (rows := dataset.sizes[split]) < least:
             raise InputError(f"{dataset.name} has {rows} {split} rows; at least {least} are needed, give more.")
-    specs: list[tuple[MethodSpec, int | None]] = []
-    for method in methods:
-        spec = parse_method(method)
-        density_class(spec.name)
-        if not takes_argument(spec, "components"):
-            specs.append((spec, None))
-            continue
-        own = spec.arguments.get("components")
-        for k in [own] if own is not None else components:
-            specs.append((spec.with_arguments(components=k), k))
-    if not specs:
-        raise InputError("there is nothing to run; name at least one method, and for mixtures one K.")
-    unique = list({str(spec): (spec, k) for spec, k in specs}.values())
-    planned = [
+    specs = expand_methods(methods, components, dataset.features)
+    return [
         DensityTrial(experiment, spec, k, trial, dataset, budget, options, base_seed)
         for trial in range(trials)
-        for spec, k in unique
+        for spec, k in specs
     ]
-    for spec, _ in unique:
-        create(spec, dataset.features)
-    return planned
 
 
 def run_density_trial(

@@ -78,6 +78,7 @@ class Law:
     passed: bool
     value: float | None
     bound: float | None
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -193,9 +194,7 @@ def make_run_id(
     arguments, budget, training options, seeds, benchmark version); the order of its keys does not matter.
     Raises `ValueError` when it holds NaN, infinity or something that JSON cannot say.
     """
-    canonical = json.dumps(
-        _plain(determines, "determines"), sort_keys=True, separators=(",", ":"), allow_nan=False
-    )
+    canonical = json.dumps(_plain(determines, "determines"), sort_keys=True, separators=(",", ":"), allow_nan=False)
     parts = [
         experiment,
         method,
@@ -265,9 +264,7 @@ def _brief(value: object) -> str:
 def _plain(value: Any, where: str) -> Any:
     """`value` in JSON's own types; `ValueError` names what is not finite or cannot be said in JSON."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {
-            each.name: _plain(getattr(value, each.name), f"{where}.{each.name}") for each in fields(value)
-        }
+        return {each.name: _plain(getattr(value, each.name), f"{where}.{each.name}") for each in fields(value)}
     if isinstance(value, dict):
         return {str(key): _plain(item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -290,8 +287,7 @@ def _layout(value: Any, indent: int = 0, width: int = 100) -> str:
     pad = " " * (indent + 2)
     if isinstance(value, dict):
         items = [
-            f"{pad}{json.dumps(key, ensure_ascii=False)}: {_layout(item, indent + 2)}"
-            for key, item in value.items()
+            f"{pad}{json.dumps(key, ensure_ascii=False)}: {_layout(item, indent + 2)}" for key, item in value.items()
         ]
         return "{\n" + ",\n".join(items) + "\n" + " " * indent + "}"
     return "[\n" + ",\n".join(pad + _layout(item, indent + 2) for item in value) + "\n" + " " * indent + "]"

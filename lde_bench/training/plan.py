@@ -10,8 +10,6 @@ from lde_bench.errors import InputError
 
 PROFILES = ("quick", "standard", "paper")
 
-Augmentation = Literal["symmetries"]
-
 
 @dataclass(frozen=True)
 class Plan:

@@ -363,3 +363,22 @@ def test_the_kolmogorov_smirnov_distance_is_the_textbook_one():
     assert ks_distance(torch.as_tensor(values)) == pytest.approx(expected, abs=1e-15)
     values[3, 1] = np.nan
     assert math.isnan(ks_distance(torch.as_tensor(values)))
+
+
+class NanAtOneConditional:
+    def conditional_log_prob(self, x: Tensor) -> Tensor:
+        poison = torch.zeros(self.features).index_fill(0, torch.tensor([1]), torch.nan)
+        return super().conditional_log_prob(x) + poison.to(x)
+
+
+class NanInBatchesOfSeven:
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + (torch.nan if len(x) == 7 else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "law"), [(NanAtOneConditional, "conditionals"), (NanInBatchesOfSeven, "batch_split")]
+)
+def test_a_nan_among_good_values_breaks_the_law(fault, law):
+    (result,) = check(broken(fault), laws=[law])
+    assert not result.passed

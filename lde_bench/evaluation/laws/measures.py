@@ -81,16 +81,16 @@ def _conditional_fault(density: Density, row: Tensor, dimension: int, scale: Ten
 def conditionals(density: Density, rows: Tensor, dimensions: Sequence[int]) -> LawResult:
     """Each p(x_i | x_<i) integrates to 1, and to its own CDF on the way, along one row per dimension."""
     scale = rows.std(0)
-    worst, where = 0.0, 0
+    faults = []
     for row, dimension in zip(rows, dimensions, strict=False):
         for points in SLICE_POINTS:
             fault = _conditional_fault(density, row, dimension, scale[dimension], points)
             if fault <= MASS_BOUND:
                 break
-        if not fault <= worst:
-            worst, where = fault, dimension
-    detail = f"conditional mass or CDF off by this, worst at i = {where} of {len(dimensions)} dimensions"
-    return LawResult.of("conditionals", worst, MASS_BOUND, f"{detail}, D = {density.features}")
+        faults.append(fault)
+    worst = int(np.argmax(faults))  # NaN is the worst of all to argmax, and lost to max
+    detail = f"conditional mass or CDF off by this, worst at i = {dimensions[worst]} of {len(dimensions)} dimensions"
+    return LawResult.of("conditionals", faults[worst], MASS_BOUND, f"{detail}, D = {density.features}")
 
 
 # -- the chain rule ----------------------------------------------------------------------------------------------------
@@ -137,10 +137,11 @@ def causal(density: Density, rows: Tensor) -> LawResult:
 def batch_split(density: Density, rows: Tensor) -> LawResult:
     """Batches of 1, 7 and N give the same log p."""
     whole = density.log_prob(rows)
-    value = max(
+    faults = [
         _worst(torch.cat([density.log_prob(part) for part in rows.split(size)]) - whole, whole, density.features)
         for size in (1, 7)
-    )
+    ]
+    value = float(np.max(faults))  # NaN stays NaN
     return LawResult.of("batch_split", value, REGROUPING[rows.dtype], "|change of log p|, relative")
 
 
@@ -169,7 +170,8 @@ def samples(density: Density, rows: Tensor, n: int, seed: int) -> LawResult:
         columns.append(_marginal_cdf(on_grid(density, rows, 0), drawn))
     distances = [ks_distance(column) for column in columns]
     bounds = [ks_bound(len(column), sum(part.shape[1] for part in columns)) for column in columns]
-    value, bound = max(zip(distances, bounds, strict=True), key=lambda pair: pair[0] / pair[1])
+    worst = int(np.argmax(np.divide(distances, bounds)))
+    value, bound = distances[worst], bounds[worst]
     return LawResult.of("samples", value, bound, f"Kolmogorov-Smirnov distance of {n} samples, D = {density.features}")
 
 

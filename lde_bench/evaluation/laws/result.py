@@ -33,7 +33,7 @@ class LawResult:
 
     def describe(self) -> dict[str, Any]:
         """The JSON-able part that stands in a run record."""
-        return {"passed": self.passed, "value": self.value, "bound": self.bound}
+        return {"passed": self.passed, "value": self.value, "bound": self.bound, "detail": self.detail}
 
 
 def judge(law: str, measure: Callable[[], LawResult]) -> LawResult:

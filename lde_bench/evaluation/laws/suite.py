@@ -172,16 +172,16 @@ def _tiny(make: str | Callable[..., Density]) -> Callable[..., Density]:
     return functools.partial(make, **{key: value for key, value in TINY.items() if key in known})
 
 
-def trial_laws(density: Density, test_rows: np.ndarray, *, seed: int = 0) -> dict[str, dict[str, Any]]:
-    """Hold a trained model to the laws that take seconds: {law: {"passed", "value", "bound"}}, JSON-able.
+def trial_laws(density: Density, held_out: np.ndarray, *, seed: int = 0) -> dict[str, dict[str, Any]]:
+    """Hold a trained model to the laws that take seconds: {law: {"passed", "value", "bound", "detail"}}.
 
     A correct model fails with a probability below 1 in 10,000: only `samples` is statistical.
 
     Args:
         density: on whatever device and in whatever dtype it is evaluated.
-        test_rows: [n, D], at least 24 rows; the first 256 are used.
+        held_out: rows [n, D] that chose nothing but the weights, at least 24; the first 256 are used.
     """
-    rows = torch.as_tensor(np.asarray(test_rows[:256]), dtype=density.dtype, device=density.device)
+    rows = torch.as_tensor(np.asarray(held_out[:256]), dtype=density.dtype, device=density.device)
     few = rows[:24]
     laws: dict[str, Callable[[], LawResult]] = {
         "batch_split": lambda: measures.batch_split(density, few),
