@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -89,9 +90,9 @@ class Budget:
             raise InputError("a budget is steps or seconds, not both; give one of them.")
         if profile is not None and profile not in PROFILES:
             raise InputError(f"profile '{profile}' is unknown; choose one of {', '.join(PROFILES)}.")
-        if steps is not None and (isinstance(steps, bool) or int(steps) != steps or steps < 1):
+        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, numbers.Integral) or steps < 1):
             raise InputError(f"steps = {steps} is not a whole number from 1 up; give at least 1.")
-        if seconds is not None and not (seconds > 0 and math.isfinite(seconds)):
+        if seconds is not None and not (isinstance(seconds, numbers.Real) and 0 < seconds < math.inf):
             raise InputError(f"seconds = {seconds} is not a positive number; give at least 1.")
         whole = None if steps is None else int(steps)
         return cls(profile or "quick", whole, seconds, machine_dependent=seconds is not None)
