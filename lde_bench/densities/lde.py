@@ -266,9 +266,9 @@ class LDE(AutoregressiveMixture):
         for layer in self._causal_layers():
             # The 2^L zeros in front lose as many columns as the layer looks back.
             h, blank = layer(h, blank, blanks=self.padding + 1 - 2 * layer.dilation)
-        # h_1 has seen nothing, h_i has seen z_<i.
-        first = blank.expand(1, x.shape[0], -1)
-        mixture = Mixture.from_head(self.head(torch.cat([first.to(h.dtype), h])))  # [D, B, K]
+        # z_1 has seen nothing but zeros, z_i has seen z_<i. Joined behind the head, where the columns are narrow.
+        first = self.head(blank).expand(1, x.shape[0], -1)
+        mixture = Mixture.from_head(torch.cat([first, self.head(h)]))  # [D, B, K]
         return Mixture(*(part.transpose(0, 1) for part in mixture))
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
