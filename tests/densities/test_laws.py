@@ -382,3 +382,12 @@ class NanInBatchesOfSeven:
 def test_a_nan_among_good_values_breaks_the_law(fault, law):
     (result,) = check(broken(fault), laws=[law])
     assert not result.passed
+
+
+def test_a_trained_network_may_be_too_narrow_to_look_back_everywhere():
+    rows = skewed_rows(300, 20, 0)
+    narrow = lb.create("made-mog:hidden=4,layers=1", features=20, components=2).fit(rows, steps=5)
+    assert trial_laws(narrow, rows)["causal"]["passed"]
+    ahead = lb.create("made-mog:hidden=64,layers=1", features=20, components=2).fit(rows, steps=5)
+    ahead.outputs.mask.copy_(ahead.outputs.mask.roll(-12, 0))
+    assert not trial_laws(ahead, rows)["causal"]["passed"]

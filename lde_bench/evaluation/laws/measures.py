@@ -111,11 +111,12 @@ def _jacobian(function: Callable[[Tensor], Tensor], row: Tensor) -> Tensor:
     return jacobian
 
 
-def causal(density: Density, rows: Tensor) -> LawResult:
+def causal(density: Density, rows: Tensor, *, sighted: bool = True) -> LawResult:
     """p(x_i | x_<i) and its CDF depend on nothing after i (exactly), and most look at the value just before it.
 
     A mask shifted backwards breaks no other law, it only wastes the past. Not all need look: in a narrow masked network
-    the one path from x_(i-1) may be a dead unit.
+    the one path from x_(i-1) may be a dead unit. Where the network is a user's choice and may be as narrow as they
+    like, `sighted=False` asks for no look at all: such a model is a poor density, but a density.
     """
     density.eval()
     ahead, seen = 0, torch.zeros(density.features, density.features, dtype=torch.bool, device=rows.device)
@@ -126,7 +127,7 @@ def causal(density: Density, rows: Tensor) -> LawResult:
         seen |= log_p != 0
     blind = int((~seen.diagonal(-1)).sum())
     detail = f"{ahead} derivatives by a later x_j are not 0, {blind} conditionals do not see x_(i-1)"
-    value = ahead + (blind if 2 * blind > density.features - 1 else 0)
+    value = ahead + (blind if sighted and 2 * blind > density.features - 1 else 0)
     return LawResult.of("causal", value, 0.0, f"{detail}, D = {density.features}")
 
 

@@ -195,7 +195,7 @@ def trial_laws(density: Density, held_out: np.ndarray, *, seed: int = 0) -> dict
         dimensions = sorted({0, min(1, last), last // 3, last // 2, max(0, last - 1), last})
         laws["conditionals"] = lambda: measures.conditionals(density, rows, dimensions)
         laws["chain_rule"] = lambda: measures.chain_rule(density, few)
-        laws["causal"] = lambda: measures.causal(density, rows[:1])
+        laws["causal"] = lambda: measures.causal(density, rows[:1], sighted=False)
     if density.features <= 2:
         laws["normalised"] = lambda: measures.normalised(density, rows)
     was_training = density.training
