@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from lde_bench.densities.base import Card
 from lde_bench.densities.triangular import TriangularGaussians, cholesky, moments
 from lde_bench.training.batches import Batches
 from lde_bench.training.device import Compiler
-from lde_bench.training.learner import Learner, clone_state, evaluate_rows
+from lde_bench.training.learner import Learner, ModuleLearner
 from lde_bench.training.plan import Plan
 
 #: Rows that stand for a stream of fresh samples, which has no "all rows".
@@ -56,26 +56,8 @@ class Gaussian(TriangularGaussians):
         return _Reporter(self)
 
 
-class _Reporter:
+class _Reporter(ModuleLearner):
     """A learner with nothing left to learn: its steps report the loss."""
-
-    def __init__(self, model: Gaussian) -> None:
-        self.model = model
 
     def step(self, batch: Tensor, step: int, progress: float) -> float:
         return -self.score(batch)
-
-    def score(self, validation: Tensor) -> float:
-        return evaluate_rows(self.model, validation).double().mean().item()
-
-    def candidate(self) -> dict[str, Tensor]:
-        return clone_state(self.model)
-
-    def adopt(self, weights: dict[str, Tensor]) -> None:
-        self.model.load_state_dict(weights)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"model": clone_state(self.model)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])

@@ -24,7 +24,7 @@ from lde_bench.densities.triangular import TriangularGaussians, cholesky, invert
 from lde_bench.errors import InputError
 from lde_bench.training.batches import Batches
 from lde_bench.training.device import Compiler
-from lde_bench.training.learner import Learner, clone_state, evaluate_rows
+from lde_bench.training.learner import Learner, ModuleLearner, clone_state
 from lde_bench.training.plan import Plan
 
 INITS = ("auto", "kmeans++", "scale")
@@ -155,12 +155,14 @@ class GMM(TriangularGaussians):
         return ExpectationMaximisation(self, self._prior._replace(rows=rows))
 
 
-class ExpectationMaximisation:
+class ExpectationMaximisation(ModuleLearner):
     """The learner of a `GMM`: one E-step on the batch, one step of the statistics, one exact M-step."""
+
+    module: GMM
 
     def __init__(self, model: GMM, prior: Prior) -> None:
         assert prior.rows is not None
-        self.model = model
+        super().__init__(model)
         self.centre = prior.mean.to(model.device)
         self.prior_covariance = prior.covariance.to(model.device)
         self.rows = prior.rows
@@ -169,9 +171,9 @@ class ExpectationMaximisation:
     @torch.no_grad()
     def _implied(self) -> Statistics:
         """The statistics of which the model's present parameters are the M-step."""
-        factors = invert(self.model._whitening().double())
-        weights = self.model.log_weights().double().exp()
-        means = self.model.means.double() - self.centre
+        factors = invert(self.module._whitening().double())
+        weights = self.module.log_weights().double().exp()
+        means = self.module.means.double() - self.centre
         return _pooled(weights, means, factors @ factors.mT)
 
     @torch.no_grad()
@@ -186,7 +188,7 @@ class ExpectationMaximisation:
 
     def _expect(self, batch: Tensor) -> tuple[float, Statistics]:
         """The E-step: mean log-likelihood of the batch, and its statistics."""
-        joint = torch.cat([self.model.joint_log_prob(block) for block in batch.split(BLOCK_ROWS)])
+        joint = torch.cat([self.module.joint_log_prob(block) for block in batch.split(BLOCK_ROWS)])
         log_likelihood = torch.logsumexp(joint, -1, keepdim=True)
         responsibilities = (joint - log_likelihood).exp_().t().contiguous()  # [K, B]
         centred = batch.double() - self.centre
@@ -207,11 +209,11 @@ class ExpectationMaximisation:
         counts = counts + prior
         means = sums / counts[:, None]
         covariances = (scatters + prior * self.prior_covariance) / counts[:, None, None] - _outer(means)
-        self.model._set_mixture(counts / counts.sum(), self.centre + means, torch.linalg.cholesky(covariances))
+        self.module._set_mixture(counts / counts.sum(), self.centre + means, torch.linalg.cholesky(covariances))
 
     def _revive(self) -> None:
         """Give each component with fewer rows than a covariance needs half of the heaviest one."""
-        needed = (self.model.features + 1) / self.rows
+        needed = (self.module.features + 1) / self.rows
         counts, sums, scatters = self.statistics
         for dead in (counts < needed).nonzero().squeeze(-1).tolist():
             donor = int(counts.argmax())
@@ -229,20 +231,11 @@ class ExpectationMaximisation:
             for mine, new in zip(self.statistics, halves, strict=True):
                 mine[[donor, dead]] = new
 
-    def score(self, validation: Tensor) -> float:
-        return evaluate_rows(self.model, validation).double().mean().item()
-
-    def candidate(self) -> dict[str, Tensor]:
-        return clone_state(self.model)
-
-    def adopt(self, weights: dict[str, Tensor]) -> None:
-        self.model.load_state_dict(weights)
-
     def state_dict(self) -> dict[str, Any]:
-        return {"model": clone_state(self.model), "statistics": list(self.statistics)}
+        return {**super().state_dict(), "statistics": list(self.statistics)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
+        super().load_state_dict(state)
         self.statistics = Statistics(*(part.to(self.centre) for part in state["statistics"]))
 
 

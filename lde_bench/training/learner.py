@@ -51,7 +51,31 @@ def clone_state(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
-class GradientLearner:
+class ModuleLearner:
+    """What learners of one module share: its weights are the candidate, its own log-density is the score."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def score(self, validation: Tensor) -> float:
+        self.module.eval()
+        return evaluate_rows(self.module, validation).double().mean().item()
+
+    def candidate(self) -> dict[str, Tensor]:
+        return clone_state(self.module)
+
+    def adopt(self, weights: dict[str, Tensor]) -> None:
+        self.module.load_state_dict(weights)
+        self.module.eval()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"module": self.module.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.module.load_state_dict(state["module"])
+
+
+class GradientLearner(ModuleLearner):
     """Maximum likelihood by stochastic gradients on -log p(x) / D nats (Yoo et al. 2020, eq. 4).
 
     `log_density(x)`: [B, D] -> [B] nats, usually the module itself or its compiled twin.
@@ -65,7 +89,7 @@ class GradientLearner:
         precision: str,
         log_density: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self.module = module
+        super().__init__(module)
         self.plan = plan
         self.device = device
         self.precision = precision
@@ -114,8 +138,7 @@ class GradientLearner:
         own = clone_state(self.module) if self.average is not None else None
         if self.average is not None:
             self.module.load_state_dict(self.average)
-        self.module.eval()
-        mean = evaluate_rows(self.module, validation).double().mean().item()
+        mean = super().score(validation)
         if own is not None:
             self.module.load_state_dict(own)
         return mean
@@ -123,21 +146,13 @@ class GradientLearner:
     def candidate(self) -> dict[str, Tensor]:
         if self.average is not None:
             return {name: value.clone() for name, value in self.average.items()}
-        return clone_state(self.module)
-
-    def adopt(self, weights: dict[str, Tensor]) -> None:
-        self.module.load_state_dict(weights)
-        self.module.eval()
+        return super().candidate()
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "module": self.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "average": self.average,
-        }
+        return {**super().state_dict(), "optimizer": self.optimizer.state_dict(), "average": self.average}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.module.load_state_dict(state["module"])
+        super().load_state_dict(state)
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average = {name: value.to(self.device) for name, value in state["average"].items()}
