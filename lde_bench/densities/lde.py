@@ -229,6 +229,7 @@ class LDE(AutoregressiveMixture):
             halve_every=632_812,
             validate_every=21_094,
             bf16=False,
+            compile=True,
             reference_seconds=1.2e6,
         ),
     }
