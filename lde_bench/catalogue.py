@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from typing import Any
 
 from lde_bench.data import datasets
 from lde_bench.densities import create, density_classes, density_names, describe_method, is_wrapper
 from lde_bench.densities.spec import parse_method
 from lde_bench.experiments.bsds300 import FEATURES, PROFILES
-from lde_bench.progress import duration
+from lde_bench.progress import duration, print_table
 
 
 def catalogue(name: str | None = None) -> dict[str, Any]:
@@ -92,23 +91,8 @@ def print_card(name: str) -> None:
 
 def print_catalogue() -> None:
     """Tables of everything, on stdout: full width when that is no terminal."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    width = None if sys.stdout.isatty() else 1_000_000
-    console = Console(width=width, highlight=False)
     parts = catalogue()
-
-    def show(title: str, columns: list[str], rows: list[list[str]]) -> None:
-        table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-        for column in columns:
-            table.add_column(column, overflow="fold")
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
-
-    show(
+    print_table(
         f"Methods (name[+wrapper...][:key=value,...]; parameters at {FEATURES} features)",
         ["method", "parameters", "what", "source"],
         [
@@ -116,15 +100,15 @@ def print_catalogue() -> None:
             for card in parts["methods"]
         ],
     )
-    show(
+    print_table(
         "Wrappers", ["suffix", "what", "source"], [[w["suffix"], w["summary"], w["source"]] for w in parts["wrappers"]]
     )
-    show(
+    print_table(
         "Datasets",
         ["dataset", "version", "what", "source"],
         [[d["name"], d["version"], d["summary"], d["source"]] for d in parts["datasets"]],
     )
-    show(
+    print_table(
         "Profiles of bsds300 (training steps per method: lde-bench list NAME)",
         ["profile", "validation patches", "test patches", "trials", "methods"],
         [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -11,7 +10,7 @@ import torch
 
 from lde_bench.densities import create
 from lde_bench.evaluation.laws import LawResult, check
-from lde_bench.progress import say
+from lde_bench.progress import print_table, say
 
 
 def check_methods(methods: Sequence[str], json: bool) -> int:
@@ -43,22 +42,10 @@ def check_methods(methods: Sequence[str], json: bool) -> int:
 
 
 def _print(verdicts: dict[str, list[LawResult]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for column, justify in (
-        ("method", "left"),
-        ("law", "left"),
-        ("verdict", "left"),
-        ("value", "right"),
-        ("bound", "right"),
-    ):
-        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    table.add_column("where it was measured worst", overflow="fold")
-    for method, laws in verdicts.items():
-        for law in laws:
-            verdict = "holds" if law.passed else "BROKEN"
-            table.add_row(method, law.law, verdict, f"{law.value:.3g}", f"{law.bound:.3g}", law.detail)
-    Console(width=None if sys.stdout.isatty() else 1_000_000, highlight=False).print(table)
+    rows = [
+        [method, law.law, "holds" if law.passed else "BROKEN", f"{law.value:.3g}", f"{law.bound:.3g}", law.detail]
+        for method, laws in verdicts.items()
+        for law in laws
+    ]
+    columns = ["method", "law", "verdict", "value", "bound", "where it was measured worst"]
+    print_table("Laws, on tiny networks", columns, rows, right=["value", "bound"])

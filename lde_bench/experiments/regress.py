@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json as json_module
 import statistics
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from lde_bench.experiments.density_trials import (
     run_density_trial,
 )
 from lde_bench.files import write_text_atomic
-from lde_bench.progress import say
+from lde_bench.progress import print_table, say
 from lde_bench.runs import Record, ResultStore, run_sweep
 from lde_bench.training.plan import Budget
 
@@ -206,16 +205,11 @@ def _read_baseline(path: Path) -> dict[str, Any]:
 
 
 def _print(verdicts: list[Verdict]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, title="Test log-likelihood (nats)", title_justify="left")
-    for column in ("method", "baseline", "now", "difference", "tolerance", "verdict"):
-        table.add_column(column, justify="left" if column in ("method", "verdict") else "right", no_wrap=True)
+    rows = []
     for verdict in verdicts:
         now = "-" if verdict.now is None else f"{verdict.now:.4f}"
         difference = "-" if verdict.now is None else f"{verdict.now - verdict.baseline:+.4f}"
         state = verdict.state if verdict.reason is None else f"{verdict.state}: {verdict.reason}"
-        table.add_row(verdict.method, f"{verdict.baseline:.4f}", now, difference, f"{verdict.tolerance:.4f}", state)
-    Console(width=None if sys.stdout.isatty() else 1_000_000, highlight=False).print(table)
+        rows.append([verdict.method, f"{verdict.baseline:.4f}", now, difference, f"{verdict.tolerance:.4f}", state])
+    numbers = ["baseline", "now", "difference", "tolerance"]
+    print_table("Test log-likelihood (nats)", ["method", *numbers, "verdict"], rows, right=numbers)
