@@ -1,4 +1,4 @@
-"""What a person sees: on stderr the progress of trials (bars on a terminal, else plain lines), on stdout plain tables."""
+"""What a person sees: on stderr the progress of trials (bars on a terminal, else lines), on stdout plain tables."""
 
 from __future__ import annotations
 
