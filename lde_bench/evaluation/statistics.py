@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import stdtr
 
 #: Below this many photographs the clustered error is itself too uncertain to print (DESIGN, rule 4).
 MINIMUM_GROUPS = 10
@@ -108,9 +109,14 @@ def paired_difference(first: GroupMeans, second: GroupMeans) -> Difference:
 
     Raises `ValueError` when the two do not have the same photographs with the same counts.
     """
-    _require_same_items(first, second)
-    each = GroupMeans(first.ids, first.counts, first.means - second.means)
+    each = difference_by_group(first, second)
     return Difference(each.mean, each.standard_error)
+
+
+def difference_by_group(first: GroupMeans, second: GroupMeans) -> GroupMeans:
+    """Each photograph's mean of `first` minus `second`; `ValueError` as `paired_difference`."""
+    _require_same_items(first, second)
+    return GroupMeans(first.ids, first.counts, first.means - second.means)
 
 
 def paired_difference_of_items(first: ArrayLike, second: ArrayLike) -> Difference:
@@ -122,6 +128,37 @@ def paired_difference_of_items(first: ArrayLike, second: ArrayLike) -> Differenc
         raise ValueError(f"expected the same items, got {len(left)} and {len(right)}")
     each = left - right
     return Difference(float(each.mean()), naive_standard_error(each) if len(each) > 1 else None)
+
+
+def two_sided_p(difference: Difference, independent: int) -> float | None:
+    """Probability of a difference at least this large if there were none, by Student's t; None without an error.
+
+    `independent` is the number of units that the error takes as independent: photographs for the clustered error,
+    which has one degree of freedom fewer (Cameron and Miller 2015, sec. VI), or items for the naive one.
+    """
+    if difference.standard_error is None:
+        return None
+    if difference.standard_error == 0:
+        return 1.0 if difference.mean == 0 else 0.0
+    return float(2 * stdtr(independent - 1, -abs(difference.mean / difference.standard_error)))
+
+
+def bootstrap_interval(
+    groups: GroupMeans, *, seed: int, resamples: int = 10_000, level: float = 0.95
+) -> tuple[float, float] | None:
+    """Percentile interval of the mean over items, resampling whole photographs; None under 10 groups.
+
+    A resample draws G photographs with replacement, each with all its items (Davison and Hinkley, "Bootstrap methods
+    and their application", 1997, sec. 3.8). The same seed gives the same interval.
+    """
+    number = len(groups.ids)
+    if number < MINIMUM_GROUPS:
+        return None
+    generator = np.random.default_rng(seed)
+    times = generator.multinomial(number, np.full(number, 1 / number), size=resamples)  # [R, G]
+    means = times @ (groups.counts * groups.means) / (times @ groups.counts)  # [R]
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def average_over_trials(trials: Sequence[GroupMeans]) -> GroupMeans:

@@ -27,11 +27,11 @@ from lde_bench.evaluation.statistics import (
     paired_difference,
     two_standard_deviations,
 )
+from lde_bench.report.published import paper_lde
 from lde_bench.runs.record import Record
 
-#: Yoo, Lee, Kwak 2020 (arXiv 1902.04294), Table 1: K -> test log-likelihood (nats), 2 standard deviations
-#: of 5 trials.
-PAPER_LDE = {1: (152.68, 0.52), 10: (157.75, 0.06), 30: (158.02, 0.06), 100: (157.03, 0.30)}
+#: The paper's own rows: K -> test log-likelihood (nats), 2 standard deviations of 5 trials.
+PAPER_LDE = paper_lde()
 
 DASH = "\N{EN DASH}"
 
@@ -100,25 +100,13 @@ def build_tables(records: Iterable[Record], descriptions: Mapping[str, str] | No
     """
     comparable: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
-        key = (
-            record.experiment,
-            record.benchmark_version,
-            dataclasses.astuple(record.dataset),
-            record.budget.label,
-            record.budget.machine_dependent,
-        )
-        comparable.setdefault(key, []).append(record)
+        comparable.setdefault(table_key(record), []).append(record)
     return [_build_table(group, descriptions or {}) for group in comparable.values()]
 
 
 def _build_table(records: Sequence[Record], descriptions: Mapping[str, str]) -> Table:
-    accepted = [record for record in records if _refusal(record) is None]
-    rows_of: dict[tuple[Any, ...], list[Record]] = {}
-    for record in accepted:
-        trials = rows_of.setdefault(_row_key(record), [])
-        # The same seed twice (with and without compile, say) is one trial, not a spread of zero.
-        if record.seeds not in [other.seeds for other in trials]:
-            trials.append(record)
+    accepted = [record for record in records if refusal(record) is None]
+    rows_of = group_rows(accepted)
     methods = list(dict.fromkeys(record.method for record in records))
     ordered = sorted(rows_of, key=lambda key: (methods.index(key[0]), key[1] or 0))
     first = records[0]
@@ -136,14 +124,14 @@ def _build_table(records: Sequence[Record], descriptions: Mapping[str, str]) -> 
         failures=tuple(
             Failure(_label(record, records), record.components, record.trial, reason)
             for record in records
-            if (reason := _refusal(record)) is not None
+            if (reason := refusal(record)) is not None
         ),
         notes=_notes(methods, descriptions, _precisions(accepted), shows_paper),
         shows_paper=shows_paper,
     )
 
 
-def _refusal(record: Record) -> str | None:
+def refusal(record: Record) -> str | None:
     """Why a record gets no row; None when it gets one."""
     if not record.done:
         return record.reason
@@ -164,8 +152,27 @@ def _options(record: Record) -> dict[str, Any]:
     return {**PLAIN_DATA, **options}
 
 
-def _row_key(record: Record) -> tuple[Any, ...]:
-    return record.method, record.components, json.dumps(_options(record), sort_keys=True, default=str)
+def table_key(record: Record) -> tuple[Any, ...]:
+    """What the records of one table share."""
+    return (
+        record.experiment,
+        record.benchmark_version,
+        dataclasses.astuple(record.dataset),
+        record.budget.label,
+        record.budget.machine_dependent,
+    )
+
+
+def group_rows(records: Iterable[Record]) -> dict[tuple[Any, ...], list[Record]]:
+    """The trials of each row of one table; a key begins with method and K."""
+    rows: dict[tuple[Any, ...], list[Record]] = {}
+    for record in records:
+        key = record.method, record.components, json.dumps(_options(record), sort_keys=True, default=str)
+        trials = rows.setdefault(key, [])
+        # The same seed twice (with and without compile, say) is one trial, not a spread of zero.
+        if record.seeds not in [other.seeds for other in trials]:
+            trials.append(record)
+    return rows
 
 
 def _label(record: Record, records: Sequence[Record]) -> str:
