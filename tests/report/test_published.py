@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from typing import get_args
+
+from lde_bench.report.published import PlusMinus, load_published, paper_lde
+
+
+def test_the_papers_own_figures_are_those_of_its_table():
+    assert paper_lde() == {1: (152.68, 0.52), 10: (157.75, 0.06), 30: (158.02, 0.06), 100: (157.03, 0.30)}
+
+
+def test_every_figure_has_a_name_a_source_and_a_likely_value_and_stands_once():
+    figures = load_published()
+    assert len(figures) == len({figure.model for figure in figures}) > 30
+    for figure in figures:
+        assert 90 < figure.test_nats < 165
+        assert figure.source
+        assert float(figure.text) == figure.test_nats
+    assert [figure.test_nats for figure in figures] == sorted(figure.test_nats for figure in figures)
+
+
+def test_what_a_plus_minus_is_over_is_told_where_there_is_one_and_only_there():
+    for figure in load_published():
+        assert figure.plus_minus_is in get_args(PlusMinus)
+        assert (figure.plus_minus is None) == (figure.plus_minus_is == ""), figure.model
+
+
+def test_a_figure_from_memory_is_not_called_checked():
+    for figure in load_published():
+        assert figure.checked == ("from memory" not in figure.source), figure.model
+
+
+def test_a_method_of_ours_has_one_published_figure_at_each_k():
+    named = [(figure.method, figure.components) for figure in load_published() if figure.method]
+    assert len(named) == len(set(named))
