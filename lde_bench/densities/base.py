@@ -20,7 +20,7 @@ from lde_bench.files import write_bytes_atomic
 from lde_bench.training.batches import ArrayBatches, Batches
 from lde_bench.training.device import Compiler, resolve_device, resolve_precision
 from lde_bench.training.learner import GradientLearner, Learner, evaluate_rows
-from lde_bench.training.loop import Progress, TrainingState, train
+from lde_bench.training.loop import Clock, Progress, Seconds, TrainingState, train
 from lde_bench.training.plan import Budget, Plan
 
 #: Samples drawn at once: bounds memory; fixed, so that a seed gives the same samples on every machine.
@@ -29,12 +29,13 @@ SAMPLE_ROWS = 4096
 
 @dataclass(frozen=True)
 class Card:
-    """What `lde-bench list` says of a density."""
+    """What `lde-bench list` says of a density; `bibtex` are keys into `lde_bench/report/data/references.bib`."""
 
     summary: str
     source: str
     sample_cost: str
     differences: str = "none known"
+    bibtex: tuple[str, ...] = ()
 
 
 class Density(nn.Module):
@@ -52,6 +53,18 @@ class Density(nn.Module):
     plans: ClassVar[dict[str, Plan]]
     #: False where training would lose what it is after in bfloat16; the steps are then always in float32.
     trains_in_bf16: ClassVar[bool] = True
+    #: Constructor arguments that change how the density is evaluated and nothing of its training or its weights.
+    evaluation_only: ClassVar[frozenset[str]] = frozenset()
+    #: Rows of Table 1 under `--methods all`; by default its plain name, a mixture at its default number of components.
+    rows: ClassVar[tuple[str, ...]] = ()
+    #: The one width there is; None for a density of any.
+    only_features: ClassVar[int | None] = None
+    #: True where the numbers must be those of an 8x8 patch.
+    patches_only: ClassVar[bool] = False
+    #: Of a density that wraps a density (`base`): it trains exactly as `base` and gives it the trained weights.
+    trains_as_base: ClassVar[bool] = False
+    #: Of a density that wraps a density: a trial mixes trials of what it wraps, which are its `members`.
+    mixes_trials: ClassVar[bool] = False
     #: How one sees that the density is autoregressive: `conditional_log_prob` and `conditional_cdf` exist.
     autoregressive: bool = False
 
@@ -158,6 +171,8 @@ class Density(nn.Module):
         profile: str | None = None,
         steps: int | None = None,
         seconds: float | None = None,
+        clock: Clock = "wall",
+        plan: Plan | None = None,
         device: str = "auto",
         precision: str = "auto",
         compile: bool | None = None,
@@ -173,6 +188,9 @@ class Density(nn.Module):
             validation: without it the last weights are kept.
             seed: the same seed gives the same weights, to the bit, on one machine type and thread count.
             profile: `quick` (the default), `standard` or `paper`; `steps` or `seconds` replace its number of steps.
+            clock: what `seconds` are: `wall`, or `cpu` seconds of this process and the compilers it ran. Those of the
+                data-dependent initialisation count.
+            plan: replaces the profile's plan, e.g. by one with another rate.
             device: `auto`, `cpu`, `cuda`.
             precision: of the training steps: `auto`, `fp32`, `bf16`. Evaluation is in float32 or better.
             compile: overrides the plan's choice to use `torch.compile`.
@@ -183,8 +201,9 @@ class Density(nn.Module):
             InputError: wrong shapes, no rows, NaN or infinity in the data, or a bad budget.
             TrainingDiverged: the loss stopped being finite.
         """
+        started = Seconds.now()
         budget = Budget.of(profile, steps, seconds)
-        plan = self.plan(budget)
+        plan = plan or self.plan(budget)
         place = resolve_device(device)
         resolved = self.training_precision(precision, place, plan)
         batches = self._batches(train_rows, seed)
@@ -205,6 +224,8 @@ class Density(nn.Module):
                 dtype=self.dtype,
                 checkpoint=checkpoint,
                 code=code,
+                clock=clock,
+                started=started,
                 on_progress=on_progress,
                 notify=notify,
             )
@@ -217,6 +238,7 @@ class Density(nn.Module):
             "device": place.type,
             "compile": compiler.compiled,
             "threads": torch.get_num_threads(),
+            **({"clock": clock} if seconds is not None and clock != "wall" else {}),
         }
         return self
 

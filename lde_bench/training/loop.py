@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import io
 import math
+import os
 import pickle  # for the error that torch.load raises, nothing else
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -22,6 +24,27 @@ from lde_bench.training.plan import Budget, Plan
 
 #: Wall seconds between two checkpoints: what a killed run can lose.
 CHECKPOINT_SECONDS = 20.0
+
+
+#: What a budget in seconds counts.
+Clock = Literal["wall", "cpu"]
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process and of its ended children, such as the compiler behind `torch.compile`."""
+    times = os.times()
+    return time.process_time() + times.children_user + times.children_system
+
+
+class Seconds(NamedTuple):
+    """A reading of both clocks."""
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> Self:
+        return cls(time.perf_counter(), cpu_seconds())
 
 
 @dataclass(frozen=True)
@@ -73,6 +96,8 @@ def train(
     dtype: torch.dtype = torch.float32,
     checkpoint: Path | None = None,
     code: str = "",
+    clock: Clock = "wall",
+    started: Seconds | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     notify: Callable[[str], None] = lambda message: None,
 ) -> TrainingState:
@@ -81,6 +106,9 @@ def train(
     Without `validation` the last weights are kept. With `checkpoint`, a run that was killed continues from that file
     and ends, on one machine, with the same weights to the bit. A checkpoint of other code (`code` names it), of another
     torch or of another number of threads would not: it is left aside, and the run starts from its first step.
+
+    A budget in seconds is one of wall or of CPU seconds, as `clock` says, counted from `started` (by default now), so
+    that what had to be done before the first step can count too. Those of a run that is continued add up.
 
     Raises:
         TrainingDiverged: the loss or the validation score is NaN or infinite.
@@ -99,18 +127,19 @@ def train(
             notify(f"{checkpoint.name} {error}: this trial starts again from its first step.")
 
     state.resumed_wall_seconds, state.resumed_cpu_seconds = state.wall_seconds, state.cpu_seconds
-    wall_start, cpu_start = time.perf_counter(), time.process_time()
-    last_checkpoint = wall_start
+    started = started or Seconds.now()
+    last_checkpoint = time.perf_counter()
     loss = math.nan
 
     def share() -> float:
         if budget.seconds is not None and not plan.closed_form:
-            return min(1.0, state.wall_seconds / budget.seconds)
+            return min(1.0, (state.cpu_seconds if clock == "cpu" else state.wall_seconds) / budget.seconds)
         return state.step / total
 
     def tick() -> None:
-        state.wall_seconds = state.resumed_wall_seconds + time.perf_counter() - wall_start
-        state.cpu_seconds = state.resumed_cpu_seconds + time.process_time() - cpu_start
+        now = Seconds.now()
+        state.wall_seconds = state.resumed_wall_seconds + now.wall - started.wall
+        state.cpu_seconds = state.resumed_cpu_seconds + now.cpu - started.cpu
 
     while share() < 1.0 and not state.stopped_early:
         batch = torch.as_tensor(batches.batch(state.step, batch_size), dtype=dtype, device=device)

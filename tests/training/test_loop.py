@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -330,3 +333,76 @@ def test_float64_rows_and_lists_and_tensors_are_taken_alike():
     expected = lb.create("made-mog", 5, hidden=8).fit(ROWS, steps=3)
     for rows in (ROWS.astype(np.float64), ROWS.tolist(), torch.as_tensor(ROWS)):
         assert_same_weights(lb.create("made-mog", 5, hidden=8).fit(rows, steps=3), expected)
+
+
+# -- CPU seconds ---------------------------------------------------------------------------------------------------
+
+
+def test_a_budget_in_cpu_seconds_ends_by_the_processor_and_not_by_the_clock(monkeypatch):
+    """Half of the wall time is slept, so a budget of wall seconds would have ended at half the CPU seconds."""
+    learner = Scripted([1.0])
+    step = learner.step
+
+    def slow_step(*arguments: Any) -> float:
+        time.sleep(0.02)
+        until = time.process_time() + 0.01
+        while time.process_time() < until:
+            pass
+        return step(*arguments)
+
+    monkeypatch.setattr(learner, "step", slow_step)
+    plan = Plan(steps=1, validate_every=1000)
+    budget = Budget.of(seconds=0.2)
+    state = train(learner, ArrayBatches(ROWS, 0), torch.as_tensor(HELD_OUT), plan, budget, device=CPU, clock="cpu")
+    assert 0.2 <= state.cpu_seconds < 0.3
+    assert state.wall_seconds > 0.4
+
+
+def test_cpu_seconds_count_children_that_have_ended():
+    before = loop.cpu_seconds()
+    subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.3: pass"], check=True)
+    assert loop.cpu_seconds() - before >= 0.25  # the children's clock ticks every 10 ms
+
+
+def test_cpu_seconds_of_a_resumed_run_add_up_to_the_budget(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    checkpoint = tmp_path / "checkpoint"
+
+    def fit_within(stop: float) -> Density:
+        def on_progress(progress: loop.Progress) -> None:
+            if progress.share > stop:
+                raise Killed
+
+        density = lb.create("made-mog+w", 5, hidden=8)
+        seconds: dict[str, Any] = {"seconds": 1.0, "clock": "cpu"}
+        return density.fit(ROWS, HELD_OUT, **seconds, device="cpu", checkpoint=checkpoint, on_progress=on_progress)
+
+    with pytest.raises(Killed):
+        fit_within(0.6)
+    before = torch.load(checkpoint, weights_only=True)["state"]["cpu_seconds"]
+    began = loop.cpu_seconds()
+    state = fit_within(2.0).training_state
+    assert state.cpu_seconds >= 1.0
+    assert state.resumed_cpu_seconds == before
+    assert loop.cpu_seconds() - began < 0.9
+
+
+def test_the_initialisation_counts_as_cpu_seconds(monkeypatch):
+    def prepare(self: LDE, batches: Any) -> None:
+        until = time.process_time() + 0.3
+        while time.process_time() < until:
+            pass
+
+    monkeypatch.setattr(LDE, "prepare", prepare)
+    density = lb.create("lde", 5, components=3).fit(ROWS, HELD_OUT, seconds=0.2, clock="cpu", device="cpu")
+    assert density.training_state.step == 1
+    assert density.training_state.curve[0].cpu_seconds >= 0.3
+
+
+def test_a_plan_of_the_callers_replaces_that_of_the_profile_and_is_recorded():
+    plan = replace(LDE.plans["quick"], rate=0.0123, batch_size=17)
+    density = lb.create("lde+w", 5, components=3).fit(ROWS, HELD_OUT, steps=3, plan=plan, device="cpu")
+    assert (density.training_setup["rate"], density.training_setup["batch_size"]) == (0.0123, 17)
+    assert "clock" not in density.training_setup
+    density.fit(ROWS, HELD_OUT, seconds=0.01, clock="cpu", plan=plan, device="cpu")
+    assert density.training_setup["clock"] == "cpu"
