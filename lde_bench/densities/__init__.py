@@ -63,9 +63,24 @@ def density_class(name: str, *, wrapper: bool = False) -> type[Density]:
     )
 
 
+def method_classes(spec: MethodSpec) -> list[type[Density]]:
+    """The class of the density, then those of its wrappers from the inside out.
+
+    Raises:
+        InputError: see `density_class`.
+    """
+    return [density_class(spec.name), *(density_class(name, wrapper=True) for name in spec.wrappers)]
+
+
+def _own_arguments(kind: type[Density]) -> list[str]:
+    """The constructor arguments that a method may spell."""
+    taken = ("self", "base" if is_wrapper(kind) else "features")
+    return [name for name in inspect.signature(kind.__init__).parameters if name not in taken]
+
+
 def takes_argument(spec: MethodSpec, argument: str) -> bool:
-    """Whether a method has this constructor argument, e.g. `components` for mixtures."""
-    return argument in inspect.signature(density_class(spec.name).__init__).parameters
+    """Whether a method, its density or a wrapper, has this constructor argument, e.g. `components` for mixtures."""
+    return any(argument in _own_arguments(kind) for kind in method_classes(spec))
 
 
 def create(method: str | MethodSpec, features: int, *, whiten: str | None = None, **arguments: Any) -> Density:
@@ -75,7 +90,7 @@ def create(method: str | MethodSpec, features: int, *, whiten: str | None = None
         method: `name[+wrapper...][:key=value,...]`; an argument spelled out there wins over the same keyword.
         features: D, from 1 up.
         whiten: `"cholesky"` is the same as the suffix `+w`.
-        arguments: the model's own, e.g. `components` for mixtures.
+        arguments: the model's own, e.g. `components` for mixtures, or a wrapper's, e.g. `members` of `+ens`.
 
     Raises:
         InputError: unknown name (with the nearest one) or argument, or a bad value.
@@ -85,18 +100,21 @@ def create(method: str | MethodSpec, features: int, *, whiten: str | None = None
         raise InputError(f"whiten = {whiten!r} is unknown; give 'cholesky' or None.")
     wrappers = spec.wrappers if whiten is None or "w" in spec.wrappers else (*spec.wrappers, "w")
     spec = MethodSpec(spec.name, wrappers, {**arguments, **spec.arguments})
-    kind = density_class(spec.name)
-    known = [name for name in inspect.signature(kind.__init__).parameters if name not in ("self", "features")]
+    kind, *wrapper_kinds = method_classes(spec)
+    mine, *theirs = (_own_arguments(each) for each in (kind, *wrapper_kinds))
+    known = [*mine, *(name for names in theirs for name in names)]
     for argument in spec.arguments:
         if argument not in known:
             near = difflib.get_close_matches(argument, known, n=1)
             hint = f"did you mean '{near[0]}'? " if near else ""
             takes = f"it takes {', '.join(known)}" if known else "it takes no arguments"
-            raise InputError(f"{spec.name} has no argument '{argument}'; {hint}{takes}.")
-    density = kind(features, **spec.arguments)
-    for wrapper in spec.wrappers:
-        wrapper_kind: Any = density_class(wrapper, wrapper=True)
-        density = wrapper_kind(density)
+            raise InputError(f"{'+'.join((spec.name, *spec.wrappers))} has no argument '{argument}'; {hint}{takes}.")
+    # What both have goes to the density.
+    density = kind(features, **{name: value for name, value in spec.arguments.items() if name in mine})
+    for wrapper_kind, names in zip(wrapper_kinds, theirs, strict=True):
+        wrap: Any = wrapper_kind
+        given = {name: value for name, value in spec.arguments.items() if name in names and name not in mine}
+        density = wrap(density, **given)
     density.config = {"method": str(spec), "features": features}
     return density.eval()
 
@@ -110,8 +128,7 @@ def describe_method(label: str) -> str:
     known = density_classes()
     if not {spec.name, *spec.wrappers} <= known.keys():
         return label
-    parts = [density_class(spec.name).card, *(density_class(name, wrapper=True).card for name in spec.wrappers)]
-    return "; with ".join(card.summary for card in parts)
+    return "; with ".join(kind.card.summary for kind in method_classes(spec))
 
 
 def load_density(path: str | Path) -> Density:
