@@ -32,6 +32,7 @@ class Gaussian(TriangularGaussians):
         summary="one Gaussian with a full covariance, maximum likelihood in closed form",
         source="textbook, e.g. Bishop 2006, Pattern Recognition and Machine Learning, section 2.3.4",
         sample_cost="one triangular solve",
+        bibtex=("bishop2006pattern",),
     )
     plans: ClassVar[dict[str, Plan]] = dict.fromkeys(
         ("quick", "standard", "paper"),

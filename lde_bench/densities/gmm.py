@@ -90,6 +90,7 @@ class GMM(TriangularGaussians):
         source="Dempster, Laird, Rubin 1977; stepwise: Cappe and Moulines 2009, arXiv 0712.4273; on patches: Zoran and "
         "Weiss 2011",
         sample_cost="one triangular solve",
+        bibtex=("dempster1977maximum", "cappe2009online", "zoran2011learning"),
     )
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(steps=100, batch_size=10_000, validate_every=20, bf16=False, reference_seconds=5),

@@ -198,6 +198,7 @@ class LDE(AutoregressiveMixture):
         sample_cost="one column of the network per dimension (causal state is kept), about one forward pass in all",
         differences="quick and standard: fewer steps, Adam with a cosine rate and clipping; paper: as published but "
         "without the 1e-12 inside the logarithm, and validated on validation patches",
+        bibtex=("yoo2020unpriortized",),
     )
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(

@@ -32,6 +32,7 @@ class MadeMog(AutoregressiveMixture):
         source="Germain et al. 2015, arXiv 1502.03509; Papamakarios et al. 2017, arXiv 1705.07057",
         sample_cost="one pass of the network per dimension (D passes)",
         differences="hidden degrees dealt out in turn; quick, standard: a cosine rate and clipping, no patience",
+        bibtex=("germain2015made", "papamakarios2017masked"),
     )
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(

@@ -56,6 +56,7 @@ class ResMadeMog(AutoregressiveMixture):
         source="this project, after Durkan et al. 2019, arXiv 1906.04032; Nash and Durkan 2019, arXiv 1904.05626",
         sample_cost="one pass of the network per dimension (D passes)",
         differences="no published row; the running scale is ours",
+        bibtex=("durkan2019neural", "nash2019autoregressive"),
     )
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(
