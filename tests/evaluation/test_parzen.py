@@ -4,6 +4,9 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
+from scipy.spatial.distance import cdist
+from scipy.special import logsumexp
 from sklearn.neighbors import KernelDensity
 
 import lde_bench as lb
@@ -24,6 +27,100 @@ def test_agrees_with_scikit_learn(points, sigma):
     kernel = KernelDensity(bandwidth=sigma, rtol=0, atol=0).fit(samples.astype(np.float64))
     expected = kernel.score_samples(test.astype(np.float64))
     np.testing.assert_allclose(parzen_log_prob(test, samples, sigma), expected, rtol=1e-10)
+
+
+def test_agrees_with_scikit_learn_on_images():
+    # One leaf for all samples: with more, the bounds of scikit-learn's trees cancel in 784 dimensions, and the figures
+    # of rtol = atol = 0 are wrong by hundreds of nats.
+    generator = np.random.default_rng(3)
+    centres = generator.uniform(size=(40, 784))
+    test, samples = (np.clip(centres[generator.integers(40, size=n)] + 0.05 * generator.normal(size=(n, 784)), 0, 1)
+                     for n in (60, 500))  # fmt: skip
+    for sigma in (0.01, 0.2):
+        kernel = KernelDensity(bandwidth=sigma, rtol=0, atol=0, leaf_size=len(samples)).fit(samples)
+        np.testing.assert_allclose(
+            parzen_log_prob(test, samples, sigma), kernel.score_samples(test), rtol=1e-10, atol=1e-9
+        )
+
+
+def plain(test: np.ndarray, samples: np.ndarray, sigma: float) -> np.ndarray:
+    squares = cdist(test.astype(float), samples.astype(float), "sqeuclidean")
+    constant = np.log(len(samples)) + test.shape[1] * np.log(sigma * np.sqrt(2 * np.pi))
+    return logsumexp(-0.5 * squares / sigma**2, axis=1) - constant
+
+
+@pytest.mark.parametrize("features", [1, 3, 200])
+@pytest.mark.parametrize("offset", [0.0, 30.0, 3e4])
+def test_nothing_that_matters_is_left_out(features, offset):
+    # Clusters so tight and so far from the origin that the float32 product cannot tell their members apart.
+    generator = np.random.default_rng(features)
+    centres = 20 * generator.normal(size=(5, features)) + offset
+    test, samples = (centres[generator.integers(5, size=n)] + 1e-3 * generator.normal(size=(n, features))
+                     for n in (50, 400))  # fmt: skip
+    for sigma in (1e-4, 1e-3, 0.1, 50.0):
+        np.testing.assert_allclose(
+            parzen_log_prob(test, samples, sigma), plain(test, samples, sigma), rtol=1e-9, atol=1e-7
+        )
+
+
+def test_the_bound_on_the_products_error_holds_and_is_not_idle():
+    generator = np.random.default_rng(5)
+    for features in (1, 10, 784):
+        for scale in (1e-3, 1.0, 1e3):
+            x, y = (torch.from_numpy(scale * generator.normal(size=(200, features))) for _ in range(2))
+            y += x  # close pairs on the diagonal
+            single = (
+                x.square().sum(1).float()[:, None] + y.square().sum(1).float() - 2 * (x.float() @ y.float().T)
+            ).double()
+            error = (single - torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").square()).abs()
+            bound = parzen._product_error(features, x.norm(dim=1)[:, None] + y.norm(dim=1))
+            assert (error <= bound).all()
+            assert error.max() > bound.median() / 1e4
+
+
+def test_the_whole_grid_in_one_pass_is_each_sigma_on_its_own(points):
+    test, samples = points
+    grid = np.array([0.01, 0.1, 0.5, 4.0])
+    expected = [parzen_log_prob(test, samples, sigma) for sigma in grid]
+    np.testing.assert_allclose(parzen.parzen_curve(test, samples, grid), expected, rtol=1e-13)
+
+
+def test_samples_on_disk_are_read_in_blocks(points, tmp_path, monkeypatch):
+    test, samples = points
+    on_disk = np.memmap(tmp_path / "samples.bin", dtype=np.float32, mode="w+", shape=samples.shape)
+    on_disk[:] = samples
+    expected = parzen_log_prob(test, samples, 0.2)
+    monkeypatch.setattr(parzen, "SAMPLE_ROWS", 16)
+    read = []
+
+    class Watched:
+        shape, dtype = on_disk.shape, on_disk.dtype
+
+        def __getitem__(self, rows):
+            read.append(on_disk[rows].shape[0])
+            return on_disk[rows]
+
+    np.testing.assert_allclose(parzen_log_prob(test, Watched(), 0.2), expected, rtol=1e-13)
+    assert max(read) == 16
+    assert sum(read) == 16 + len(samples)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_close_pairs_and_whole_rows_give_the_same(points, monkeypatch, share):
+    test, samples = points
+    monkeypatch.setattr(parzen, "DENSE", share)
+    np.testing.assert_allclose(parzen_log_prob(test, samples, 0.3), plain(test, samples, 0.3), rtol=1e-12)
+
+
+def test_a_lowered_float32_product_is_not_used(points):
+    test, samples = points
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        np.testing.assert_allclose(parzen_log_prob(test, samples, 0.2), plain(test, samples, 0.2), rtol=1e-12)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def test_one_sample_is_a_gaussian_around_it():
