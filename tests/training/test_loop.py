@@ -377,14 +377,16 @@ def test_cpu_seconds_of_a_resumed_run_add_up_to_the_budget(tmp_path, monkeypatch
         seconds: dict[str, Any] = {"seconds": 1.0, "clock": "cpu"}
         return density.fit(ROWS, HELD_OUT, **seconds, device="cpu", checkpoint=checkpoint, on_progress=on_progress)
 
+    lb.create("made-mog+w", 5, hidden=8).fit(ROWS, steps=1, device="cpu")  # a first step loads half of torch
     with pytest.raises(Killed):
-        fit_within(0.6)
+        fit_within(0.5)
     before = torch.load(checkpoint, weights_only=True)["state"]["cpu_seconds"]
     began = loop.cpu_seconds()
     state = fit_within(2.0).training_state
+    assert 0.5 < before < 0.9
     assert state.cpu_seconds >= 1.0
     assert state.resumed_cpu_seconds == before
-    assert loop.cpu_seconds() - began < 0.9
+    assert loop.cpu_seconds() - began < 0.8
 
 
 def test_the_initialisation_counts_as_cpu_seconds(monkeypatch):
