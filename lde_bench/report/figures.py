@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 #: Okabe and Ito's palette, told apart by readers of any colour vision; markers and dashes repeat the
 #: distinction.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
-_DASHES = ("--", "-.", (0, (5, 1, 1, 1, 1, 1)), ":")
+DASHES = ("--", "-.", (0, (5, 1, 1, 1, 1, 1)), ":")
 
 
 def draw(table: Table) -> Figure:
@@ -76,7 +76,7 @@ def _draw_rows(axes: Axes, table: Table) -> None:
     for row in table.rows:
         if row.components is not None:
             curves.setdefault(row.label, []).append(row)
-    for (label, rows), colour, marker in zip(curves.items(), cycle(_COLOURS), cycle(_MARKERS), strict=False):
+    for (label, rows), colour, marker in zip(curves.items(), cycle(COLOURS), cycle(_MARKERS), strict=False):
         rows.sort(key=lambda row: row.components or 0)
         # NaN draws a point without a bar.
         bars = [float("nan") if row.two_standard_deviations is None else row.two_standard_deviations for row in rows]
@@ -103,8 +103,8 @@ def _draw_rows(axes: Axes, table: Table) -> None:
         )
     # Level lines take the colours that the curves left over.
     levels = [row for row in table.rows if row.components is None]
-    left_over = islice(cycle(_COLOURS), len(curves), None)
-    for row, colour, dashes in zip(levels, left_over, cycle(_DASHES), strict=False):
+    left_over = islice(cycle(COLOURS), len(curves), None)
+    for row, colour, dashes in zip(levels, left_over, cycle(DASHES), strict=False):
         axes.axhline(row.test_nats, color=colour, linestyle=dashes, linewidth=1.4, label=row.label)
         if row.two_standard_deviations is not None:
             low, high = (row.test_nats + sign * row.two_standard_deviations for sign in (-1, 1))

@@ -63,6 +63,7 @@ class Row:
     cpu_seconds: float | None
     paper_nats: float | None
     paper_two_standard_deviations: float | None
+    run_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -266,6 +267,7 @@ def _build_rows(groups: Sequence[tuple[str, Sequence[Record]]], shows_paper: boo
                 cpu_seconds=float(np.mean(seconds)) if seconds else None,
                 paper_nats=paper[0] if paper and shows_paper else None,
                 paper_two_standard_deviations=paper[1] if paper and shows_paper else None,
+                run_ids=tuple(trial.run_id for trial in trials),
             )
         )
     return tuple(rows)
@@ -377,7 +379,8 @@ def _number(value: float | None) -> str:
     return DASH if value is None else f"{value:.2f}"
 
 
-def _failure_line(failure: Failure) -> str:
+def failure_line(failure: Failure) -> str:
+    """A failed or refused trial and why, on one line."""
     components = "" if failure.components is None else f" K={failure.components}"
     return f"{failure.label}{components}, trial {failure.trial + 1}: {' '.join(failure.reason.split())}"
 
@@ -414,7 +417,7 @@ def to_text(table: Table) -> str:
 
 def _below(table: Table) -> list[str]:
     """What stands under the grid, line by line."""
-    lines = [f"  {_failure_line(failure)}" for failure in table.failures]
+    lines = [f"  {failure_line(failure)}" for failure in table.failures]
     return ["", *(["Without a row:", *lines, ""] if lines else []), *table.notes]
 
 
@@ -445,9 +448,9 @@ def _encodable(text: str, encoding: str | None) -> str:
 def to_markdown(table: Table) -> str:
     """GitHub Markdown: heading, table, failures, notes."""
     lines = [
-        f"**{_markdown(table.heading[0])}**",
+        f"**{escape_markdown(table.heading[0])}**",
         "",
-        *(f"{_markdown(line)}  " for line in table.heading[1:]),
+        *(f"{escape_markdown(line)}  " for line in table.heading[1:]),
         "",
     ]
     if table.rows:
@@ -457,16 +460,17 @@ def to_markdown(table: Table) -> str:
         lines.append(_EMPTY)
     if table.failures:
         lines += ["", "Without a row:", ""]
-        lines += [f"- {_markdown(_failure_line(failure))}" for failure in table.failures]
-    return "\n".join([*lines, "", *(f"- {_markdown(note)}" for note in table.notes)]) + "\n"
+        lines += [f"- {escape_markdown(failure_line(failure))}" for failure in table.failures]
+    return "\n".join([*lines, "", *(f"- {escape_markdown(note)}" for note in table.notes)]) + "\n"
 
 
-def _markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """`text` with everything that GitHub Markdown would read as markup escaped."""
     return "".join("\\" + letter if letter in r"\|*_`<>[]" else letter for letter in text)
 
 
 def _markdown_row(texts: Sequence[str]) -> str:
-    return "| " + " | ".join(_markdown(text) for text in texts) + " |"
+    return "| " + " | ".join(escape_markdown(text) for text in texts) + " |"
 
 
 _LATEX = str.maketrans(
@@ -489,7 +493,7 @@ def to_latex(table: Table) -> str:
     columns = headers(table)
     caption = ". ".join([*table.heading, *(note.removesuffix(".") for note in table.notes)]) + "."
     lines = [
-        *(f"% Without a row: {_failure_line(failure)}" for failure in table.failures),
+        *(f"% Without a row: {failure_line(failure)}" for failure in table.failures),
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{caption.translate(_LATEX)}}}",
@@ -506,8 +510,8 @@ def to_latex(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """One line a row with numbers in full precision; an empty field is a missing value, `trial_nats` is
-    `;`-separated.
+    """One line a row with numbers in full precision; an empty field is a missing value, `trial_nats` and
+    `run_ids` are `;`-separated.
     """
     common = {
         name: getattr(table, name)
@@ -526,7 +530,8 @@ def to_csv(table: Table) -> str:
     writer.writeheader()
     for row in table.rows:
         values = {name: getattr(row, name) for name in names}
-        writer.writerow({**common, **values, "trial_nats": ";".join(map(repr, row.trial_nats))})
+        lists = {"trial_nats": ";".join(map(repr, row.trial_nats)), "run_ids": ";".join(row.run_ids)}
+        writer.writerow({**common, **values, **lists})
     return buffer.getvalue()
 
 
