@@ -83,6 +83,11 @@ def takes_argument(spec: MethodSpec, argument: str) -> bool:
     return any(argument in _own_arguments(kind) for kind in method_classes(spec))
 
 
+def only_features(spec: MethodSpec) -> int | None:
+    """The one number of features that a method takes, 63 for `+sym`; None where it takes any."""
+    return next((kind.only_features for kind in method_classes(spec) if kind.only_features is not None), None)
+
+
 def create(method: str | MethodSpec, features: int, *, whiten: str | None = None, **arguments: Any) -> Density:
     """Create a density by name, e.g. `create("lde", features=63, components=10)` or `create("lde+w", features=63)`.
 

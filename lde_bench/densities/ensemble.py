@@ -105,7 +105,8 @@ class Ensemble(Density):
         rows = torch.empty(n, self.features, dtype=self.dtype, device=self.device)
         for index, member in enumerate(self._members()):
             mine = which == index
-            rows[mine] = member.draw(int(mine.sum()), generator)
+            if count := int(mine.sum()):
+                rows[mine] = member.draw(count, generator)
         return rows
 
 

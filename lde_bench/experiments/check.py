@@ -8,7 +8,8 @@ from dataclasses import asdict
 
 import torch
 
-from lde_bench.densities import create
+from lde_bench.densities import create, only_features
+from lde_bench.densities.spec import parse_method
 from lde_bench.evaluation.laws import LawResult, check
 from lde_bench.progress import print_table, say
 
@@ -20,7 +21,8 @@ def check_methods(methods: Sequence[str], json: bool) -> int:
         InputError: an unknown method.
     """
     for method in methods:
-        create(method, features=2)  # a misspelt name is found before minutes are spent on the others
+        # A misspelt name is found before minutes are spent on the others.
+        create(method, features=only_features(parse_method(method)) or 2)
     # Tiny networks: a second thread costs more than it brings.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
