@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,9 @@ class Dataset:
     `train`, `validation`, `test` are float32 [n, d]; the `*_groups` are int64 [n], the photograph each row came
     from, or None; `content_hash` is the SHA-256 of exactly these arrays (`content_hash()` below); `seed` is that of the
     preparation; `fresh` draws new training patches from the same photographs; `is_patch` says that the 63
-    numbers are those of an 8x8 patch, so that its symmetries apply; `true_log_prob` (synthetic data only) maps
-    [n, d] to the exact log-density, float64 [n] in nats.
+    numbers are those of an 8x8 patch, so that its symmetries apply; `image_shape` is the (height, width) of rows that
+    are images with pixels in [0, 1]; `true_log_prob` (synthetic data only) maps [n, d] to the exact log-density,
+    float64 [n] in nats.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Dataset:
     seed: int
     fresh: FreshPatches | None = None
     is_patch: bool = False
+    image_shape: tuple[int, int] | None = None
     true_log_prob: Callable[[np.ndarray], np.ndarray] | None = None
 
     @classmethod
@@ -53,6 +56,7 @@ class Dataset:
         *,
         fresh: FreshPatches | None = None,
         is_patch: bool = False,
+        image_shape: tuple[int, int] | None = None,
         true_log_prob: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> Dataset:
         """From arrays keyed `train`, ..., and where there are photographs `train_groups`, ...; hashes them."""
@@ -69,6 +73,7 @@ class Dataset:
             seed=seed,
             fresh=fresh,
             is_patch=is_patch,
+            image_shape=image_shape,
             true_log_prob=true_log_prob,
         )
 
@@ -76,6 +81,11 @@ class Dataset:
     def features(self) -> int:
         """D, the length of a row."""
         return int(self.train.shape[1])
+
+    @cached_property
+    def training_hash(self) -> str:
+        """SHA-256 of the training and validation arrays, which is all that a trained model can depend on."""
+        return content_hash({"train": self.train, "validation": self.validation})
 
     @property
     def sizes(self) -> dict[str, int]:

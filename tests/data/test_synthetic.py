@@ -89,7 +89,7 @@ def test_samples_follow_the_density(name):
 
 
 def test_every_dataset_is_listed_with_its_source():
-    assert set(datasets()) == {"bsds300", "bsds300-hdf5", "natural8x8", *NAMES}
+    assert {"bsds300", "bsds300-hdf5", "natural8x8", *NAMES} <= set(datasets())
     for name, entry in datasets().items():
         assert entry.name == name
         assert entry.version

@@ -1,0 +1,73 @@
+"""What the image datasets share: pixels in [0, 1] as rows, fixed shuffles, the search for a user's files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from lde_bench.data.base import SPLITS, Dataset, Request
+from lde_bench.errors import InputError
+from lde_bench.seeds import derive_seed
+
+
+def image_dataset(
+    name: str,
+    version: str,
+    request: Request,
+    images: Mapping[str, np.ndarray],
+    *,
+    white: int = 255,
+    groups: Mapping[str, np.ndarray] | None = None,
+) -> Dataset:
+    """A dataset of grey images, the first rows of each split that `request` asks for.
+
+    Args:
+        name: of the dataset.
+        version: of the dataset.
+        request: says how many rows of each split.
+        images: by split, integers [n, height, width] from 0 to `white`; they become float32 [n, height * width] in
+            [0, 1].
+        white: the brightest pixel.
+        groups: by split, whose images are alike (the person): int64 [n].
+
+    Raises:
+        InputError: more rows are asked for than there are.
+    """
+    sizes = request.sizes(name, {split: len(images[split]) for split in SPLITS})
+    arrays = {}
+    for split in SPLITS:
+        kept = images[split][: sizes[split]]
+        arrays[split] = np.divide(kept.reshape(len(kept), -1), np.float32(white), dtype=np.float32)
+    if groups is not None:
+        arrays |= {f"{split}_groups": groups[split][: sizes[split]].astype(np.int64) for split in SPLITS}
+    height, width = images["train"].shape[1:]
+    return Dataset.of(name, version, 0, arrays, image_shape=(int(height), int(width)))
+
+
+def shuffled(n: int, *names: str) -> np.ndarray:
+    """A permutation of range(n) that depends on nothing but `names`: int64 [n]."""
+    return np.random.Generator(np.random.Philox(derive_seed(*names))).permutation(n)
+
+
+def search(request: Request, folders: Iterable[str], files: Iterable[str]) -> Path | None:
+    """The first of `files` in the user's data folder or one of `folders` under it; None without one.
+
+    `--data-dir` is the only place looked at when it is given, else that in LDE_BENCH_DATA. It may be the file itself.
+
+    Raises:
+        InputError: `--data-dir` names nothing that exists.
+    """
+    named = request.data_dir or os.environ.get("LDE_BENCH_DATA")
+    if not named:
+        return None
+    root = Path(named).expanduser()
+    if request.data_dir is not None and not root.exists():
+        raise InputError(f"{root}: no such folder; give --data-dir a folder that exists.")
+    names = list(files)
+    if root.is_file():
+        return root if root.name in names else None
+    places = (root, *(root / folder for folder in folders))
+    return next((place / name for place in places for name in names if (place / name).is_file()), None)

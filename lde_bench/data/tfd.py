@@ -1,0 +1,106 @@
+"""tfd: the Toronto Face Dataset, 48x48, in [0, 1], from a user's own `TFD_48x48.mat`.
+
+J. Susskind, A. Anderson, G. Hinton, "The Toronto Face Dataset", technical report UTML TR 2010-001, University of
+Toronto, 2010. 98,058 images are unlabeled; the others are in one part of each of five folds. Of fold k, a model trains
+on the unlabeled images and the fold's training images, sigma is chosen on its validation images, and its test images
+test, as Bengio et al. 2013 and Goodfellow et al. 2014 (arXiv 1406.2661) did.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from lde_bench.data.base import Dataset, DatasetEntry, Request
+from lde_bench.data.images import image_dataset, search, shuffled
+from lde_bench.errors import InputError
+
+NAME = "tfd"
+VERSION = "1"
+FILE = "TFD_48x48.mat"
+OFFICIAL_MD5 = "9d113650c197719b750ecc6864faf87c"
+FOLDS = (1, 2, 3, 4, 5)
+SIDE = 48
+#: Values of the `folds` array.
+UNLABELED, TRAIN, VALIDATION, TEST = range(4)
+
+REMEDY = (
+    f"ask the University of Toronto (Joshua Susskind, or the machine learning group) for {FILE} and point --data-dir "
+    "or LDE_BENCH_DATA at its folder, or take the stand-in, --dataset faces48."
+)
+
+log = logging.getLogger(__name__)
+
+
+def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 [n, 48, 48] and parts [n, 5] of a .mat file.
+
+    Raises:
+        InputError: it cannot be read or is not of that layout.
+    """
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        content = loadmat(path, variable_names=["images", "folds"])
+    except (OSError, ValueError, TypeError, NotImplementedError, MatReadError) as error:
+        raise InputError(f"{path}: this is no readable MATLAB file ({error}); {REMEDY}") from error
+    for key in ("images", "folds"):
+        if key not in content:
+            raise InputError(f"{path}: the array '{key}' is missing; {REMEDY}")
+    images, folds = content["images"], content["folds"]
+    if images.ndim != 3 or images.shape[1:] != (SIDE, SIDE) or images.dtype != np.uint8:
+        raise InputError(
+            f"{path}: 'images' is {images.dtype} {list(images.shape)} where uint8 [n, {SIDE}, {SIDE}] belongs; {REMEDY}"
+        )
+    if folds.shape != (len(images), len(FOLDS)) or not np.isin(folds, range(4)).all():
+        raise InputError(
+            f"{path}: 'folds' is {folds.dtype} {list(folds.shape)} where [{len(images)}, {len(FOLDS)}] of the values 0 "
+            f"to 3 belongs; {REMEDY}"
+        )
+    return images, folds
+
+
+def load(fold: int, request: Request) -> Dataset:
+    """Load one fold; see `lde_bench.data.load_dataset`."""
+    path = search(request, ("tfd", "TFD"), (FILE,))
+    if path is None:
+        raise InputError(f"{FILE} is not at hand: the Toronto Face Dataset is given on request only; {REMEDY}")
+    images, folds = read(path)
+    with path.open("rb") as handle:
+        official = hashlib.file_digest(handle, "md5").hexdigest() == OFFICIAL_MD5
+    if not official:
+        log.warning("%s: this is not the known file, so figures compare with no other TFD.", path)
+    part = folds[:, fold - 1]
+    chosen = {
+        "train": np.flatnonzero((part == TRAIN) | (folds == UNLABELED).all(1)),
+        "validation": np.flatnonzero(part == VALIDATION),
+        "test": np.flatnonzero(part == TEST),
+    }
+    for split, index in chosen.items():
+        if len(index) == 0:
+            raise InputError(f"{path}: fold {fold} has no {split} images; {REMEDY}")
+    order = shuffled(len(chosen["train"]), NAME, VERSION, "train")  # so that a prefix holds labeled images too
+    chosen["train"] = chosen["train"][order]
+    version = VERSION if official else f"{VERSION}-unofficial"
+    return image_dataset(
+        f"{NAME}-fold{fold}", version, request, {split: images[index] for split, index in chosen.items()}
+    )
+
+
+def _entry(name: str, fold: int) -> DatasetEntry:
+    return DatasetEntry(
+        name,
+        VERSION,
+        f"Toronto faces, 48x48, in [0, 1], fold {fold} of 5, from your own {FILE}",
+        "Susskind, Anderson, Hinton 2010, UTML TR 2010-001; on request",
+        functools.partial(load, fold),
+    )
+
+
+#: `tfd` alone is fold 1, as the paper seems to have it.
+DATASETS = (_entry(NAME, 1), *(_entry(f"{NAME}-fold{fold}", fold) for fold in FOLDS))

@@ -1,0 +1,161 @@
+"""MNIST, TFD, faces48 and the digits: shapes, splits, damaged and absent files."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+import lde_bench as lb
+from lde_bench.data import faces48, mnist, tfd
+from lde_bench.errors import InputError
+
+rng = np.random.default_rng(0)
+
+
+def test_the_digits_need_no_file() -> None:
+    data = lb.load_dataset("digits8x8")
+    assert data.sizes == {"train": 1197, "validation": 200, "test": 400}
+    assert data.image_shape == (8, 8)
+    assert data.train.dtype == np.float32
+    assert (data.train.min(), data.train.max()) == (0, 1)
+    rows = np.concatenate([data.train, data.validation, data.test])
+    assert len(np.unique(rows, axis=0)) == 1797
+    assert lb.load_dataset("digits8x8", test=7).test.shape == (7, 64)
+
+
+def idx(images: np.ndarray) -> bytes:
+    return struct.pack(">4i", 2051, len(images), 28, 28) + images.tobytes()
+
+
+@pytest.fixture
+def small_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    images = {
+        "train": rng.integers(0, 256, (60, 28, 28), np.uint8),
+        "test": rng.integers(0, 256, (9, 28, 28), np.uint8),
+    }
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    (folder / f"{mnist.FILES['train']}.gz").write_bytes(gzip.compress(idx(images["train"])))
+    (folder / mnist.FILES["test"].replace("-idx", ".idx")).write_bytes(idx(images["test"]))
+    hashes = {split: hashlib.sha256(idx(images[split])).hexdigest() for split in images}
+    monkeypatch.setattr(mnist, "RAW_SHA256", hashes)
+    monkeypatch.setattr(mnist, "TRAIN", 50)
+    return tmp_path
+
+
+def test_mnist_is_read_gzipped_or_not_and_split_once(small_mnist: Path) -> None:
+    data = lb.load_dataset("mnist", data_dir=small_mnist)
+    assert data.sizes == {"train": 50, "validation": 10, "test": 9}
+    raw = np.frombuffer((small_mnist / "mnist" / "t10k-images.idx3-ubyte").read_bytes(), np.uint8, offset=16)
+    np.testing.assert_array_equal(data.test, raw.reshape(9, 784).astype(np.float32) / 255)
+    again = lb.load_dataset("mnist", data_dir=small_mnist / "mnist", train=20)
+    np.testing.assert_array_equal(again.train, data.train[:20])
+
+
+def test_mnist_of_other_bytes_is_refused(small_mnist: Path) -> None:
+    path = small_mnist / "mnist" / f"{mnist.FILES['train']}.gz"
+    path.write_bytes(gzip.compress(idx(np.zeros((60, 28, 28), np.uint8))))
+    with pytest.raises(InputError, match="another SHA-256"):
+        lb.load_dataset("mnist", data_dir=small_mnist)
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(InputError, match="cannot be read"):
+        lb.load_dataset("mnist", data_dir=small_mnist)
+
+
+def test_absent_mnist_names_the_remedies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"no train-images-idx3-ubyte .*digits8x8"):
+        lb.load_dataset("mnist", data_dir=tmp_path)
+    with pytest.raises(InputError, match="no such folder"):
+        lb.load_dataset("mnist", data_dir=tmp_path / "none")
+    monkeypatch.setattr(mnist, "SITES", ("http://127.0.0.1:9/",))
+    with pytest.raises(InputError, match=r"could not be downloaded.*digits8x8"):
+        lb.load_dataset("mnist")
+
+
+def tfd_arrays() -> dict[str, np.ndarray]:
+    folds = np.zeros((40, 5), np.uint8)
+    for fold in range(5):
+        folds[20:, fold] = np.roll(np.repeat([1, 2, 3], [12, 4, 4]), 4 * fold)
+    return {"images": rng.integers(0, 256, (40, 48, 48), np.uint8), "folds": folds}
+
+
+def test_a_fold_of_tfd_trains_on_the_unlabeled_images_too(tmp_path: Path) -> None:
+    arrays = tfd_arrays()
+    savemat(tmp_path / tfd.FILE, arrays)
+    for fold in tfd.FOLDS:
+        data = lb.load_dataset(f"tfd-fold{fold}", data_dir=tmp_path)
+        assert data.sizes == {"train": 32, "validation": 4, "test": 4}
+        assert data.image_shape == (48, 48)
+        expected = arrays["images"][arrays["folds"][:, fold - 1] == 3].reshape(4, -1) / np.float32(255)
+        np.testing.assert_array_equal(data.test, expected)
+    assert data.version == "1-unofficial"
+    assert lb.load_dataset("tfd", data_dir=tmp_path).name == "tfd-fold1"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"folds": None}, "the array 'folds' is missing"),
+        ({"images": None}, "the array 'images' is missing"),
+        ({"images": np.zeros((40, 32, 32), np.uint8)}, r"'images' is uint8 \[40, 32, 32\]"),
+        ({"images": np.zeros((40, 48, 48))}, r"'images' is float64"),
+        ({"folds": np.full((40, 5), 7, np.uint8)}, "of the values 0 to 3"),
+        ({"folds": np.zeros((39, 5), np.uint8)}, "'folds' is uint8"),
+        ({"folds": np.zeros((40, 5), np.uint8)}, "fold 1 has no validation images"),
+    ],
+)
+def test_a_file_of_another_layout_is_refused_in_a_sentence(tmp_path: Path, change: dict, message: str) -> None:
+    arrays = {key: value for key, value in (tfd_arrays() | change).items() if value is not None}
+    savemat(tmp_path / tfd.FILE, arrays)
+    with pytest.raises(InputError, match=message):
+        lb.load_dataset("tfd", data_dir=tmp_path)
+
+
+def test_absent_or_damaged_tfd_says_how_to_ask_for_it_and_names_the_stand_in(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"not at hand.*ask the University of Toronto.*faces48"):
+        lb.load_dataset("tfd", data_dir=tmp_path)
+    (tmp_path / tfd.FILE).write_bytes(b"no mat file" * 30)
+    with pytest.raises(InputError, match="no readable MATLAB file"):
+        lb.load_dataset("tfd", data_dir=tmp_path)
+
+
+def test_nobody_is_in_two_splits_of_the_faces_and_crowds_train(tmp_path: Path) -> None:
+    person = np.concatenate([np.zeros(30, np.int32), np.repeat(np.arange(1, 101, dtype=np.int32), 2)])
+    np.savez(tmp_path / faces48.FILE, images=rng.integers(0, 256, (230, 48, 48), np.uint8), person=person)
+    data = lb.load_dataset("faces48", data_dir=tmp_path)
+    groups = [set(data.train_groups), set(data.validation_groups), set(data.test_groups)]
+    assert not groups[0] & groups[1]
+    assert not groups[0] & groups[2]
+    assert not groups[1] & groups[2]
+    assert 0 in groups[0]
+    assert data.sizes == {"train": 170, "validation": 20, "test": 40}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"images": np.zeros((3, 48, 48), np.uint8)}, "an array is missing"),
+        ({"images": np.zeros((3, 48, 47), np.uint8), "person": np.zeros(3, int)}, "'images' is uint8"),
+        ({"images": np.zeros((3, 48, 48), np.uint8), "person": np.zeros(3)}, "'person' is float64"),
+        ({"images": np.array([{}]), "person": np.zeros(1, int)}, "cannot be read"),
+    ],
+)
+def test_faces_of_another_layout_are_refused(tmp_path: Path, content: dict, message: str) -> None:
+    np.savez(tmp_path / faces48.FILE, **content)
+    with pytest.raises(InputError, match=message):
+        lb.load_dataset("faces48", data_dir=tmp_path)
+
+
+@pytest.mark.real_data
+def test_the_real_images(data_dir: Path) -> None:
+    digits = lb.load_dataset("mnist", data_dir=data_dir)
+    assert digits.sizes == {"train": 55_000, "validation": 5_000, "test": 10_000}
+    assert digits.test.mean() == pytest.approx(0.1325, abs=1e-4)  # the known mean of the test images
+    faces = lb.load_dataset("faces48", data_dir=data_dir)
+    assert faces.sizes == {"train": 10_190, "validation": 859, "test": 1_745}
