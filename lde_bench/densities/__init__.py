@@ -37,8 +37,11 @@ def density_classes() -> dict[str, type[Density]]:
 
 
 def density_names() -> list[str]:
-    """The names that `create` takes, wrappers left out."""
-    return [name for name, kind in density_classes().items() if not is_wrapper(kind)]
+    """The names that `create` takes: of this package, then of entry points; wrappers left out."""
+    from lde_bench.densities.external import entry_points
+
+    own = [name for name, kind in density_classes().items() if not is_wrapper(kind)]
+    return [*own, *(name for name in sorted(entry_points()) if name not in own)]
 
 
 def is_wrapper(kind: type[Density]) -> bool:
@@ -47,14 +50,20 @@ def is_wrapper(kind: type[Density]) -> bool:
 
 
 def density_class(name: str, *, wrapper: bool = False) -> type[Density]:
-    """The class of a density, or of a wrapper.
+    """The class of a density, or of a wrapper; `package.module:Class` and entry points give one made of that class.
 
     Raises:
-        InputError: there is none of that name; the message names the nearest.
+        InputError: there is none of that name; the message names the nearest. Or a class that is no density.
     """
+    from lde_bench.densities.external import entry_points, external_class
+
+    if ":" in name:
+        return external_class(name)
     candidates = {key: kind for key, kind in density_classes().items() if is_wrapper(kind) == wrapper}
     if name in candidates:
         return candidates[name]
+    if not wrapper and name in (brought := entry_points()):
+        return external_class(name, brought[name])
     near = difflib.get_close_matches(name, candidates, n=1, cutoff=0.4)
     hint = f"did you mean '{near[0]}'? " if near else ""
     what, mark = ("wrapper", "+") if wrapper else ("method", "")
@@ -75,12 +84,35 @@ def method_classes(spec: MethodSpec) -> list[type[Density]]:
 def _own_arguments(kind: type[Density]) -> list[str]:
     """The constructor arguments that a method may spell."""
     taken = ("self", "base" if is_wrapper(kind) else "features")
-    return [name for name in inspect.signature(kind.__init__).parameters if name not in taken]
+    parameters = inspect.signature(kind.__init__).parameters.values()
+    return [each.name for each in parameters if each.name not in taken and each.kind is not each.VAR_KEYWORD]
+
+
+def _takes_any(kind: type[Density]) -> bool:
+    """Whether a constructor has `**arguments`, as that of a class of a user's own may have."""
+    return any(each.kind is each.VAR_KEYWORD for each in inspect.signature(kind.__init__).parameters.values())
 
 
 def takes_argument(spec: MethodSpec, argument: str) -> bool:
     """Whether a method, its density or a wrapper, has this constructor argument, e.g. `components` for mixtures."""
     return any(argument in _own_arguments(kind) for kind in method_classes(spec))
+
+
+def training_spec(spec: MethodSpec) -> MethodSpec:
+    """The method as it trains: without outermost wrappers such as `+sym`, and without arguments that training does not
+    see.
+    """
+    wrappers = spec.wrappers
+    while wrappers and density_class(wrappers[-1], wrapper=True).trains_as_base:
+        wrappers = wrappers[:-1]
+    unseen = frozenset().union(*(kind.evaluation_only for kind in method_classes(spec)))
+    return MethodSpec(spec.name, wrappers, {key: value for key, value in spec.arguments.items() if key not in unseen})
+
+
+def without_outermost_wrapper(spec: MethodSpec) -> MethodSpec:
+    """What the outermost wrapper wraps, without that wrapper's own arguments."""
+    inner = MethodSpec(spec.name, spec.wrappers[:-1])
+    return inner.with_arguments(**{key: value for key, value in spec.arguments.items() if takes_argument(inner, key)})
 
 
 def only_features(spec: MethodSpec) -> int | None:
@@ -107,6 +139,8 @@ def create(method: str | MethodSpec, features: int, *, whiten: str | None = None
     spec = MethodSpec(spec.name, wrappers, {**arguments, **spec.arguments})
     kind, *wrapper_kinds = method_classes(spec)
     mine, *theirs = (_own_arguments(each) for each in (kind, *wrapper_kinds))
+    if _takes_any(kind):
+        mine += [name for name in spec.arguments if not any(name in names for names in theirs)]
     known = [*mine, *(name for names in theirs for name in names)]
     for argument in spec.arguments:
         if argument not in known:
@@ -130,10 +164,10 @@ def describe_method(label: str) -> str:
         spec = parse_method(label)
     except InputError:
         return label
-    known = density_classes()
-    if not {spec.name, *spec.wrappers} <= known.keys():
+    try:
+        return "; with ".join(kind.card.summary for kind in method_classes(spec))
+    except InputError:
         return label
-    return "; with ".join(kind.card.summary for kind in method_classes(spec))
 
 
 def load_density(path: str | Path) -> Density:

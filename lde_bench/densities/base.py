@@ -6,7 +6,8 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Self, overload
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from lde_bench.errors import InputError
 from lde_bench.files import write_bytes_atomic
+from lde_bench.seeds import derive_seed
 from lde_bench.training.batches import ArrayBatches, Batches
 from lde_bench.training.device import Compiler, resolve_device, resolve_precision
 from lde_bench.training.learner import GradientLearner, Learner, evaluate_rows
@@ -36,6 +38,15 @@ class Card:
     sample_cost: str
     differences: str = "none known"
     bibtex: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What was asked of a `fit`, for a density that trains itself; `validation` [m, D] as the density sees it."""
+
+    seed: int
+    budget: Budget
+    validation: Tensor | None
 
 
 class Density(nn.Module):
@@ -63,10 +74,12 @@ class Density(nn.Module):
     patches_only: ClassVar[bool] = False
     #: Of a density that wraps a density (`base`): it trains exactly as `base` and gives it the trained weights.
     trains_as_base: ClassVar[bool] = False
-    #: Of a density that wraps a density: a trial mixes trials of what it wraps, which are its `members`.
-    mixes_trials: ClassVar[bool] = False
+    #: Of a density from outside this package: which code it is. Part of what names a run, and of its record.
+    origin: ClassVar[dict[str, str]] = {}
     #: How one sees that the density is autoregressive: `conditional_log_prob` and `conditional_cdf` exist.
     autoregressive: bool = False
+    #: How one sees that the density is a flow: `encode` and `decode` exist.
+    invertible: bool = False
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -91,6 +104,14 @@ class Density(nn.Module):
         """P(X_i <= x_i | x_<i), of autoregressive densities: [B, D] -> [B, D]; uniform for samples of the density."""
         raise TypeError(f"{type(self).__name__} is not autoregressive")
 
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """u = f(x) and log |det df/dx| in nats, of flows: [B, D] -> [B, D], [B]."""
+        raise TypeError(f"{type(self).__name__} is no flow")
+
+    def decode(self, u: Tensor) -> Tensor:
+        """x = f^-1(u), of flows: [B, D] -> [B, D]."""
+        raise TypeError(f"{type(self).__name__} is no flow")
+
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """`n` independent samples [n, D]."""
         raise TypeError(f"{type(self).__name__} does not define draw")
@@ -100,6 +121,12 @@ class Density(nn.Module):
 
     def prepare(self, batches: Batches) -> None:
         """Data-dependent initialisation from the training batches, before the first step."""
+
+    def request(self, request: TrainingRequest) -> None:
+        """Told after `prepare` what was asked of `fit`; passed on to the densities that this one wraps."""
+        for index, inner in enumerate(self.inner_densities()):
+            seed = derive_seed(request.seed, "member", index) if index else request.seed
+            inner.request(replace(request, seed=seed))
 
     def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
         """What the training loop drives; by default maximum likelihood by gradients.
@@ -112,14 +139,31 @@ class Density(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
+        return self._tensor().dtype
 
     @property
     def device(self) -> torch.device:
-        return next(self.parameters()).device
+        return self._tensor().device
 
-    def parameter_count(self) -> int:
-        """Number of learnt parameters."""
+    def _tensor(self) -> Tensor:
+        """One that says where the density lives and in what precision; a density of a user's own may learn none."""
+        return next(each for each in chain(self.parameters(), self.buffers()) if each.is_floating_point())
+
+    @property
+    def lacks(self) -> frozenset[str]:
+        """What the density, or one that it wraps, cannot do: of `samples`, `gradients`, `float64`, `weights` (to keep)
+        and `perturbation` (to be a density at any weights). Nothing, for those of this package.
+        """
+        return frozenset().union(*(inner.lacks for inner in self.inner_densities()))
+
+    def inner_densities(self) -> Iterator[Density]:
+        """The densities that this one wraps, not those that they wrap."""
+        return _densities_below(self)
+
+    def parameter_count(self) -> int | None:
+        """Number of learnt parameters; None where the density cannot tell."""
+        if any(inner.parameter_count() is None for inner in self.inner_densities()):
+            return None
         return sum(parameter.numel() for parameter in self.parameters())
 
     @overload
@@ -212,6 +256,7 @@ class Density(nn.Module):
         with _seeded(seed, place):
             self.reset_parameters()
             self.prepare(batches)
+            self.request(TrainingRequest(seed, budget, held_out))
             compiling = plan.compile if compile is None else compile
             compiler = Compiler(place, compiling, notify)
             state = train(
@@ -262,6 +307,8 @@ class Density(nn.Module):
             InputError: the file cannot be written, or the density was not made by `create`, so that nothing could
                 make it again.
         """
+        if "weights" in self.lacks:
+            raise InputError(f"{self.name}: it is no torch module and has no weights to keep; fit it again instead.")
         if not self.config:
             raise InputError(f"{self.name}: only densities made by lde_bench.create can be saved; make it with create.")
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
@@ -314,6 +361,14 @@ def positive_integer(what: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise InputError(f"{what} = {value!r} is not a whole number from 1 up; give for example {what}=10.")
     return int(value)
+
+
+def _densities_below(module: nn.Module) -> Iterator[Density]:
+    for child in module.children():
+        if isinstance(child, Density):
+            yield child
+        else:
+            yield from _densities_below(child)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """How a method is spelled: `name[+wrapper...][:key=value,...]`, as in `lde+w` or `gmm:components=200`.
 
+The name of a class of a user's own is `package.module:Class`, as in `zuko.flows:NSF+w:transforms=3`.
+
 Imports no torch, so the command line can check a spelling before it computes anything.
 """
 
@@ -8,11 +10,16 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lde_bench.errors import InputError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+#: `package.module:Class`, with what may stand behind it.
+_EXTERNAL = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*)((?:\+[^:=]*)?)(?::(.*))?")
+#: The commas between arguments, not those within a list.
+_COMMA = re.compile(r",(?![^\[]*\])")
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class MethodSpec:
 
 
 def _spell_value(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def parse_value(text: str) -> Any:
@@ -54,21 +61,32 @@ def parse_value(text: str) -> Any:
         return text
 
 
+def _is_own_name(name: str) -> bool:
+    """Whether `lde:components` is a method of this package with half an argument, and no class."""
+    module, _, rest = name.partition(":")
+    return rest[0].islower() and (Path(__file__).parent / f"{module}.py").exists()
+
+
 def parse_method(text: str) -> MethodSpec:
     """Parse a spelled method.
 
     Raises:
         InputError: the spelling is not `name[+wrapper...][:key=value,...]`.
     """
-    head, _, tail = text.strip().partition(":")
-    name, *wrappers = head.split("+")
-    if not all(_NAME.fullmatch(part) for part in (name, *wrappers)):
+    external = _EXTERNAL.fullmatch(text.strip())
+    if external and not _is_own_name(external[1]):
+        name, wrappers, tail = external[1], external[2].split("+")[1:], external[3] or ""
+    else:
+        head, _, tail = text.strip().partition(":")
+        name, *wrappers = head.split("+")
+    # The name of a class has its own form, which was matched.
+    if not all(_NAME.fullmatch(part) for part in (name.replace(":", "").lstrip("_"), *wrappers)):
         raise InputError(
-            f"method '{text}' is not spelled name[+wrapper...][:key=value,...]; write it as in 'lde+w' or "
-            "'gmm:components=200'."
+            f"method '{text}' is not spelled name[+wrapper...][:key=value,...]; write it as in 'lde+w', "
+            "'gmm:components=200' or 'package.module:Class'."
         )
     arguments: dict[str, Any] = {}
-    for item in filter(None, tail.split(",")):
+    for item in filter(None, _COMMA.split(tail)):
         key, equals, value = item.partition("=")
         if not equals or not key.strip().isidentifier() or not value.strip():
             raise InputError(f"method '{text}': '{item}' is not key=value; write arguments as in 'gmm:components=200'.")

@@ -8,12 +8,13 @@ stay what they were up to a shift and a scale.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from lde_bench.densities.base import Card, Density
+from lde_bench.densities.base import Card, Density, TrainingRequest
 from lde_bench.densities.triangular import cholesky, moments
 from lde_bench.training.batches import Batches, MappedBatches
 from lde_bench.training.device import Compiler
@@ -45,6 +46,7 @@ class Whitened(Density):
         super().__init__(base.features)
         self.base = base
         self.autoregressive = base.autoregressive
+        self.invertible = base.invertible
         self.register_buffer("mean", torch.zeros(self.features))
         self.register_buffer("factor", torch.eye(self.features))
 
@@ -68,6 +70,10 @@ class Whitened(Density):
             MappedBatches(batches, lambda x: self._inverse(torch.as_tensor(x).to(self.mean)).cpu().numpy())
         )
 
+    def request(self, request: TrainingRequest) -> None:
+        held_out = request.validation
+        self.base.request(replace(request, validation=None if held_out is None else self._inverse(held_out)))
+
     def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
         return _WhitenedLearner(self, self.base.learner(plan, device, precision, compiler))
 
@@ -87,6 +93,13 @@ class Whitened(Density):
 
     def conditional_cdf(self, x: Tensor) -> Tensor:
         return self.base.conditional_cdf(self._inverse(x))
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        u, log_abs_det = self.base.encode(self._inverse(x))
+        return u, log_abs_det - self._log_scales().sum()
+
+    def decode(self, u: Tensor) -> Tensor:
+        return self.mean + self.base.decode(u) @ self.factor.t()
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         return self.mean + self.base.draw(n, generator) @ self.factor.t()
