@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter, Token
 
@@ -40,3 +40,41 @@ CacheDir = Annotated[
 ResultsDir = Annotated[Path, Parameter(help="Folder of run records, tables and figures.")]
 Json = Annotated[bool, Parameter(negative=(), help="Machine-readable output on stdout.")]
 Threads = Annotated[int | None, Parameter(help="Threads for the arithmetic; torch's choice if left out.")]
+
+# Of the commands that train densities.
+Components = Annotated[
+    list[int],
+    Parameter(
+        name="--K", consume_multiple=True, negative=(), converter=whole_numbers, help="Components of the mixtures."
+    ),
+]
+Methods = Annotated[
+    list[str] | None,
+    Parameter(
+        consume_multiple=True,
+        negative=(),
+        help="Methods, each name[+wrapper...][:key=value,...], or package.module:Class for a class of your own; see "
+        "lde-bench list.",
+    ),
+]
+Profile = Annotated[
+    Literal["quick", "standard", "paper"],
+    Parameter(help="Compute budget: training steps, evaluation sizes, default trials and methods."),
+]
+Trials = Annotated[int | None, Parameter(help="Training runs per row, each with its own seed (1, 2, 5 by profile).")]
+Steps = Annotated[int | None, Parameter(help="Training steps in place of the profile's.")]
+Seconds = Annotated[
+    float | None, Parameter(help="Training seconds in place of the profile's steps; marked machine-dependent.")
+]
+Patches = Annotated[
+    Literal["fixed", "fresh"], Parameter(help="fresh: training patches drawn anew, with new noise, at every step.")
+]
+Augment = Annotated[
+    Literal["symmetries"] | None, Parameter(help="symmetries: train on the 8 flips and rotations of the patches.")
+]
+Seed = Annotated[int, Parameter(help="Base of the trials' seeds and of the preparation.")]
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16"], Parameter(help="Of training steps; evaluation is always in fp32 or better.")
+]
+Compile = Annotated[bool | None, Parameter(help="Use torch.compile, or not, whatever the plan says.")]

@@ -8,34 +8,36 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from lde_bench.cli.app import CacheDir, DataDir, Json, ResultsDir, Threads, app, whole_numbers
+from lde_bench.cli.app import (
+    Augment,
+    CacheDir,
+    Compile,
+    Components,
+    DataDir,
+    Device,
+    Json,
+    Methods,
+    Patches,
+    Precision,
+    Profile,
+    ResultsDir,
+    Seconds,
+    Seed,
+    Steps,
+    Threads,
+    Trials,
+    app,
+)
 from lde_bench.cli.running import finish, run_trials
 
 
 @app.command
 def bsds300(
     *,
-    K: Annotated[
-        list[int],
-        Parameter(
-            name="--K", consume_multiple=True, negative=(), converter=whole_numbers, help="Components of the mixtures."
-        ),
-    ] = [1, 10, 30, 100],  # noqa: B006 (cyclopts shows it, nothing changes it)
-    methods: Annotated[
-        list[str] | None,
-        Parameter(
-            consume_multiple=True,
-            negative=(),
-            help="Methods, each name[+wrapper...][:key=value,...]; see lde-bench list.",
-        ),
-    ] = None,
-    profile: Annotated[
-        Literal["quick", "standard", "paper"],
-        Parameter(help="Compute budget: training steps, evaluation sizes, default trials and methods."),
-    ] = "quick",
-    trials: Annotated[
-        int | None, Parameter(help="Training runs per row, each with its own seed (1, 2, 5 by profile).")
-    ] = None,
+    K: Components = [1, 10, 30, 100],  # noqa: B006 (cyclopts shows it, nothing changes it)
+    methods: Methods = None,
+    profile: Profile = "quick",
+    trials: Trials = None,
     source: Annotated[
         Literal["auto", "embedded", "hdf5"],
         Parameter(
@@ -43,22 +45,14 @@ def bsds300(
             "(dataset natural8x8, no download); hdf5: the ready-made BSDS300.hdf5."
         ),
     ] = "auto",
-    steps: Annotated[int | None, Parameter(help="Training steps in place of the profile's.")] = None,
-    seconds: Annotated[
-        float | None, Parameter(help="Training seconds in place of the profile's steps; marked machine-dependent.")
-    ] = None,
-    patches: Annotated[
-        Literal["fixed", "fresh"], Parameter(help="fresh: training patches drawn anew, with new noise, at every step.")
-    ] = "fixed",
-    augment: Annotated[
-        Literal["symmetries"] | None, Parameter(help="symmetries: train on the 8 flips and rotations of the patches.")
-    ] = None,
-    seed: Annotated[int, Parameter(help="Base of the trials' seeds and of the preparation.")] = 0,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16"], Parameter(help="Of training steps; evaluation is always in fp32 or better.")
-    ] = "auto",
-    compile: Annotated[bool | None, Parameter(help="Use torch.compile, or not, whatever the plan says.")] = None,
+    steps: Steps = None,
+    seconds: Seconds = None,
+    patches: Patches = "fixed",
+    augment: Augment = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    compile: Compile = None,
     threads: Threads = None,
     data_dir: DataDir = None,
     cache_dir: CacheDir = None,
