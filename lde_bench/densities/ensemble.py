@@ -38,7 +38,6 @@ class Ensemble(Density):
 
     name = "ens"
     wraps: ClassVar[bool] = True
-    mixes_trials = True
     card = Card(
         summary="the equal mixture of several trials",
         source="standard model averaging, e.g. Hoeting, Madigan, Raftery, Volinsky 1999, Statistical Science 14(4)",
@@ -53,17 +52,18 @@ class Ensemble(Density):
         self.members = nn.ModuleList([base, *others])
         self.autoregressive = base.autoregressive
 
-    def _members(self) -> Iterator[Density]:
+    def each(self) -> Iterator[Density]:
+        """The members, in the order of their trials."""
         for member in self.members:
             assert isinstance(member, Density)
             yield member
 
     @property
     def _first(self) -> Density:
-        return next(self._members())
+        return next(self.each())
 
     def reset_parameters(self) -> None:
-        for member in self._members():
+        for member in self.each():
             member.reset_parameters()
 
     def training_precision(self, choice: str, device: torch.device, plan: Plan) -> str:
@@ -77,11 +77,11 @@ class Ensemble(Density):
         return replace(plan, batch_size=plan.batch_size * len(self.members))
 
     def prepare(self, batches: Batches) -> None:
-        for member in self._members():
+        for member in self.each():
             member.prepare(batches)
 
     def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
-        return _EnsembleLearner(self, [member.learner(plan, device, precision, compiler) for member in self._members()])
+        return _EnsembleLearner(self, [member.learner(plan, device, precision, compiler) for member in self.each()])
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.stack([member(x) for member in self.members]).logsumexp(0) - math.log(len(self.members))
@@ -92,18 +92,18 @@ class Ensemble(Density):
 
     def conditional_cdf(self, x: Tensor) -> Tensor:
         _, past = self._conditionals(x)
-        cdf = torch.stack([member.conditional_cdf(x) for member in self._members()])
+        cdf = torch.stack([member.conditional_cdf(x) for member in self.each()])
         return (past.softmax(0) * cdf).sum(0)
 
     def _conditionals(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """log p_m(x_i | x_<i) and log p_m(x_<i) of every member: two of [M, B, D]."""
-        parts = torch.stack([member.conditional_log_prob(x) for member in self._members()])
+        parts = torch.stack([member.conditional_log_prob(x) for member in self.each()])
         return parts, F.pad(parts[..., :-1].cumsum(-1), (1, 0))
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         which = torch.randint(len(self.members), (n,), generator=generator, device=generator.device)
         rows = torch.empty(n, self.features, dtype=self.dtype, device=self.device)
-        for index, member in enumerate(self._members()):
+        for index, member in enumerate(self.each()):
             mine = which == index
             if count := int(mine.sum()):
                 rows[mine] = member.draw(count, generator)

@@ -5,10 +5,10 @@ Every density table (BSDS300 patches, regression checks, data of a user's own) i
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,12 +17,22 @@ import torch
 from lde_bench import BENCHMARK_VERSION, __version__
 from lde_bench.data import Dataset
 from lde_bench.data.patches import SYMMETRIES, apply_symmetries
-from lde_bench.densities import create, density_class, takes_argument
+from lde_bench.densities import (
+    create,
+    density_class,
+    method_classes,
+    takes_argument,
+    training_spec,
+    without_outermost_wrapper,
+)
 from lde_bench.densities.base import Density
+from lde_bench.densities.ensemble import Ensemble
+from lde_bench.densities.external import probe
 from lde_bench.densities.spec import MethodSpec, parse_method
-from lde_bench.errors import InputError
+from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.evaluation.laws import trial_laws
 from lde_bench.evaluation.likelihood import evaluate
+from lde_bench.experiments.weights import borrow_weights
 from lde_bench.runs import (
     Cost,
     CurvePoint,
@@ -32,16 +42,19 @@ from lde_bench.runs import (
     Record,
     Result,
     ResultStore,
+    RunPaths,
     Sizes,
     code_version,
+    digest,
     make_run_id,
     provenance,
+    run_sweep,
     utc_now,
 )
 from lde_bench.seeds import derive_seed
 from lde_bench.training.batches import ArrayBatches, Augment, Batches, FreshBatches
 from lde_bench.training.device import resolve_device, resolve_precision
-from lde_bench.training.loop import Progress, cpu_seconds
+from lde_bench.training.loop import Progress, Seconds
 from lde_bench.training.plan import Budget
 
 #: A standard error needs two test rows; the laws of a trained model look at some validation rows.
@@ -95,8 +108,11 @@ class DensityTrial:
 
     @property
     def seed(self) -> int:
-        """Derived from names, so that adding a method or a trial changes nobody else's seed."""
-        return derive_seed(self.experiment, str(self.spec), self.base_seed, "trial", self.trial)
+        """Derived from names, so that adding a method or a trial changes nobody else's seed.
+
+        Methods that train alike have the same seed: see `lde_bench.experiments.weights`.
+        """
+        return derive_seed(self.experiment, str(training_spec(self.spec)), self.base_seed, "trial", self.trial)
 
     @property
     def title(self) -> str:
@@ -106,29 +122,61 @@ class DensityTrial:
 
     @cached_property
     def run_id(self) -> str:
-        device = resolve_device(self.options.device)
-        density = self.density()
-        plan = density.plan(self.budget)
         return make_run_id(
             experiment=self.experiment,
             method=self.spec.label,
             components=self.components,
             budget=self.budget,
             trial=self.trial,
-            determines={
-                "benchmark_version": BENCHMARK_VERSION,
-                "dataset": [self.dataset.name, self.dataset.version, self.dataset.content_hash],
-                "method": str(self.spec),
-                "plan": plan.describe(),
-                "budget": asdict(self.budget),
-                "patches": self.options.patches,
-                "augment": self.options.augment,
-                "precision": density.training_precision(self.options.precision, device, plan),
-                "device": device.type,
-                "compile": plan.compile if self.options.compile is None else self.options.compile,
-                "seed": self.seed,
-            },
+            determines=self._determines(self.spec, self.dataset.content_hash),
         )
+
+    @cached_property
+    def training_id(self) -> str:
+        """Names the trained weights: 16 hex digits, the same for trials that differ in nothing that training sees.
+
+        The test set and what matters at evaluation alone have no part in it.
+        """
+        return digest(self._determines(training_spec(self.spec), self.dataset.training_hash))[:16]
+
+    def _determines(self, spec: MethodSpec, content: str) -> dict[str, Any]:
+        device = resolve_device(self.options.device)
+        density = create(spec, self.dataset.features)
+        plan = density.plan(self.budget)
+        return {
+            "benchmark_version": BENCHMARK_VERSION,
+            "dataset": [self.dataset.name, self.dataset.version, content],
+            "method": str(spec),
+            "plan": plan.describe(),
+            "budget": asdict(self.budget),
+            "patches": self.options.patches,
+            "augment": self.options.augment,
+            "precision": density.training_precision(self.options.precision, device, plan),
+            "device": device.type,
+            "compile": plan.compile if self.options.compile is None else self.options.compile,
+            "seed": self.seed,
+            # Only where there is one: the names of the other runs were given without.
+            **({"origin": origin} if (origin := density_class(spec.name).origin) else {}),
+        }
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether its weights are those of other trials."""
+        spec = training_spec(self.spec)
+        return spec != self.spec or issubclass(method_classes(spec)[-1], Ensemble)
+
+    @property
+    def plain(self) -> DensityTrial:
+        """The trial whose training this one's is: itself, unless its method only evaluates otherwise."""
+        return replace(self, spec=training_spec(self.spec))
+
+    def members(self) -> list[DensityTrial]:
+        """Of a mixture of M trials (`+ens`) and trial t, the trials t M ... t M + M - 1 that it mixes."""
+        mixture = create(training_spec(self.spec), self.dataset.features)
+        assert isinstance(mixture, Ensemble)
+        inner = without_outermost_wrapper(training_spec(self.spec))
+        count = len(mixture.members)
+        return [replace(self, spec=inner, trial=self.trial * count + index) for index in range(count)]
 
     def density(self) -> Density:
         """The density, not yet trained."""
@@ -176,7 +224,7 @@ def expand_methods(
     if not specs:
         raise InputError("there is nothing to run; name at least one method, and for mixtures one K.")
     for spec, _ in specs.values():
-        create(spec, features)
+        probe(create(spec, features))
     return list(specs.values())
 
 
@@ -190,7 +238,8 @@ def plan_trials(
     options: TrainingOptions,
     base_seed: int = 0,
 ) -> list[DensityTrial]:
-    """The trials of a sweep: every method, for mixtures every K, every seed; first trials first.
+    """The trials of a sweep: every method, for mixtures every K, every seed; first trials first, and those that
+    train before those that take over weights.
 
     Everything a trial needs is checked here, before any training.
 
@@ -204,11 +253,15 @@ def plan_trials(
         if (rows := dataset.sizes[split]) < least:
             raise InputError(f"{dataset.name} has {rows} {split} rows; at least {least} are needed, give more.")
     specs = expand_methods(methods, components, dataset.features)
-    return [
+    for spec, _ in specs:
+        if not dataset.is_patch and any(kind.patches_only for kind in method_classes(spec)):
+            raise InputError(f"{dataset.name} is no set of 8x8 patches, which {spec} needs; leave it out.")
+    planned = [
         DensityTrial(experiment, spec, k, trial, dataset, budget, options, base_seed)
         for trial in range(trials)
         for spec, k in specs
     ]
+    return sorted(planned, key=lambda trial: trial.is_derived)
 
 
 def run_density_trial(
@@ -217,17 +270,94 @@ def run_density_trial(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     notify: Callable[[str], None] = lambda message: None,
 ) -> Record:
-    """Train, choose the weights on validation, hold the model to its laws, then touch the test set once."""
+    """Train, choose the weights on validation, hold the model to its laws, then touch the test set once.
+
+    Where the same training is in the store already, or the method is one that evaluates what others train (`+sym`,
+    `+ens`), nothing is trained here: `training.weights_of` of the record names the runs whose weights these are. The
+    record then carries over their training setup, curve (of a single run) and cost: its cost is theirs and that of its
+    own evaluation, what the row would have cost by itself.
+    """
     started = utc_now()
-    paths = store.place(
-        experiment=trial.experiment,
-        dataset=trial.dataset.name,
-        version=trial.dataset.version,
-        budget=trial.budget,
-        run_id=trial.run_id,
-    )
+    paths = _paths(trial, store)
     density = trial.density()
-    wall, cpu = time.perf_counter(), cpu_seconds()
+    sources = borrow_weights(
+        trial, density, store, lambda source: _ensure_weights(source, trial, store, on_progress, notify)
+    )
+    clock = Seconds.now()
+    if sources:
+        density.to(resolve_device(trial.options.device)).eval()
+        trained = Trained.of(sources)
+    else:
+        trained = train_density(trial, density, paths.checkpoint, on_progress, notify)
+    validation = evaluate(density, trial.dataset.validation, None, "validation")
+    laws = {name: Law(**verdict) for name, verdict in trial_laws(density, trial.dataset.validation).items()}
+    test = evaluate(density, trial.dataset.test, trial.dataset.test_groups)
+    if "weights" not in density.lacks:
+        density.save(paths.weights)
+    paths.save_log_likelihoods(test.items)
+    groups = None
+    if test.groups is not None:
+        groups = Groups(test.groups.ids.tolist(), test.groups.counts.tolist(), test.groups.means.tolist())
+    spent = Seconds.now()
+    return Record(
+        **_head(trial, density),
+        status="done",
+        reason=None,
+        training={
+            **trained.setup,
+            **_asked(trial),
+            "training_id": trial.training_id,
+            **({"weights_of": [source.run_id for source in sources]} if sources else {}),
+        },
+        result=Result(
+            test_nats=test.mean,
+            validation_nats=validation.mean,
+            test_standard_error_naive=test.standard_error,
+            test_standard_error_clustered=test.groups.standard_error if test.groups else None,
+            best_step=trained.best_step,
+            groups=groups,
+        ),
+        laws=laws,
+        curve=trained.curve,
+        cost=Cost(
+            wall_seconds=round(trained.earlier.wall + spent.wall - clock.wall, 2),
+            cpu_seconds=round(trained.earlier.cpu + spent.cpu - clock.cpu, 2),
+            sample_cost=density_class(trial.spec.name).card.sample_cost,
+        ),
+        provenance=provenance(started, utc_now()),
+    )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a record says of the training; `earlier` are the seconds that were spent on it in other runs."""
+
+    setup: dict[str, Any]
+    best_step: int
+    curve: list[CurvePoint]
+    earlier: Seconds
+
+    @classmethod
+    def of(cls, sources: Sequence[Record]) -> Trained:
+        """The training of one record, or of the members of a mixture, which has no curve of its own."""
+        first = sources[0]
+        costs = [source.cost for source in sources if source.cost is not None]
+        return cls(
+            setup=first.training,
+            best_step=max(source.result.best_step for source in sources if source.result is not None),
+            curve=first.curve if len(sources) == 1 else [],
+            earlier=Seconds(sum(cost.wall_seconds for cost in costs), sum(cost.cpu_seconds for cost in costs)),
+        )
+
+
+def train_density(
+    trial: DensityTrial,
+    density: Density,
+    checkpoint: Path | None,
+    on_progress: Callable[[Progress], None],
+    notify: Callable[[str], None],
+) -> Trained:
+    """Train `density` on the data, and with the seed, budget and options, of a trial."""
     density.fit(
         trial.batches(),
         trial.dataset.validation,
@@ -238,44 +368,60 @@ def run_density_trial(
         device=trial.options.device,
         precision=trial.options.precision,
         compile=trial.options.compile,
-        checkpoint=paths.checkpoint,
+        checkpoint=checkpoint,
         code=f"lde-bench {__version__} at {code_version()}",
         on_progress=on_progress,
         notify=notify,
     )
     state = density.training_state
     assert state is not None
-    validation = evaluate(density, trial.dataset.validation, None, "validation")
-    laws = {name: Law(**verdict) for name, verdict in trial_laws(density, trial.dataset.validation).items()}
-    test = evaluate(density, trial.dataset.test, trial.dataset.test_groups)
-    density.save(paths.weights)
-    paths.save_log_likelihoods(test.items)
-    groups = None
-    if test.groups is not None:
-        groups = Groups(test.groups.ids.tolist(), test.groups.counts.tolist(), test.groups.means.tolist())
-    wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
-    return Record(
-        **_head(trial, density),
-        status="done",
-        reason=None,
-        training=_training(trial, density),
-        result=Result(
-            test_nats=test.mean,
-            validation_nats=validation.mean,
-            test_standard_error_naive=test.standard_error,
-            test_standard_error_clustered=test.groups.standard_error if test.groups else None,
-            best_step=state.best_step,
-            groups=groups,
-        ),
-        laws=laws,
-        curve=[CurvePoint(**asdict(point)) for point in state.curve],
+    return Trained(
+        {**density.training_setup, **density_class(trial.spec.name).origin},
+        state.best_step,
+        [CurvePoint(**asdict(point)) for point in state.curve],
         # A continued run counts the seconds of the runs that it continued, as its checkpoint kept them.
-        cost=Cost(
-            wall_seconds=round(wall + state.resumed_wall_seconds, 2),
-            cpu_seconds=round(cpu + state.resumed_cpu_seconds, 2),
-            sample_cost=density_class(trial.spec.name).card.sample_cost,
-        ),
-        provenance=provenance(started, utc_now()),
+        Seconds(state.resumed_wall_seconds, state.resumed_cpu_seconds),
+    )
+
+
+def _ensure_weights(
+    source: DensityTrial,
+    trial: DensityTrial,
+    store: ResultStore,
+    on_progress: Callable[[Progress], None],
+    notify: Callable[[str], None],
+) -> Record:
+    """The done record of an ordinary trial that `trial` takes its weights from, run now if there is none.
+
+    Weights that are not beside their record, as in a copy of the records alone, are trained again from the same seed.
+
+    Raises:
+        TrainingDiverged: that trial failed.
+    """
+    notify(f"{trial.title}: takes the weights of {source.title}")
+    (record,) = run_sweep(
+        store, [source], lambda each: run_density_trial(each, store, on_progress, notify), failed_density_record
+    )
+    if not record.done:
+        raise TrainingDiverged(f"{source.title}, whose weights it takes, failed: {record.reason}")
+    paths = _paths(source, store)
+    with store.lock(source.run_id):
+        if not paths.weights.is_file():
+            notify(f"{source.title}: its record is here and its weights are not; training them again")
+            density = source.density()
+            train_density(source, density, paths.checkpoint, on_progress, notify)
+            density.save(paths.weights)
+            paths.checkpoint.unlink(missing_ok=True)
+    return record
+
+
+def _paths(trial: DensityTrial, store: ResultStore) -> RunPaths:
+    return store.place(
+        experiment=trial.experiment,
+        dataset=trial.dataset.name,
+        version=trial.dataset.version,
+        budget=trial.budget,
+        run_id=trial.run_id,
     )
 
 
@@ -286,7 +432,7 @@ def failed_density_record(trial: DensityTrial, reason: str) -> Record:
         **_head(trial, trial.density()),
         status="failed",
         reason=reason,
-        training=_training(trial, None),
+        training={**_asked(trial), "precision": trial.options.precision, "device": trial.options.device},
         result=None,
         provenance=provenance(now, now),
     )
@@ -310,11 +456,8 @@ def _head(trial: DensityTrial, density: Density) -> dict[str, Any]:
     }
 
 
-def _training(trial: DensityTrial, density: Density | None) -> dict[str, Any]:
-    asked = {"patches": trial.options.patches, "augment": trial.options.augment}
-    if density is None:
-        return {**asked, "precision": trial.options.precision, "device": trial.options.device}
-    return {**density.training_setup, **asked}
+def _asked(trial: DensityTrial) -> dict[str, Any]:
+    return {"patches": trial.options.patches, "augment": trial.options.augment}
 
 
 def set_threads(threads: int | None) -> None:

@@ -14,6 +14,7 @@ from lde_bench.runs.record import (
     Record,
     Result,
     Sizes,
+    digest,
     make_run_id,
 )
 from lde_bench.runs.store import ResultStore, RunPaths, load_results
@@ -31,6 +32,7 @@ __all__ = [
     "RunPaths",
     "Sizes",
     "code_version",
+    "digest",
     "load_results",
     "make_run_id",
     "provenance",

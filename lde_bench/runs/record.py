@@ -194,7 +194,6 @@ def make_run_id(
     arguments, budget, training options, seeds, benchmark version); the order of its keys does not matter.
     Raises `ValueError` when it holds NaN, infinity or something that JSON cannot say.
     """
-    canonical = json.dumps(_plain(determines, "determines"), sort_keys=True, separators=(",", ":"), allow_nan=False)
     parts = [
         experiment,
         method,
@@ -203,7 +202,16 @@ def make_run_id(
         f"t{trial}",
     ]
     slug = re.sub(r"[^A-Za-z0-9+._=-]+", "-", "-".join(parts)).strip("-.")[:120]
-    return f"{slug}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
+    return f"{slug}-{digest(determines)[:12]}"
+
+
+def digest(determines: dict[str, Any]) -> str:
+    """SHA-256 (hex) of a mapping; the order of its keys does not matter.
+
+    Raises `ValueError` when it holds NaN, infinity or something that JSON cannot say.
+    """
+    canonical = json.dumps(_plain(determines, "determines"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _refuse_constant(name: str) -> NoReturn:

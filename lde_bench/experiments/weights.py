@@ -1,0 +1,74 @@
+"""Trained weights that serve more than one row: whatever only evaluates otherwise is not trained again.
+
+A method trains as another where it adds nothing but wrappers that train as what they wrap (`+sym`) and arguments that
+matter at evaluation alone (`orderings`): the other is its *plain* method. A mixture of trials (`+ens`) has the weights
+of its members. And a trial that differs from an earlier one in its test set alone has the weights of that one: their
+`training_id` is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lde_bench.densities import load_density
+from lde_bench.densities.base import Density
+from lde_bench.densities.ensemble import Ensemble
+from lde_bench.runs import Record, ResultStore
+
+if TYPE_CHECKING:
+    from lde_bench.experiments.density_trials import DensityTrial
+
+
+def borrow_weights(
+    trial: DensityTrial, density: Density, store: ResultStore, ensure: Callable[[DensityTrial], Record]
+) -> list[Record]:
+    """Put the weights of other trials into `density`, the untrained one of `trial`; the records that they belong to.
+
+    None where the trial must train: it is an ordinary one without a twin in the store, or its weights cannot be kept.
+
+    Args:
+        ensure: gives the done record of an ordinary trial with its weights beside it, trained now if need be.
+    """
+    if "weights" in density.lacks:
+        return []
+    part = trained_part(density)
+    record = find_trained(trial, store, but=trial.run_id)
+    if record is None and trial.plain.spec != trial.spec:
+        record = ensure(trial.plain)
+    if record is not None:
+        _load(part, record, store)
+        return [record]
+    if not isinstance(part, Ensemble):
+        return []
+    records = [find_trained(member, store) or ensure(member.plain) for member in trial.members()]
+    for member, record in zip(part.each(), records, strict=True):
+        _load(trained_part(member), record, store)
+    return records
+
+
+def find_trained(trial: DensityTrial, store: ResultStore, but: str = "") -> Record | None:
+    """A done record, other than that of run `but`, of the same training, with its weights beside it."""
+    plain = trial.plain
+
+    def is_it(record: Record) -> bool:
+        if not record.done or record.run_id == but or not store.paths(record).weights.is_file():
+            return False
+        # Records from before there was a training_id are known by their run; derived ones have it, and other weights.
+        return record.run_id == plain.run_id or (
+            record.training.get("training_id") == trial.training_id
+            and (record.method, record.components) == (plain.spec.label, plain.components)
+        )
+
+    return next(filter(is_it, store.load()), None) if store.folder.is_dir() else None
+
+
+def trained_part(density: Density) -> Density:
+    """The density inside, whose weights they are, of one that trains as what it wraps."""
+    while density.trains_as_base:
+        density = density.get_submodule("base")  # type: ignore[assignment]
+    return density
+
+
+def _load(part: Density, record: Record, store: ResultStore) -> None:
+    part.load_state_dict(load_density(store.paths(record).weights).state_dict())
