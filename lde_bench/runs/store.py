@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Files of results that are no run records, such as the protocol report, end so; they are never read as one.
+REPORT_SUFFIX = ".report.json"
+
 #: Room that must be free before training starts: records, weights and a checkpoint of one trial.
 PROBE_BYTES = 8 << 20
 
@@ -214,7 +217,7 @@ class ResultStore:
             )
         runs: dict[str, tuple[Path, Record]] = {}
         for path in sorted(self.folder.rglob("*.json")):
-            record = self._read(path)
+            record = None if path.name.endswith(REPORT_SUFFIX) else self._read(path)
             if record is None:
                 continue
             if record.run_id not in runs or (record.done and not runs[record.run_id][1].done):

@@ -1,0 +1,67 @@
+"""`lde-bench protocol`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from lde_bench.cli.app import CacheDir, DataDir, Json, ResultsDir, Threads, app
+from lde_bench.errors import InputError
+
+
+@app.command
+def protocol(
+    *,
+    method: Annotated[str | None, Parameter(help="An autoregressive method; lde+w if left out.")] = None,
+    K: Annotated[int | None, Parameter(name="--K", help="Components of a mixture; 10 if left out.")] = None,
+    record: Annotated[
+        Path | None,
+        Parameter(help="Measure the model of this record instead of training: the first part of the report alone."),
+    ] = None,
+    profile: Annotated[
+        Literal["quick", "standard", "paper"], Parameter(help="Compute budget: training steps, evaluation sizes.")
+    ] = "quick",
+    steps: Annotated[int | None, Parameter(help="Training steps in place of the profile's.")] = None,
+    source: Annotated[
+        Literal["auto", "embedded", "hdf5"], Parameter(help="Of the patches, as in lde-bench bsds300.")
+    ] = "auto",
+    seed: Annotated[int, Parameter(help="Base of the trial's seed and of the preparation.")] = 0,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    precision: Annotated[Literal["auto", "fp32", "bf16"], Parameter(help="Of training steps.")] = "auto",
+    compile: Annotated[bool | None, Parameter(help="Use torch.compile, or not, whatever the plan says.")] = None,
+    threads: Threads = None,
+    data_dir: DataDir = None,
+    cache_dir: CacheDir = None,
+    results_dir: ResultsDir = Path("results"),
+    json: Json = False,
+) -> int:
+    """What the authors' released choices are worth in nats on one trained model; a report, never a row.
+
+    1e-12 added to each conditional inside the logarithm, which makes it no density, and the choice of the weights on
+    the test patches.
+    """
+    from lde_bench.experiments.bsds300 import FEATURES, load_patches
+    from lde_bench.experiments.density_trials import TrainingOptions, expand_methods, set_threads
+    from lde_bench.experiments.protocol import plan_protocol, print_report, run_protocol, run_protocol_of_record
+    from lde_bench.runs import ResultStore
+    from lde_bench.training.plan import Budget
+
+    if record is not None and (method, K, steps) != (None, None, None):
+        raise InputError("a record has its method, K and steps already; give --record or what to train, not both.")
+    set_threads(threads)
+    store = ResultStore(results_dir)
+    if record is not None:
+        report = run_protocol_of_record(record, store, data_dir, cache_dir)
+    else:
+        budget = Budget.of(profile, steps)
+        method, components = method or "lde+w", 10 if K is None else K
+        expand_methods([method], [components], FEATURES)  # a wrong name is told before data are loaded
+        data = load_patches(budget, source=source, data_dir=data_dir, cache_dir=cache_dir, seed=seed, progress=True)
+        options = TrainingOptions(device=device, precision=precision, compile=compile)
+        trial = plan_protocol(method, components, data, budget, options, seed)
+        store.check_writable()
+        report = run_protocol(trial, store)
+    print_report(report, json)
+    return 0
