@@ -60,6 +60,9 @@ from lde_bench.training.plan import Budget
 #: A standard error needs two test rows; the laws of a trained model look at some validation rows.
 LEAST_ROWS = {"train": 2, "validation": 24, "test": 2}
 
+#: Samples kept beside each record, to be looked at.
+KEPT_SAMPLES = 64
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -294,6 +297,8 @@ def run_density_trial(
     test = evaluate(density, trial.dataset.test, trial.dataset.test_groups)
     if "weights" not in density.lacks:
         density.save(paths.weights)
+    if "samples" not in density.lacks:
+        paths.save_samples(density.sample(KEPT_SAMPLES, seed=derive_seed(trial.seed, "samples")))
     paths.save_log_likelihoods(test.items)
     groups = None
     if test.groups is not None:

@@ -2,8 +2,8 @@
 
 Layout: `<results>/<experiment>/<dataset>-v<version>/<budget>/<run_id>.json`, where `<budget>` is the
 profile or, for an explicit budget, e.g. `quick-2000-steps`. A trial that failed is `<run_id>.failed.json`. Beside
-the record lie the weights (`.safetensors`), the log-likelihoods of the test items (`.npy`) and, while
-training, a checkpoint (`.ckpt`). Locks are in `<results>/.locks/`.
+the record lie the weights (`.safetensors`), the log-likelihoods of the test items (`.npy`), a few samples
+(`.samples.npy`) and, while training, a checkpoint (`.ckpt`). Locks are in `<results>/.locks/`.
 """
 
 from __future__ import annotations
@@ -63,6 +63,11 @@ class RunPaths:
         return self.folder / f"{self.run_id}.npy"
 
     @property
+    def samples(self) -> Path:
+        """Some samples of the trained density, float32 [n, D]."""
+        return self.folder / f"{self.run_id}.samples.npy"
+
+    @property
     def checkpoint(self) -> Path:
         """The state of unfinished training."""
         return self.folder / f"{self.run_id}.ckpt"
@@ -74,8 +79,7 @@ class RunPaths:
             raise ValueError(f"log-likelihoods: expected shape [n], got {list(values.shape)}")
         if bad := int(np.count_nonzero(~np.isfinite(values))):
             raise ValueError(f"log-likelihoods: {bad} of {values.size} are NaN or infinite")
-        with atomic_path(self.log_likelihoods) as temporary, temporary.open("wb") as handle:
-            np.save(handle, values.astype(np.float32), allow_pickle=False)
+        _save_array(self.log_likelihoods, values)
 
     def load_log_likelihoods(self) -> np.ndarray | None:
         """Log-likelihood of each test item, float32 [n], nats; None when the file is not there (it is never
@@ -83,16 +87,38 @@ class RunPaths:
 
         Raises `InputError` when the file is damaged.
         """
-        try:
-            with self.log_likelihoods.open("rb") as handle:
-                values = np.load(handle, allow_pickle=False)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{self.log_likelihoods}: damaged ({error}); delete it and run again.") from error
-        if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype != np.float32:
-            raise InputError(f"{self.log_likelihoods}: expected float32 [n]; delete it and run again.")
-        return values
+        return _load_array(self.log_likelihoods, "[n]")
+
+    def save_samples(self, values: np.ndarray) -> None:
+        """Write samples [n, D] atomically as float32; `ValueError` when they are no matrix."""
+        if np.ndim(values) != 2:
+            raise ValueError(f"samples: expected shape [n, D], got {list(np.shape(values))}")
+        _save_array(self.samples, values)
+
+    def load_samples(self) -> np.ndarray | None:
+        """Samples of the trained density, float32 [n, D]; None when none were kept.
+
+        Raises `InputError` when the file is damaged.
+        """
+        return _load_array(self.samples, "[n, D]")
+
+
+def _save_array(path: Path, values: np.ndarray) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        np.save(handle, np.asarray(values).astype(np.float32), allow_pickle=False)
+
+
+def _load_array(path: Path, shape: str) -> np.ndarray | None:
+    try:
+        with path.open("rb") as handle:
+            values = np.load(handle, allow_pickle=False)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: damaged ({error}); delete it and run again.") from error
+    if not isinstance(values, np.ndarray) or values.ndim != len(shape.split(",")) or values.dtype != np.float32:
+        raise InputError(f"{path}: expected float32 {shape}; delete it and run again.")
+    return values
 
 
 class ResultStore:
@@ -261,6 +287,9 @@ COLUMNS = (
     "validation_nats",
     "test_standard_error_naive",
     "test_standard_error_clustered",
+    "true_test_nats",
+    "true_gap",
+    "true_gap_standard_error",
     "best_step",
     "wall_seconds",
     "cpu_seconds",

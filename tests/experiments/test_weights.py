@@ -27,6 +27,7 @@ from lde_bench.experiments.density_trials import (
     run_density_trial,
 )
 from lde_bench.runs import Record, ResultStore, run_sweep
+from lde_bench.seeds import derive_seed
 from lde_bench.training.plan import Budget
 
 OPTIONS = TrainingOptions(device="cpu", precision="fp32")
@@ -277,6 +278,18 @@ def test_a_mixture_on_another_test_set_takes_its_own_weights(store, fits):
     (record,) = run(store, plan(method, data=dataset(test=30)))
     assert len(fits) == 2
     assert record.training["weights_of"] == [earlier.run_id]
+
+
+# -- samples ----------------------------------------------------------------------------------------------------------
+
+
+def test_samples_are_kept_beside_the_record_and_are_those_of_the_density(store):
+    (plain, symmetric) = run(store, plan("gaussian", "gaussian+sym"))
+    for record in (plain, symmetric):
+        samples = store.paths(record).load_samples()
+        assert (samples.shape, samples.dtype) == ((64, 63), np.float32)
+        seed = derive_seed(record.seeds["trial"], "samples")
+        np.testing.assert_array_equal(samples, weights(store, record).sample(64, seed=seed))
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
