@@ -64,6 +64,8 @@ class Row:
     paper_nats: float | None
     paper_two_standard_deviations: float | None
     run_ids: tuple[str, ...] = ()
+    true_gap: float | None = None
+    true_gap_standard_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,11 @@ class Table:
     notes: tuple[str, ...]
     shows_paper: bool
 
+    @property
+    def shows_truth(self) -> bool:
+        """Whether the true density of the dataset is known."""
+        return any(row.true_gap is not None for row in self.rows)
+
 
 def build_tables(records: Iterable[Record], descriptions: Mapping[str, str] | None = None) -> list[Table]:
     """One table for each set of comparable records, in order of first appearance; rows by method, then K.
@@ -112,6 +119,7 @@ def _build_table(records: Sequence[Record], descriptions: Mapping[str, str]) -> 
     ordered = sorted(rows_of, key=lambda key: (methods.index(key[0]), key[1] or 0))
     first = records[0]
     shows_paper = first.dataset.name == "bsds300" and not first.dataset.version.endswith("unofficial")
+    knows_truth = any(record.result is not None and record.result.true_gap is not None for record in accepted)
     groups = next((r.result.groups for r in records if r.result and r.result.groups), None)
     return Table(
         experiment=first.experiment,
@@ -127,7 +135,7 @@ def _build_table(records: Sequence[Record], descriptions: Mapping[str, str]) -> 
             for record in records
             if (reason := refusal(record)) is not None
         ),
-        notes=_notes(methods, descriptions, _precisions(accepted), shows_paper),
+        notes=_notes(methods, descriptions, _precisions(accepted), shows_paper, knows_truth),
         shows_paper=shows_paper,
     )
 
@@ -268,9 +276,20 @@ def _build_rows(groups: Sequence[tuple[str, Sequence[Record]]], shows_paper: boo
                 paper_nats=paper[0] if paper and shows_paper else None,
                 paper_two_standard_deviations=paper[1] if paper and shows_paper else None,
                 run_ids=tuple(trial.run_id for trial in trials),
+                true_gap=_mean([trial.result.true_gap for trial in trials if trial.result]),
+                # Of the same test items in every trial: more trials do not make it smaller.
+                true_gap_standard_error=_mean(
+                    [trial.result.true_gap_standard_error for trial in trials if trial.result]
+                ),
             )
         )
     return tuple(rows)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Of values that are all there or, with the truth unknown, all missing."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
 
 
 def _photographs(trials: Sequence[Record]) -> GroupMeans | None:
@@ -309,6 +328,7 @@ def _notes(
     descriptions: Mapping[str, str],
     precisions: Mapping[str, Sequence[str]],
     shows_paper: bool,
+    shows_truth: bool,
 ) -> tuple[str, ...]:
     notes = [f"{name}: {descriptions[name]}." for name in methods if name in descriptions]
     if set(precisions) - {"fp32"}:
@@ -319,6 +339,11 @@ def _notes(
         "SE by photograph: standard error over test patches, clustered by photograph (from 10 photographs).",
         "Difference to best: paired on the same test patches, ± its own SE clustered by photograph.",
     ]
+    if shows_truth:
+        notes.append(
+            "Gap to truth: log-likelihood of the true density minus the model's, in nats, ± standard error over test "
+            "items, paired."
+        )
     if shows_paper:
         notes.append(
             "Paper: Yoo, Lee, Kwak 2020 (arXiv 1902.04294), Table 1, ± 2 standard deviations over 5 trials, "
@@ -342,8 +367,9 @@ _HEADERS = (
 
 
 def headers(table: Table) -> list[str]:
-    """Column headers; the paper's column only where the paper ran the dataset."""
-    return [*_HEADERS, "paper"] if table.shows_paper else list(_HEADERS)
+    """Column headers; the paper's column only where the paper ran the dataset, the truth's where it is known."""
+    truth = ["gap to truth"] if table.shows_truth else []
+    return [*_HEADERS, *truth, *(["paper"] if table.shows_paper else [])]
 
 
 def cells(table: Table, row: Row) -> list[str]:
@@ -367,6 +393,9 @@ def cells(table: Table, row: Row) -> list[str]:
         difference,
         DASH if row.cpu_seconds is None else f"{row.cpu_seconds:,.{1 if row.cpu_seconds < 10 else 0}f}",
     ]
+    if table.shows_truth:
+        gap = DASH if row.true_gap is None else f"{row.true_gap:.3f} ± {_number(row.true_gap_standard_error, 3)}"
+        texts.append(gap)
     if table.shows_paper:
         paper = DASH
         if row.paper_nats is not None:
@@ -375,8 +404,8 @@ def cells(table: Table, row: Row) -> list[str]:
     return texts
 
 
-def _number(value: float | None) -> str:
-    return DASH if value is None else f"{value:.2f}"
+def _number(value: float | None, digits: int = 2) -> str:
+    return DASH if value is None else f"{value:.{digits}f}"
 
 
 def failure_line(failure: Failure) -> str:

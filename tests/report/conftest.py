@@ -12,7 +12,7 @@ from lde_bench.runs import Record
 HARDNESS = np.linspace(-30, 30, 12)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make() -> Callable[..., Record]:
     """A record of a method with a given log-likelihood on twelve test photographs of 10 patches, unlike in
     hardness.

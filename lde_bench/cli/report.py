@@ -1,0 +1,53 @@
+"""`lde-bench report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from lde_bench.cli.app import CacheDir, ResultsDir, app
+from lde_bench.errors import NothingMeasured
+
+
+@app.command
+def report(
+    *,
+    results_dir: ResultsDir = Path("results"),
+    output: Annotated[
+        Path | None, Parameter(help="Folder for report.html, report.md and report-files/ (else that of the results).")
+    ] = None,
+    dataset: Annotated[str | None, Parameter(help="Only records of this dataset.")] = None,
+    profile: Annotated[str | None, Parameter(help="Only records of this profile or budget, e.g. standard.")] = None,
+    pair: Annotated[
+        tuple[str, str] | None,
+        Parameter(
+            negative=(),
+            help="Two methods to compare photograph by photograph, each a method or 'method K=10' (else the best two).",
+        ),
+    ] = None,
+    cache_dir: CacheDir = None,
+) -> int:
+    """One self-contained HTML page, and its Markdown twin, from a folder of run records.
+
+    Published figures against ours, tables, curves, samples, laws, costs, provenance and BibTeX.
+    """
+    from lde_bench.cli.running import method_descriptions
+    from lde_bench.progress import say
+    from lde_bench.report.page import write_page
+    from lde_bench.runs import ResultStore
+
+    runs = [
+        (path, record)
+        for path, record in ResultStore(results_dir).load_with_paths()
+        if dataset in (None, record.dataset.name) and profile in (None, record.budget.profile, record.budget.label)
+    ]
+    if not runs:
+        asked = "".join(f" of {what}" for what in (dataset, profile) if what is not None)
+        raise NothingMeasured(f"{results_dir}: holds no run record{asked}; run `lde-bench bsds300` first.")
+    folder = results_dir if output is None else output
+    descriptions = method_descriptions([record for _, record in runs])
+    for path in write_page(runs, folder, descriptions=descriptions, pair=pair, cache_dir=cache_dir):
+        say(f"written: {path}")
+    return 0

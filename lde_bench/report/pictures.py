@@ -1,0 +1,133 @@
+"""The pictures of a report: learning curves, two methods photograph by photograph, samples as patches."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lde_bench.data.patches import SIDE, complete
+from lde_bench.evaluation.statistics import GroupMeans
+from lde_bench.report.figures import COLOURS, DASHES
+from lde_bench.runs.record import CurvePoint
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Curves that end more than this below the best one are told, not drawn: they would flatten the others.
+CURVE_NATS = 25.0
+
+#: Screen pixels to a pixel of a patch.
+ENLARGEMENT = 3
+
+
+def to_svg(figure: Figure) -> bytes:
+    """SVG with its letters as shapes: the same on every machine, and the same bytes for the same figure."""
+    import matplotlib
+
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "lde-bench", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return re.sub(rb"[ \t]+$", b"", buffer.getvalue(), flags=re.MULTILINE)
+
+
+def _plain(axes: Axes) -> None:
+    axes.grid(visible=True, color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_learning_curves(curves: Sequence[tuple[str, Sequence[Sequence[CurvePoint]]]]) -> tuple[Figure, list[str]]:
+    """Validation log-likelihood (nats) against CPU seconds, one line a trial, one colour a row; and, in words, the
+    rows that end too far below the best to be drawn.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    ends = {label: max(trial[-1].validation_nats for trial in trials) for label, trials in curves}
+    best = max(ends.values())
+    drawn = [(label, trials) for label, trials in curves if ends[label] >= best - CURVE_NATS]
+    below = [f"{label} ({end:.1f} nats)" for label, end in ends.items() if end < best - CURVE_NATS]
+    columns = 3 if max(len(label) for label, _ in drawn) < 26 else 2
+    figure = Figure(figsize=(7.6, 4.0 + 0.19 * -(-len(drawn) // columns)), layout="constrained")
+    axes = figure.subplots()
+    styles = [(colour, dashes) for dashes in ("-", *DASHES) for colour in COLOURS]
+    for (label, trials), (colour, dashes) in zip(drawn, cycle(styles), strict=False):
+        for number, trial in enumerate(trials):
+            axes.plot(
+                [max(point.cpu_seconds, 0.01) for point in trial],
+                [point.validation_nats for point in trial],
+                color=colour,
+                linestyle=dashes,
+                linewidth=1.5,
+                marker="o",
+                markersize=3 if len(trial) > 1 else 6,
+                label=None if number else label,
+            )
+    # A trial's first points may lie far below where it ends: the window shows how the good ones part.
+    low = max(min(ends[label] for label, _ in drawn) - 6, best - CURVE_NATS)
+    axes.set_ylim(low, best + 0.06 * (best - low))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("CPU seconds of training (logarithmic axis)")
+    axes.set_ylabel("validation log-likelihood (nats)")
+    _plain(axes)
+    figure.legend(loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+    return figure, below
+
+
+def draw_photographs(first: tuple[str, GroupMeans], second: tuple[str, GroupMeans]) -> Figure:
+    """Mean log-likelihood (nats) of each photograph under two methods, and how far `first` is above `second`."""
+    from matplotlib.figure import Figure
+
+    (name, one), (other, two) = first, second
+    figure = Figure(figsize=(8.2, 3.9), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    ends = [min(one.means.min(), two.means.min()), max(one.means.max(), two.means.max())]
+    left.plot(ends, ends, color="0.55", linewidth=1)
+    left.plot(two.means, one.means, "o", color=COLOURS[0], markersize=3.5, alpha=0.7)
+    left.set_aspect("equal")
+    left.set_xlabel(f"{other} (nats)")
+    left.set_ylabel(f"{name} (nats)")
+    difference = one.means - two.means
+    right.axhline(0, color="0.55", linewidth=1)
+    right.axhline(
+        float(one.counts @ difference / one.counts.sum()), color=COLOURS[1], linewidth=1.4, linestyle="--", label="mean"
+    )
+    right.plot((one.means + two.means) / 2, difference, "o", color=COLOURS[0], markersize=3.5, alpha=0.7)
+    right.set_xlabel("mean of the two (nats)")
+    right.set_ylabel("first minus second (nats)")
+    right.legend(fontsize=8, frameon=False)
+    for axes in (left, right):
+        _plain(axes)
+    return figure
+
+
+def grey_range(patches: np.ndarray) -> float:
+    """The deviation from the patch mean, in units of the full brightness range, that is drawn as black or white: 99 %
+    of the pixels of `patches` [n, 63] lie within it.
+    """
+    return float(np.quantile(np.abs(complete(patches)), 0.99))
+
+
+def draw_patches(patches: np.ndarray, scale: float) -> bytes:
+    """PNG of up to 64 patches [n, 63] in rows of eight, grey for 0, black and white for -`scale` and +`scale`."""
+    from PIL import Image
+
+    shown = complete(np.asarray(patches[:64], dtype=np.float32)).reshape(-1, SIDE, SIDE)
+    grey = np.clip(127.5 * (1 + shown / scale), 0, 255).astype(np.uint8)
+    rows = -(-len(grey) // 8)
+    sheet = np.full((rows * (SIDE + 1) + 1, 8 * (SIDE + 1) + 1), 255, dtype=np.uint8)
+    for number, patch in enumerate(grey):
+        top, left = (1 + (SIDE + 1) * place for place in divmod(number, 8))
+        sheet[top : top + SIDE, left : left + SIDE] = patch
+    buffer = io.BytesIO()
+    Image.fromarray(sheet.repeat(ENLARGEMENT, 0).repeat(ENLARGEMENT, 1)).save(buffer, "png", optimize=True)
+    return buffer.getvalue()

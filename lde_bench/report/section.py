@@ -1,0 +1,68 @@
+"""A section of the report: comparable records, and what its parts share."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from lde_bench.report.document import Block, Heading, Line, Link
+from lde_bench.report.tables import Row, Table
+from lde_bench.runs.record import Record
+
+
+@dataclass(frozen=True)
+class Section:
+    """Comparable records: their table, each record with its file, and where the report will stand."""
+
+    table: Table
+    runs: Mapping[str, tuple[Path, Record]]
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Short and unique on the page: dataset, budget and some digits of what was hashed."""
+        table = self.table
+        words = (
+            f"{table.experiment}-{table.dataset}-{table.dataset_version}-{table.budget}-{table.content_hash[:6]}"
+            f"-b{table.benchmark_version}"
+        )
+        return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+
+    def trials(self, row: Row) -> list[Record]:
+        """The records of a row."""
+        return [self.runs[run_id][1] for run_id in row.run_ids]
+
+    def links(self, row: Row) -> Line:
+        """Links to the record files of a row, relative to the report."""
+        parts: list[str | Link] = []
+        for run_id in row.run_ids:
+            path, record = self.runs[run_id]
+            relative = Path(os.path.relpath(path.resolve(), self.folder.resolve())).as_posix()
+            parts += [", "] if parts else []
+            parts.append(Link(f"trial {record.trial + 1}", quote(relative)))
+        return tuple(parts)
+
+
+def part(section: Section, text: str, *blocks: Block) -> list[Block]:
+    """A part of a section under its own heading."""
+    anchor = f"{section.name}-{re.sub(r'[^a-z0-9]+', '-', text.lower())}"
+    return [Heading(3, text, anchor), *blocks]
+
+
+def row_title(row: Row) -> str:
+    """A row in short: `lde+w K=10`."""
+    return row.label if row.components is None else f"{row.label} K={row.components}"
+
+
+def budget_text(record: Record) -> str:
+    """What a trial was given: steps of its batch size, seconds, or a closed form."""
+    if record.training.get("closed_form"):
+        return "closed form"
+    steps, batch = record.training.get("steps"), record.training.get("batch_size")
+    if record.budget.seconds is not None:
+        return f"{record.budget.seconds:g} s"
+    return f"{steps:,} steps of {batch:,}" if steps and batch else record.budget.label
