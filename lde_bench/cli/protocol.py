@@ -7,7 +7,20 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from lde_bench.cli.app import CacheDir, DataDir, Json, ResultsDir, Threads, app
+from lde_bench.cli.app import (
+    CacheDir,
+    Compile,
+    DataDir,
+    Device,
+    Json,
+    Precision,
+    Profile,
+    ResultsDir,
+    Seed,
+    Steps,
+    Threads,
+    app,
+)
 from lde_bench.errors import InputError
 
 
@@ -20,17 +33,15 @@ def protocol(
         Path | None,
         Parameter(help="Measure the model of this record instead of training: the first part of the report alone."),
     ] = None,
-    profile: Annotated[
-        Literal["quick", "standard", "paper"], Parameter(help="Compute budget: training steps, evaluation sizes.")
-    ] = "quick",
-    steps: Annotated[int | None, Parameter(help="Training steps in place of the profile's.")] = None,
+    profile: Profile = "quick",
+    steps: Steps = None,
     source: Annotated[
         Literal["auto", "embedded", "hdf5"], Parameter(help="Of the patches, as in lde-bench bsds300.")
     ] = "auto",
-    seed: Annotated[int, Parameter(help="Base of the trial's seed and of the preparation.")] = 0,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    precision: Annotated[Literal["auto", "fp32", "bf16"], Parameter(help="Of training steps.")] = "auto",
-    compile: Annotated[bool | None, Parameter(help="Use torch.compile, or not, whatever the plan says.")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    compile: Compile = None,
     threads: Threads = None,
     data_dir: DataDir = None,
     cache_dir: CacheDir = None,

@@ -426,7 +426,7 @@ def sentences(report: ProtocolReport) -> list[str]:
         first, second = report.validation_choice, report.test_choice
         told.append(
             f"Choosing the weights on the test patches: {second.test_nats - first.test_nats:+.4f} nats (step "
-            f"{second.step:,} in place of step {first.step:,}, of {len(report.looks)} looks)."
+            f"{second.step:,} in place of step {first.step:,}, of {_looks(len(report.looks))})."
         )
         both = next((each for each in report.models if each.chosen_on == "test"), report.models[0]).floor
         told.append(
@@ -434,6 +434,10 @@ def sentences(report: ProtocolReport) -> list[str]:
             f"{both.floored_nats - honest.test_nats:+.4f}."
         )
     return told
+
+
+def _looks(number: int) -> str:
+    return "1 look" if number == 1 else f"{number:,} looks"
 
 
 def to_markdown(report: ProtocolReport) -> str:
