@@ -35,7 +35,14 @@ from lde_bench.cli.running import finish, run_trials
 def bsds300(
     *,
     K: Components = [1, 10, 30, 100],  # noqa: B006 (cyclopts shows it, nothing changes it)
-    methods: Methods = None,
+    methods: Annotated[
+        Methods,
+        Parameter(
+            help="Methods, each name[+wrapper...][:key=value,...], or package.module:Class for a class of your own; "
+            "see lde-bench list. all: every density of this package; lde, lde+w and resmade-mog+w at every --K, gmm at "
+            "200 components and the other mixtures at their default number."
+        ),
+    ] = None,
     profile: Profile = "quick",
     trials: Trials = None,
     source: Annotated[
@@ -45,6 +52,14 @@ def bsds300(
             "(dataset natural8x8, no download); hdf5: the ready-made BSDS300.hdf5."
         ),
     ] = "auto",
+    test: Annotated[
+        int | None,
+        Parameter(help="Evaluate on the first N test patches, spread over all test photographs (else the profile's)."),
+    ] = None,
+    orderings: Annotated[
+        int | None,
+        Parameter(help="Beside each deep-rnade row, one that averages over N orderings of the pixels (same training)."),
+    ] = None,
     steps: Steps = None,
     seconds: Seconds = None,
     patches: Patches = "fixed",
@@ -75,11 +90,21 @@ def bsds300(
     planned = plan_table(
         budget,
         TrainingOptions(patches, augment, device, precision, compile),
-        partial(load_patches, budget, source=source, data_dir=data_dir, cache_dir=cache_dir, seed=seed, progress=True),
+        partial(
+            load_patches,
+            budget,
+            source=source,
+            data_dir=data_dir,
+            cache_dir=cache_dir,
+            test=test,
+            seed=seed,
+            progress=True,
+        ),
         components=K,
         methods=methods,
+        orderings=orderings,
         trials=trials,
         seed=seed,
     )
     store.check_writable()
-    return finish(run_trials(planned, store), store, json)
+    return finish(run_trials(planned, store), store, json, "" if test is None else f"-test{test}")

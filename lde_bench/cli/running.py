@@ -35,8 +35,10 @@ def run_trials(planned: Sequence[DensityTrial], store: ResultStore) -> list[Reco
         )
 
 
-def finish(records: Sequence[Record], store: ResultStore, json: bool) -> int:
+def finish(records: Sequence[Record], store: ResultStore, json: bool, suffix: str = "") -> int:
     """Print the table of these records and write the one of all comparable records; the exit code.
+
+    `suffix` tells the files of tables apart that a sweep's folder holds beside its usual one.
 
     Raises:
         NothingMeasured: no trial gave a number.
@@ -56,7 +58,7 @@ def finish(records: Sequence[Record], store: ResultStore, json: bool) -> int:
         if (record.experiment, record.dataset, record.budget, record.benchmark_version)
         == (first.experiment, first.dataset, first.budget, first.benchmark_version)
     ]
-    stem = "table" if first.dataset.seed == 0 else f"table-seed{first.dataset.seed}"
+    stem = ("table" if first.dataset.seed == 0 else f"table-seed{first.dataset.seed}") + suffix
     for path in write_report(comparable, store.paths(first).folder, stem, method_descriptions(comparable)):
         say(f"written: {path}")
     broken = {law for record in records for law, verdict in record.laws.items() if not verdict.passed}

@@ -85,6 +85,7 @@ class GMM(TriangularGaussians):
     """
 
     name = "gmm"
+    rows = ("gmm:components=200",)
     card = Card(
         summary="mixture of K full-covariance Gaussians by (stepwise) expectation maximisation",
         source="Dempster, Laird, Rubin 1977; stepwise: Cappe and Moulines 2009, arXiv 0712.4273; on patches: Zoran and "

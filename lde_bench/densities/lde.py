@@ -192,6 +192,7 @@ class LDE(AutoregressiveMixture):
     """
 
     name = "lde"
+    rows = ("lde", "lde+w")
     card = Card(
         summary="Latent Density Estimator: dilated causal convolutions, K Gaussians per dimension",
         source="Yoo, Lee, Kwak 2020, ICIP, arXiv 1902.04294",

@@ -51,6 +51,7 @@ class ResMadeMog(AutoregressiveMixture):
     unit: Tensor
 
     name = "resmade-mog"
+    rows = ("resmade-mog+w",)
     card = Card(
         summary="residual MADE, K Gaussians per dimension, causal running scale",
         source="this project, after Durkan et al. 2019, arXiv 1906.04032; Nash and Durkan 2019, arXiv 1904.05626",

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+
+from lde_bench.data import Dataset
+from lde_bench.densities import create, density_classes, is_wrapper
+from lde_bench.densities.spec import parse_method
+from lde_bench.errors import InputError
+from lde_bench.evaluation.laws.suite import skewed_rows
+from lde_bench.experiments.bsds300 import ALL, FEATURES, ORDER, plan_table, table_rows, with_orderings
+from lde_bench.experiments.density_trials import DensityTrial, TrainingOptions
+from lde_bench.training.plan import Budget
+
+
+def planned(*methods: str, **options) -> list[DensityTrial]:
+    rows = skewed_rows(60, FEATURES, 0)
+    data = Dataset.of("rows", "1", 0, {"train": rows[:20], "validation": rows[20:50], "test": rows[50:]}, is_patch=True)
+    options = {"components": [1, 10], "methods": methods, "trials": 1, **options}
+    return plan_table(Budget.of(), TrainingOptions(device="cpu"), lambda: data, **options)
+
+
+def test_every_density_of_the_package_has_a_row_that_can_be_made():
+    rows = [parse_method(row) for row in table_rows()]
+    assert {row.name for row in rows} == {name for name, kind in density_classes().items() if not is_wrapper(kind)}
+    assert len(set(map(str, rows))) == len(rows)
+    for row in rows:
+        create(row, FEATURES)
+
+
+def test_rows_keep_the_order_of_the_table_and_others_follow():
+    names = list(dict.fromkeys(parse_method(row).name for row in table_rows()))
+    known = [name for name in ORDER if name in names]
+    assert names == known + sorted(set(names) - set(ORDER))
+    assert names[0] == "gaussian"
+
+
+def test_the_methods_all_sweep_k_for_the_densities_of_the_paper_alone():
+    trials = planned(ALL)
+    rows = [(trial.spec.label, trial.components) for trial in trials]
+    assert len(set(rows)) == len(rows)
+    for swept in ("lde", "lde+w", "resmade-mog+w"):
+        assert [k for label, k in rows if label == swept] == [1, 10]
+    assert [k for label, k in rows if label == "gmm"] == [200]
+    assert [k for label, k in rows if label == "made-mog"] == [10]
+    assert ("gaussian", None) in rows
+
+
+def test_all_stands_beside_other_methods_and_names_none_twice():
+    trials = planned("gaussian", ALL, "gaussian+sym", "made-mog:components=10")
+    specs = [str(trial.spec) for trial in trials]
+    assert len(set(specs)) == len(specs)
+    assert specs[0] == "gaussian"
+    assert "gaussian+sym" in specs
+
+
+def test_orderings_add_a_row_beside_each_row_that_has_them():
+    assert with_orderings(["gaussian", "deep-rnade:components=10", "deep-rnade+w"], 4) == [
+        "gaussian",
+        "deep-rnade:components=10",
+        "deep-rnade:components=10,orderings=4",
+        "deep-rnade+w",
+        "deep-rnade+w:orderings=4",
+    ]
+    with pytest.raises(InputError, match="deep-rnade"):
+        with_orderings(["gaussian", "lde"], 4)
+
+
+def test_a_mixture_over_orderings_shares_its_training_with_the_plain_row():
+    plain, mixed = planned("deep-rnade:components=2", orderings=4)
+    assert (mixed.spec.label, mixed.components) == ("deep-rnade:orderings=4", 2)
+    assert mixed.training_id == plain.training_id
+    assert mixed.run_id != plain.run_id
+    assert planned(ALL, orderings=4)[-1].spec.label == "deep-rnade:orderings=4"
