@@ -32,6 +32,7 @@ from lde_bench.densities.spec import MethodSpec, parse_method
 from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.evaluation.laws import trial_laws
 from lde_bench.evaluation.likelihood import evaluate
+from lde_bench.evaluation.statistics import naive_standard_error
 from lde_bench.experiments.weights import borrow_weights
 from lde_bench.runs import (
     Cost,
@@ -321,6 +322,7 @@ def run_density_trial(
             test_standard_error_clustered=test.groups.standard_error if test.groups else None,
             best_step=trained.best_step,
             groups=groups,
+            **_against_truth(trial.dataset, test.items),
         ),
         laws=laws,
         curve=trained.curve,
@@ -428,6 +430,17 @@ def _paths(trial: DensityTrial, store: ResultStore) -> RunPaths:
         budget=trial.budget,
         run_id=trial.run_id,
     )
+
+
+def _against_truth(dataset: Dataset, items: np.ndarray) -> dict[str, float]:
+    """What the true density makes of the test items, beside the model's log-likelihoods of them [n]."""
+    if dataset.true_log_prob is None:
+        return {}
+    truth = np.asarray(dataset.true_log_prob(dataset.test), dtype=np.float64)
+    return {
+        "true_test_nats": float(truth.mean()),
+        "true_gap_standard_error": naive_standard_error(truth - items),
+    }
 
 
 def failed_density_record(trial: DensityTrial, reason: str) -> Record:

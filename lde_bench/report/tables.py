@@ -38,8 +38,8 @@ DASH = "\N{EN DASH}"
 #: The training data at these values are what the benchmark means by a plain run; others are told.
 PLAIN_DATA: dict[str, Any] = {"patches": "fixed", "augment": None}
 
-#: What of a training plan changes neither the model nor its quality: rows are not split by it.
-EXECUTION_OPTIONS = frozenset({"threads", "compile", "reference_seconds"})
+#: What a record says of its training that changes neither the model nor its quality: rows are not split by it.
+EXECUTION_OPTIONS = frozenset({"threads", "compile", "reference_seconds", "training_id", "weights_of"})
 
 
 @dataclass(frozen=True)

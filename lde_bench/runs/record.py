@@ -61,7 +61,11 @@ class Groups:
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured, once, after the weights were chosen on validation data (nats)."""
+    """What was measured, once, after the weights were chosen on validation data (nats).
+
+    Where the truth is known, `true_test_nats` is its mean log-density on the same test items, and
+    `true_gap_standard_error` the standard error, paired by item, of what the model falls short of it.
+    """
 
     test_nats: float
     validation_nats: float
@@ -69,6 +73,13 @@ class Result:
     test_standard_error_clustered: float | None
     best_step: int
     groups: Groups | None = None
+    true_test_nats: float | None = None
+    true_gap_standard_error: float | None = None
+
+    @property
+    def true_gap(self) -> float | None:
+        """Nats that the model falls short of the truth; None where the truth is not known."""
+        return None if self.true_test_nats is None else self.true_test_nats - self.test_nats
 
 
 @dataclass(frozen=True)

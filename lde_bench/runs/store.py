@@ -345,6 +345,8 @@ def _flatten(record: Record) -> dict[str, Any]:
         if block is not None:
             values = {each.name: getattr(block, each.name) for each in dataclasses.fields(block)}
             row |= {name: value for name, value in values.items() if value is not None}
+    if record.result is not None:
+        row["true_gap"] = record.result.true_gap
     if record.budget.seconds is not None:
         row.pop("steps", None)  # the plan's, which the budget in seconds replaced
     sizes = record.dataset.sizes
