@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json as json_module
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +198,8 @@ def compare(a: Side, b: Side) -> Comparison:
         InputError: the two were not measured on the same test items under the same benchmark version.
         NothingMeasured: there are neither photographs nor log-likelihoods of the items, so no error can be told.
     """
+    if a.label == b.label:  # two trials, budgets or data of one method: the runs tell them apart
+        a, b = (replace(side, label=f"{side.label} ({side.record.run_id})") for side in (a, b))
     if a.identity != b.identity:
         raise InputError(
             f"not comparable: {a.label} was measured on {_describe_identity(a)}, {b.label} on {_describe_identity(b)}; "

@@ -231,6 +231,13 @@ def test_a_method_means_its_records_of_this_benchmark_version(store, put):
         compare(find_side("a", store.folder), find_side("b", store.folder))
 
 
+def test_two_trials_of_a_method_are_told_apart_by_their_runs(store, put):
+    put("a", likelihoods(1))
+    put("a", likelihoods(2, shift=5), trial=1)
+    told = compare(find_side("bsds300-a-K10-t0", store.folder), find_side("bsds300-a-K10-t1", store.folder))
+    assert told.verdict.startswith("a K=10 (bsds300-a-K10-t1) is better by")
+
+
 def test_what_broke_a_law_or_failed_is_refused(store, put):
     put("a", likelihoods(1), laws={"normalised": {"passed": False, "value": 2.0, "bound": 0.1}})
     with pytest.raises(LawBroken, match="breaks the law 'normalised'"):
