@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from lde_bench.report.document import Block, Grid, Heading, Items, Line, Paragraph, Strong
+from lde_bench.report.document import Block, Grid, Heading, Items, Line, Link, Paragraph, Strong
 from lde_bench.report.published import PublishedFigure, load_published
 from lde_bench.report.section import Section, budget_text, part, row_title
 from lde_bench.report.tables import DASH, Row, cells, headers
@@ -91,6 +91,14 @@ def _published_value(figure: PublishedFigure) -> str:
     return text if figure.checked else f"{text} (unverified)"
 
 
+def _linked(source: str) -> Line:
+    """A source with its arXiv number as a link."""
+    found = re.search(r"arXiv (\d{4}\.\d{4,5})", source)
+    if found is None:
+        return source
+    return source[: found.start()], Link(found[0], f"https://arxiv.org/abs/{found[1]}"), source[found.end() :]
+
+
 def _our_cells(section: Section, row: Row, published: float | None, commands: dict[str, int]) -> list[Line]:
     texts = dict(zip(headers(section.table), cells(section.table, row), strict=True))
     trials = section.trials(row)
@@ -137,7 +145,7 @@ def published_list(sections: Sequence[Section]) -> list[Block]:
         return []
     lines: list[tuple[float, list[Line]]] = []
     for figure in load_published():
-        source = figure.source if figure.checked else f"{figure.source} (unverified)"
+        source = _linked(figure.source)
         lines.append((figure.test_nats, [figure.model, figure.plus_minus_is, source, _published_value(figure)]))
     for section in sections:
         for row in section.table.rows:

@@ -362,12 +362,16 @@ def _laws(section: Section) -> list[Block]:
     names = list(dict.fromkeys(name for records in groups.values() for record in records for name in record.laws))
     if not names:
         return []
-    lines = [[title, *(_law_cell(records, name) for name in names)] for title, records in groups.items()]
+    lines: list[list[Line]] = []
+    for title, records in groups.items():
+        broken = any(not law.passed for record in records for law in record.laws.values())
+        verdict: Line = Strong("FAILED") if broken else "passed"
+        lines.append([title, verdict, *(_law_cell(records, name) for name in names)])
     words = (
         "Each trained model is held to the laws of a density on validation rows; a cell is what was measured and its "
         "bound, the worst over the trials. A model that breaks a law gets no row in the tables."
     )
-    return part(section, "Laws", Paragraph(words), Grid(["row", *names], lines))
+    return part(section, "Laws", Paragraph(words), Grid(["row", "verdict", *names], lines, left=2))
 
 
 def _law_cell(records: Sequence[Record], name: str) -> Line:
@@ -375,9 +379,9 @@ def _law_cell(records: Sequence[Record], name: str) -> Line:
     if not laws:
         return DASH
     worst = max(laws, key=lambda law: (not law.passed, law.value if law.value is not None else 0.0))
-    value, bound = (DASH if number is None else f"{number:.1e}" for number in (worst.value, worst.bound))
+    value, bound = (DASH if number is None else f"{number:.2g}" for number in (worst.value, worst.bound))
     measured = f"{value} of {bound}"
-    return f"passed: {measured}" if worst.passed else Strong(f"FAILED: {measured}")
+    return measured if worst.passed else Strong(f"FAILED: {measured}")
 
 
 def _costs(section: Section) -> list[Block]:
