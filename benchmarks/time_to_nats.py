@@ -370,12 +370,12 @@ def measure(settings: Settings, job: Job, dataset: Dataset) -> dict[str, Any]:
             "groups": None
             if test.groups is None
             else {name: getattr(test.groups, name).tolist() for name in ("ids", "counts", "means")},
-            "samples_per_cpu_second": samples_per_cpu_second(density),
+            "samples_per_cpu_second": samples_per_cpu_second(density, SAMPLING_SECONDS),
         }
     return {**outcome, "provenance": provenance(started, utc_now())}
 
 
-def samples_per_cpu_second(density: Any, least: float = SAMPLING_SECONDS) -> float:
+def samples_per_cpu_second(density: Any, least: float) -> float:
     """Samples drawn per CPU second: twice as many until they take `least`, so that what is timed is warm."""
     n = 1
     while True:
