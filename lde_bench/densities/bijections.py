@@ -96,25 +96,23 @@ class LULinear(Bijection):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        #: Below its diagonal L, above it U.
-        self.triangles = nn.Parameter(torch.zeros(features, features))
-        self.log_diagonal = nn.Parameter(torch.zeros(features))
+        #: Below its diagonal L, above it U, on it the logarithm of U's.
+        self.factors = nn.Parameter(torch.zeros(features, features))
         self.bias = nn.Parameter(torch.zeros(features))
-        if features == 1:
-            self.triangles.requires_grad_(False)  # no entry of it is used
 
     def reset_parameters(self) -> None:
-        for parameter in self.parameters():
-            nn.init.zeros_(parameter)
+        nn.init.zeros_(self.factors)
+        nn.init.zeros_(self.bias)
 
     def _factors(self) -> tuple[Tensor, Tensor]:
-        lower = self.triangles.tril(-1) + torch.eye(len(self.bias), dtype=self.bias.dtype, device=self.bias.device)
-        return lower, self.triangles.triu(1) + torch.diag(self.log_diagonal.exp())
+        diagonal = self.factors.diagonal()
+        lower = self.factors.tril(-1) + torch.diag(torch.ones_like(diagonal))
+        return lower, self.factors.triu(1) + torch.diag(diagonal.exp())
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         lower, upper = self._factors()
         with torch.autocast(x.device.type, enabled=False):
-            return x @ (lower @ upper).t() + self.bias, self.log_diagonal.sum().expand(len(x))
+            return x @ (lower @ upper).t() + self.bias, self.factors.diagonal().sum().expand(len(x))
 
     def decode(self, y: Tensor) -> Tensor:
         lower, upper = self._factors()
