@@ -39,9 +39,10 @@ class Ensemble(Density):
     name = "ens"
     wraps: ClassVar[bool] = True
     card = Card(
-        summary="the equal mixture of several trials",
+        summary="the equal mixture of several trials, 2 unless members says otherwise",
         source="standard model averaging, e.g. Hoeting, Madigan, Raftery, Volinsky 1999, Statistical Science 14(4)",
         sample_cost="that of the density it wraps; one evaluation costs one of every member",
+        bibtex=("hoeting1999bayesian",),
     )
 
     def __init__(self, base: Density, members: int = 2) -> None:

@@ -9,6 +9,7 @@ of its members. And a trial that differs from an earlier one in its test set alo
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lde_bench.densities import load_density
@@ -49,18 +50,32 @@ def borrow_weights(
 
 def find_trained(trial: DensityTrial, store: ResultStore, but: str = "") -> Record | None:
     """A done record, other than that of run `but`, of the same training, with its weights beside it."""
-    plain = trial.plain
 
     def is_it(record: Record) -> bool:
-        if not record.done or record.run_id == but or not store.paths(record).weights.is_file():
-            return False
-        # Records from before there was a training_id are known by their run; derived ones have it, and other weights.
-        return record.run_id == plain.run_id or (
-            record.training.get("training_id") == trial.training_id
-            and (record.method, record.components) == (plain.spec.label, plain.components)
-        )
+        candidate = record.done and record.run_id != but and _is_same_training(record, trial)
+        return candidate and store.paths(record).weights.is_file()
 
     return next(filter(is_it, store.load()), None) if store.folder.is_dir() else None
+
+
+def _is_same_training(record: Record, trial: DensityTrial) -> bool:
+    plain = trial.plain
+    # A derived record shares the training and keeps other weights.
+    if (record.method, record.components, record.trial) != (plain.spec.label, plain.components, plain.trial):
+        return False
+    if "training_id" in record.training:
+        return record.training["training_id"] == trial.training_id
+    # From before there was one: the same seed and sizes of a prepared dataset are the same bytes, and the rest is what
+    # its name was made of, with the hash of its own test set.
+    seen, data = record.dataset, trial.dataset
+    sizes = {"train": seen.sizes.train, "validation": seen.sizes.validation}
+    if (seen.name, seen.version, seen.seed) != (
+        data.name,
+        data.version,
+        data.seed,
+    ) or not sizes.items() <= data.sizes.items():
+        return False
+    return replace(plain, dataset=replace(data, content_hash=seen.content_hash)).run_id == record.run_id
 
 
 def trained_part(density: Density) -> Density:

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 import lde_bench as lb
+from lde_bench.densities import takes_argument
 from lde_bench.densities.ensemble import Ensemble
+from lde_bench.densities.spec import parse_method
 from lde_bench.errors import InputError
 from lde_bench.evaluation.laws import check
 from lde_bench.evaluation.laws.suite import skewed_rows
@@ -127,6 +129,33 @@ def test_samples_of_one_member_alone_break_a_law():
     results = {result.law: result for result in check(make, laws=["samples", "chain_rule"])}
     assert results["chain_rule"].passed
     assert not results["samples"].passed
+
+
+def test_an_argument_goes_to_the_density_or_the_wrapper_that_has_it():
+    density = lb.create("lde+w+ens:components=3,members=4", 5)
+    assert isinstance(density, Ensemble)
+    assert [member.base.components for member in density.members] == [3] * 4
+    assert density.config == {"method": "lde+w+ens:components=3,members=4", "features": 5}
+    assert len(lb.create("gaussian+ens", 5, members=3).members) == 3
+    assert takes_argument(parse_method("gaussian+w+ens"), "members")
+    assert not takes_argument(parse_method("gaussian+w"), "members")
+
+
+def test_an_argument_that_neither_has_is_an_input_error():
+    with pytest.raises(InputError, match=r"gaussian\+ens has no argument 'member'; did you mean 'members'"):
+        lb.create("gaussian+ens:member=3", 5)
+    with pytest.raises(
+        InputError, match=r"made-mog\+w has no argument 'members'; .*it takes components, hidden, layers"
+    ):
+        lb.create("made-mog+w:members=3", 5)
+
+
+@pytest.mark.parametrize("method", ["gaussian+w+sym", "gaussian+w+ens", "gaussian+ens+sym", "gaussian+sym+ens"])
+def test_wrappers_stand_in_any_order(method):
+    rows = skewed_rows(100, 63, 0)
+    density = lb.create(method, 63).fit(rows, rows[:30], steps=2)
+    assert np.isfinite(density.log_prob(rows)).all()
+    assert density.sample(3).shape == (3, 63)
 
 
 @pytest.mark.parametrize("members", [0, -1, 2.5, "two"])

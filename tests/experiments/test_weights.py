@@ -210,14 +210,19 @@ def test_what_takes_over_weights_is_held_to_the_laws_too(store, monkeypatch):
 # -- a failed, a lost, an old source -----------------------------------------------------------------------------------
 
 
-def test_a_record_from_before_training_ids_serves_by_its_run(store, fits):
+def test_a_record_from_before_training_ids_serves_by_what_its_name_was_made_of(store, fits):
     (base,) = run(store, plan(METHOD))
     path = store.paths(base).record
     old = replace(base, training={key: value for key, value in base.training.items() if key != "training_id"})
     path.write_text(old.to_json())
-    (record,) = run(store, plan(METHOD.replace("+w", "+w+sym")))
+    for data in (DATA, dataset(test=30)):
+        (record,) = run(store, plan(METHOD.replace("+w", "+w+sym"), data=data))
+        assert record.training["weights_of"] == [base.run_id]
     assert fits == [METHOD]
-    assert record.training["weights_of"] == [base.run_id]
+    fewer = replace(DATA, content_hash="0" * 64, validation=DATA.validation[:50])
+    for trial in (*plan(METHOD, data=fewer), *plan(METHOD, data=dataset(test=30), steps=5)):
+        (record,) = run(store, [trial])
+        assert "weights_of" not in record.training
 
 
 def test_weights_that_are_lost_are_trained_again_to_the_same_number(store, fits):
