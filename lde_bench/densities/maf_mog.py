@@ -39,6 +39,7 @@ class MafMog(Flow):
         differences="zuko's MADEs, |log scale| below 6.9, inputs cut off at 30; features standardised; running "
         "BatchNorm statistics, published: of the whole training set; quick, standard: a cosine rate, clipping and "
         "averaged weights, no patience",
+        bibtex=("papamakarios2017masked", "rozet2022zuko"),
     )
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(steps=200, batch_size=256, rate=1e-3, clip=5.0, average=0.98, validate_every=50),

@@ -34,6 +34,7 @@ class RealNvp(Flow):
         differences="zuko's couplings, |log scale| below 6.9, networks see the kept half alone, inputs cut off at 30; "
         "features standardised; running BatchNorm statistics, published: of the whole training set; quick, standard: "
         "a cosine rate, clipping and averaged weights, no patience",
+        bibtex=("dinh2017density", "papamakarios2017masked", "rozet2022zuko"),
     )
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(steps=200, batch_size=256, rate=1e-3, clip=5.0, average=0.98, validate_every=50),

@@ -42,6 +42,7 @@ class Symmetric(Density):
         summary="the average over the 8 flips and rotations of the patch, p(x) = 1/8 sum p(g x)",
         source="Theis, Bethge 2015, arXiv 1506.03478; see docs of lde_bench.densities.symmetric",
         sample_cost="that of the density it wraps; one evaluation costs 8 of its",
+        bibtex=("theis2015generative",),
     )
 
     places: Tensor  # int64 [8, 63]: where among the 64 pixels each kept number of a symmetry comes from

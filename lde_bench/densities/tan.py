@@ -261,6 +261,7 @@ class Tan(Flow):
         differences="published: hidden=256, best of 10 starts by validation; the first linear map starts from the "
         "Cholesky factor of the training covariance (published: scaling), the mixture from distinct components; "
         "quick, standard: a cosine rate and averaged weights, not a halving one",
+        bibtex=("oliva2018transformation",),
     )
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(

@@ -83,7 +83,27 @@ def against_published(section: Section) -> list[Block]:
         blocks.append(Paragraph((Strong("Budget."), f" {note}")))
     if commands:
         blocks += [Paragraph("Commands:"), Items(list(commands), ordered=True)]
+    if differences := _differences([row.method for row in table.rows]):
+        blocks += [Paragraph("Where a method here differs from the published one:"), Items(differences)]
     return blocks
+
+
+def _differences(methods: Sequence[str]) -> list[Line]:
+    """What the cards say of each method and wrapper of this package, once."""
+    from lde_bench.densities import density_classes
+    from lde_bench.densities.spec import parse_method
+    from lde_bench.errors import InputError
+
+    known = density_classes()
+    told: dict[str, Line] = {}
+    for method in methods:
+        try:
+            name = parse_method(method).name
+        except InputError:  # a model of somebody's own
+            continue
+        if name in known:
+            told[name] = (Strong(name), f": {known[name].card.differences}")
+    return list(told.values())
 
 
 def _published_value(figure: PublishedFigure) -> str:
