@@ -28,7 +28,7 @@ CONDITIONER_BOUND = 30.0
 
 def import_zuko() -> ModuleType:
     """zuko, with the process-wide validation of torch.distributions left as it was."""
-    validated = Distribution._validate_args  # type: ignore[attr-defined]
+    validated = Distribution._validate_args
     try:
         import zuko
     finally:
@@ -190,7 +190,7 @@ def affine_coupling(mask: Tensor, hidden: Sequence[int]) -> ZukoBijection:
 def _masked(order: Tensor, hidden: Sequence[int], **options: Any) -> ZukoBijection:
     def make() -> nn.Module:
         module = import_zuko().flows.autoregressive
-        transform: nn.Module = module.MaskedAutoregressiveTransform(
+        transform: Any = module.MaskedAutoregressiveTransform(
             len(order), order=order, hidden_features=hidden, **options
         )
         if len(order) > 1:

@@ -42,8 +42,25 @@ class MafMog(Flow):
         bibtex=("papamakarios2017masked", "rozet2022zuko"),
     )
     plans: ClassVar[dict[str, Plan]] = {
-        "quick": Plan(steps=200, batch_size=256, rate=1e-3, clip=5.0, average=0.98, validate_every=50),
-        "standard": Plan(steps=3000, batch_size=256, rate=1e-3, clip=5.0, average=0.998, validate_every=500),
+        "quick": Plan(
+            steps=400,
+            batch_size=256,
+            rate=1e-3,
+            warmup=50,
+            clip=5.0,
+            average=0.98,
+            validate_every=100,
+            reference_seconds=45,
+        ),
+        "standard": Plan(
+            steps=4500,
+            batch_size=512,
+            rate=1e-3,
+            clip=5.0,
+            average=0.998,
+            validate_every=500,
+            reference_seconds=450,
+        ),
         # Adam 1e-4, batch 100, L2 1e-6, stop after 30 epochs without an improvement; one epoch is 10,000 steps.
         "paper": Plan(
             steps=10_000_000,

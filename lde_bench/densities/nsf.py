@@ -38,8 +38,25 @@ class Nsf(Flow):
         bibtex=("durkan2019neural", "rozet2022zuko"),
     )
     plans: ClassVar[dict[str, Plan]] = {
-        "quick": Plan(steps=200, batch_size=256, rate=1e-3, clip=5.0, average=0.98, validate_every=50),
-        "standard": Plan(steps=2000, batch_size=256, rate=1e-3, clip=5.0, average=0.998, validate_every=500),
+        "quick": Plan(
+            steps=100,
+            batch_size=256,
+            rate=1e-3,
+            warmup=50,
+            clip=5.0,
+            average=0.98,
+            validate_every=50,
+            reference_seconds=55,
+        ),
+        "standard": Plan(
+            steps=1800,
+            batch_size=256,
+            rate=1e-3,
+            clip=5.0,
+            average=0.998,
+            validate_every=300,
+            reference_seconds=500,
+        ),
         "paper": Plan(
             steps=400_000,
             batch_size=512,
