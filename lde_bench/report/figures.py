@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Okabe and Ito's palette, told apart by readers of any colour vision; markers and dashes repeat the
 #: distinction.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # one more than colours: a pair comes again after 42
 DASHES = ("--", "-.", (0, (5, 1, 1, 1, 1, 1)), ":")
 
 
@@ -54,6 +54,8 @@ def draw(table: Table) -> Figure:
         # Outside the axes a legend of any length hides no point.
         handles, labels = panels[0].get_legend_handles_labels()
         columns = 2 if max(map(len, labels)) < 50 else 1
+        lines = -(-len(labels) // columns)
+        figure.set_figheight(5.4 + 0.19 * max(0, lines - 5))  # a long legend takes nothing from the axes
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8.5, frameon=False)
     return figure
 
@@ -153,7 +155,9 @@ def _label_components(axes: Axes, table: Table) -> None:
     ticks = sorted(components | (set(PAPER_LDE) if table.shows_paper else set()))
     axes.set_xscale("log")
     axes.set_xlim(ticks[0] / 1.35, ticks[-1] * 1.35)
-    axes.set_xticks(ticks, labels=[str(tick) for tick in ticks])
+    # A number that would touch its neighbour goes one line down.
+    near = [False, *(high < 1.3 * low for low, high in pairwise(ticks))]
+    axes.set_xticks(ticks, labels=[f"\n{tick}" if low else str(tick) for tick, low in zip(ticks, near, strict=True)])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(f"components K (logarithmic axis)\n{caption}")
 
