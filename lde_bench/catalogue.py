@@ -6,8 +6,9 @@ import inspect
 from typing import Any
 
 from lde_bench.data import datasets
-from lde_bench.densities import create, density_classes, density_names, describe_method, is_wrapper
+from lde_bench.densities import create, density_class, density_classes, density_names, describe_method, is_wrapper
 from lde_bench.densities.spec import parse_method
+from lde_bench.errors import InputError
 from lde_bench.experiments.bsds300 import FEATURES, PROFILES
 from lde_bench.progress import duration, print_table
 
@@ -20,8 +21,10 @@ def catalogue(name: str | None = None) -> dict[str, Any]:
     """
     if name is not None:
         return _method(name)
+    names, own = density_names(), density_classes()
     return {
-        "methods": [_method(method) for method in density_names()],
+        "methods": [_method(method) for method in names if method in own]
+        + [_brought(method) for method in names if method not in own],
         "wrappers": [
             {"suffix": f"+{kind.name}", "summary": kind.card.summary, "source": kind.card.source}
             for kind in density_classes().values()
@@ -47,11 +50,11 @@ def catalogue(name: str | None = None) -> dict[str, Any]:
 def _method(name: str) -> dict[str, Any]:
     spec = parse_method(name)
     density = create(spec, FEATURES)
-    kind = density_classes()[spec.name]
+    kind = density_class(spec.name)
     arguments = {
-        key: parameter.default
+        key: _plain(parameter.default)
         for key, parameter in inspect.signature(kind.__init__).parameters.items()
-        if key not in ("self", "features")
+        if key not in ("self", "features") and parameter.kind is not parameter.VAR_KEYWORD
     }
     return {
         "name": name,
@@ -68,6 +71,26 @@ def _method(name: str) -> dict[str, Any]:
     }
 
 
+def _brought(name: str) -> dict[str, Any]:
+    """A method that an installed package brings; one that cannot be had says why, and hides no other."""
+    try:
+        return _method(name)
+    except InputError as error:
+        unknown: dict[str, Any] = {"source": "an entry point", "parameters_at_63_features": None, "arguments": {}, "plans": {}}
+        return {"name": name, "summary": str(error), **unknown}
+
+
+def _plain(default: Any) -> Any:
+    """A default in JSON's own types; the class of a user's own may have any."""
+    if default is inspect.Parameter.empty:
+        return "(required)"
+    return default if isinstance(default, bool | int | float | str | None) else str(default)
+
+
+def _count(parameters: int | None) -> str:
+    return "unknown" if parameters is None else f"{parameters:,}"
+
+
 def print_card(name: str) -> None:
     """One method in full, on stdout."""
     card = _method(name)
@@ -78,9 +101,12 @@ def print_card(name: str) -> None:
         f"  against published {card['differences']}",
         f"  sampling          {card['sample_cost']}",
         f"  arguments         {defaults}",
-        f"  parameters        {card['parameters_at_63_features']:,} at {FEATURES} features and these arguments",
+        f"  parameters        {_count(card['parameters_at_63_features'])} at {FEATURES} features and these arguments",
     ]
-    for profile, plan in card["plans"].items():
+    own_fit = density_class(parse_method(name).name).origin.get("fit")
+    if own_fit:
+        lines.append("  training          its own fit, once")
+    for profile, plan in [] if own_fit else card["plans"].items():
         reference = duration(plan["reference_seconds"])
         lines.append(
             f"  {profile:<17} {plan['steps']:,} steps of {plan['batch_size']:,}, rate {plan['rate']:g} "
@@ -96,7 +122,7 @@ def print_catalogue() -> None:
         f"Methods (name[+wrapper...][:key=value,...]; parameters at {FEATURES} features)",
         ["method", "parameters", "what", "source"],
         [
-            [card["name"], f"{card['parameters_at_63_features']:,}", card["summary"], card["source"]]
+            [card["name"], _count(card["parameters_at_63_features"]), card["summary"], card["source"]]
             for card in parts["methods"]
         ],
     )

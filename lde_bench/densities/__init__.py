@@ -140,7 +140,8 @@ def create(method: str | MethodSpec, features: int, *, whiten: str | None = None
     kind, *wrapper_kinds = method_classes(spec)
     mine, *theirs = (_own_arguments(each) for each in (kind, *wrapper_kinds))
     if _takes_any(kind):
-        mine += [name for name in spec.arguments if not any(name in names for names in theirs)]
+        taken = {"features", *(name for names in theirs for name in names)}
+        mine += [name for name in spec.arguments if name not in taken]
     known = [*mine, *(name for names in theirs for name in names)]
     for argument in spec.arguments:
         if argument not in known:

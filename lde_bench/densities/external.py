@@ -115,9 +115,9 @@ def external_class(name: str, target: str | None = None) -> type[Density]:
         base.__init__(self, features, **arguments)
 
     __init__.__signature__ = signature  # type: ignore[attr-defined]
-    documented = (inspect.getdoc(found) or "").strip().splitlines()
+    paragraph = " ".join((inspect.getdoc(found) or "").strip().partition("\n\n")[0].split())
     card = Card(
-        summary=documented[0].rstrip(".") if documented else f"the class {found.__name__} of {found.__module__}",
+        summary=paragraph.partition(". ")[0].rstrip(".") or f"the class {found.__name__} of {found.__module__}",
         source=f"{found.__module__}.{found.__qualname__} ({origin['code']})",
         sample_cost="one call of its own sampler"
         if is_module or hasattr(found, "sample")
@@ -295,6 +295,8 @@ class Stranger(Density):
         if "components" in given:
             given[_first_of(COMPONENTS, own) or "components"] = given.pop("components")
         if features := _first_of(FEATURES, own):
+            if features in given:
+                raise InputError(f"{self.name}: '{features}' is that of the data; leave it out of the method.")
             given[features] = self.features
         given = {key: seed % 2**32 for key in SEEDS if key in own} | given
         for key, parameter in own.items():
@@ -326,7 +328,8 @@ class Stranger(Density):
         Raises:
             InputError: it does not keep the contract.
         """
-        return _habits(type(self), self.features, json.dumps(self.arguments, sort_keys=True))
+        kind: Any = type(self)  # hashable, whatever mypy makes of the __hash__ of modules
+        return _habits(kind, self.features, json.dumps(self.arguments, sort_keys=True))
 
     def prepare(self, batches: Batches) -> None:
         self.habits  # noqa: B018 (raises before the real training, where the contract is broken)
@@ -337,7 +340,8 @@ class Stranger(Density):
     def _log_density(self, x: Tensor, form: Form) -> Tensor:
         raise TypeError(f"{type(self).__name__} does not define _log_density")
 
-    def _sampler(self) -> Callable[[int], Any]:
+    def _sampler(self) -> Any:
+        """What draws n samples, called with n; anything that is not callable where there is nothing."""
         raise TypeError(f"{type(self).__name__} does not define _sampler")
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
@@ -366,11 +370,11 @@ class Stranger(Density):
         raise TypeError(f"{type(self).__name__} does not define _probe")
 
     def _probe_samples(self) -> bool:
-        if (sampler := getattr(self.model, "sample", None)) is not None and not callable(sampler):
+        if not callable(self._sampler()):
             return False
         try:
             drawn = self._draw(3, 0)
-        except (NotImplementedError, AttributeError):
+        except NotImplementedError:
             return False
         except Exception as error:  # whatever a user's sampler raises
             raise InputError(
@@ -458,8 +462,8 @@ class OwnFit(Stranger):
         values = getattr(self.model, self._method)(self._as(form, x))
         return torch.as_tensor(values).to(x)
 
-    def _sampler(self) -> Callable[[int], Any]:
-        return self.model.sample
+    def _sampler(self) -> Any:
+        return getattr(self.model, "sample", None)
 
     def _probe(self, rows: Tensor) -> Habits:
         request = TrainingRequest(0, Budget.of("quick", steps=2), rows[: len(rows) // 4])
@@ -549,10 +553,11 @@ class Module(Stranger):
     def forward(self, x: Tensor) -> Tensor:
         return self._log_density(x, "tensor")
 
-    def _sampler(self) -> Callable[[int], Any]:
+    def _sampler(self) -> Any:
         if self._has_log_prob:
-            return self.model.sample
-        return lambda n: self.model().sample((n,))
+            return getattr(self.model, "sample", None)
+        sampler = getattr(self.model(), "sample", None)
+        return functools.partial(_of_shape, sampler) if callable(sampler) else None
 
     def _probe(self, rows: Tensor) -> Habits:
         what = "log_prob"
@@ -581,6 +586,11 @@ class Module(Stranger):
         if not values.requires_grad:
             raise InputError(f"{self.name}: {what} has no gradient, so our loop cannot train it; give it a method fit.")
         return Habits("tensor", "tensor", self._probe_samples(), True)
+
+
+def _of_shape(sampler: Callable[[tuple[int]], Any], n: int) -> Any:
+    """`n` samples of a distribution of torch's habit."""
+    return sampler((n,))
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from dataclasses import asdict
 import torch
 
 from lde_bench.densities import create, only_features
+from lde_bench.densities.external import probe
 from lde_bench.densities.spec import parse_method
 from lde_bench.evaluation.laws import LawResult, check
 from lde_bench.progress import print_table, say
@@ -18,11 +19,11 @@ def check_methods(methods: Sequence[str], json: bool) -> int:
     """Print one row per method and law; 0 when every law holds, 1 when one is broken.
 
     Raises:
-        InputError: an unknown method.
+        InputError: an unknown method, or a class that does not keep the contract.
     """
     for method in methods:
         # A misspelt name is found before minutes are spent on the others.
-        create(method, features=only_features(parse_method(method)) or 2)
+        probe(create(method, features=only_features(parse_method(method)) or 2))
     # Tiny networks: a second thread costs more than it brings.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lde_bench.densities import create, density_class, only_features
 from lde_bench.densities.base import Density
+from lde_bench.densities.external import probe
 from lde_bench.densities.spec import parse_method
 from lde_bench.errors import InputError
 from lde_bench.evaluation.laws import measures
@@ -22,7 +23,7 @@ from lde_bench.evaluation.laws.quadrature import GRIDS
 from lde_bench.evaluation.laws.result import LawResult, judge
 
 #: Constructor arguments that make a network tiny, given where the class has them and the method does not spell them.
-TINY = {"components": 3, "hidden": 64, "blocks": 1, "layers": 1, "transforms": 3, "bins": 3}
+TINY = {"components": 3, "hidden": 64, "blocks": 1, "layers": 1, "transforms": 3, "bins": 3, "sigmoids": 4}
 #: Features, training rows and steps of the short fits: 63 is the width of the real patches.
 FITS = {1: (512, 30), 2: (512, 30), 5: (512, 30), 63: (192, 4)}
 #: Dimensions whose conditional is integrated at D = 63: both ends, and around the powers of two of dilated networks.
@@ -183,13 +184,26 @@ def check(make: str | Callable[..., Density], *, laws: Iterable[str] | None = No
         and (only is None or only in GRIDS or law not in QUADRATURE)
         and NEEDS.get(law) not in example.lacks
     ]
-    return [_check_law(law, subject, only) for law in applicable]
+    widths = (only,) if only else tuple(width for width in FITS if width > 1 or _takes_one_feature(subject, example))
+    return [_check_law(law, subject, widths) for law in applicable]
 
 
-def _check_law(law: str, subject: _Subject, only: int | None) -> LawResult:
+def _takes_one_feature(subject: _Subject, example: Density) -> bool:
+    """Whether the density is one of a single number too; one of a user's own, as a coupling flow, need not be."""
+    if "perturbation" not in example.lacks:
+        return True
+    try:
+        probe(subject.make(features=1))
+    except InputError:
+        return False
+    return True
+
+
+def _check_law(law: str, subject: _Subject, widths: tuple[int, ...]) -> LawResult:
     measure, states = _SUITE[law]
-    if only is not None:  # a density of one width is held there to what others are held to at several
-        states = tuple(dict.fromkeys((state, only) for state, _ in states))
+    if len(widths) == 1:  # a density of one width is held there to what others are held to at several
+        states = tuple(dict.fromkeys((state, widths[0]) for state, _ in states))
+    states = tuple((state, features) for state, features in states if features in widths)
     results = [
         judge(law, lambda state=state, features=features: measure(getattr(subject, state)(features)))  # type: ignore[misc]
         for state, features in states
