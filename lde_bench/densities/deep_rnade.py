@@ -73,7 +73,7 @@ class DeepRnade(AutoregressiveMixture):
             reference_seconds=150,
         ),
         "standard": Plan(
-            steps=10_000,
+            steps=8000,
             batch_size=512,
             rate=1e-3,
             clip=1.0,
