@@ -294,7 +294,7 @@ class Tan(Flow):
             clip=1.0,
             validate_every=2500,
             bf16=False,
-            reference_seconds=4e5,
+            reference_seconds=1e5,
         ),
     }
     # A state that runs over 63 steps keeps what it adds up in the digits that bfloat16 has not.

@@ -12,6 +12,7 @@ from scipy.stats import kstest, norm
 import lde_bench as lb
 from lde_bench.densities.mcgsm import MCGSM, _LogMixture
 from lde_bench.errors import InputError
+from lde_bench.training.batches import ArrayBatches
 
 
 @pytest.fixture(autouse=True)
@@ -108,13 +109,21 @@ def test_published_settings_have_the_published_number_of_parameters():
 
 
 def test_the_start_is_one_gaussian_scale_mixture():
-    rows = contrast_rows(20_000)
-    model = lb.create("mcgsm", features=6, components=8, scales=4)
-    model.fit(rows, steps=1)
-    gaussian = lb.create("gaussian", features=6).fit(rows)
-    test = contrast_rows(5000, seed=1)
-    # A scale mixture of the right covariance is worth far more than the Gaussian before anything is learnt.
-    assert model.log_prob(test).mean() > gaussian.log_prob(test).mean() + 1.0
+    rows = contrast_rows(5000)
+    model = MCGSM(6, components=4, scales=3).double()
+    model.prepare(ArrayBatches(rows, 0))
+    with torch.no_grad():  # without the noise that tells components apart
+        model.predictors.zero_()
+        model.first_means.zero_()
+        model.loadings.round_()
+    deviations = torch.exp(-0.5 * model.log_precisions[0]).detach().numpy().ravel()
+    factor = model.factor.numpy()
+    e = np.linalg.solve(factor, (rows[:50] - model.mean.numpy()).T).T
+    terms = norm.logpdf(e, 0, deviations[:, None, None]).sum(-1)
+    expected = logsumexp(terms, 0) - np.log(len(deviations)) - np.linalg.slogdet(factor)[1]
+    np.testing.assert_allclose(model.log_prob(rows[:50]), expected, rtol=1e-5)  # float32 directions
+    contrasts = np.sqrt(np.square(np.linalg.solve(factor, (rows - rows.mean(0)).T)).mean(0))
+    np.testing.assert_allclose(np.sort(deviations), np.quantile(contrasts, (np.arange(12) + 0.5) / 12), rtol=1e-5)
 
 
 def test_training_comes_close_to_the_true_density_of_contrasts():
