@@ -10,7 +10,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import filelock
 import numpy as np
 import pytest
 
@@ -329,10 +328,12 @@ def test_a_small_comparison_from_start_to_table(small, tmp_path, capsys, caplog,
 def test_a_job_that_another_process_does_is_left_to_it(tmp_path):
     each = settings(tmp_path)
     job = comparison(tmp_path).ready()[0]
-    lock = script.Folder(tmp_path).lock(job)
-    lock.parent.mkdir()
-    with filelock.FileLock(lock), pytest.raises(SystemExit) as stop:
-        script.work(each, job)
+    folder = script.Folder(tmp_path)
+    assert not folder.is_taken(job)
+    with folder.lock(job):
+        assert folder.is_taken(job)
+        with pytest.raises(SystemExit) as stop:
+            script.work(each, job)
     assert stop.value.code == script.TAKEN
 
 
