@@ -47,10 +47,10 @@ def load_file(path: Path, request: Request) -> Dataset:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: is no whole .npz archive; save {_CONTENT} with numpy.savez.")
     try:
         with np.load(path, allow_pickle=False) as content:
-            if not isinstance(content, np.lib.npyio.NpzFile):
-                raise InputError(f"{path}: holds one array without a name; save {_CONTENT} with numpy.savez.")
             return _wanted(path, set(content.files), lambda name: content[name])
     except InputError:
         raise

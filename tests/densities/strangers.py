@@ -165,7 +165,7 @@ class NoDistribution(nn.Module):
 
 class NoGradient(nn.Module):
     def forward(self):
-        return torch.distributions.Independent(torch.distributions.Normal(torch.zeros(4), 1.0), 1)
+        return torch.distributions.Independent(torch.distributions.Normal(torch.zeros(2), 1.0), 1)
 
 
 a_function = NoFit.log_prob

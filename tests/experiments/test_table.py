@@ -1,0 +1,192 @@
+"""`lde-bench table`: data of a user's own, and the gap to a truth that is known."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+import lde_bench as lb
+from lde_bench.cli import main
+from lde_bench.data.base import Request
+from lde_bench.data.user_file import load_file
+from lde_bench.errors import InputError
+from lde_bench.report import build_tables, to_csv, to_latex, to_markdown, to_payload, to_text
+from lde_bench.runs import Record, ResultStore
+
+SIZES = {"train": 400, "validation": 60, "test": 120}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def arrays(**changes):
+    generator = np.random.default_rng(0)
+    rows = {split: generator.normal(size=(n, 3)) @ np.diag([1.0, 2.0, 3.0]) for split, n in SIZES.items()}
+    given = rows | {"test_groups": np.arange(SIZES["test"]) % 12} | changes
+    return {name: array for name, array in given.items() if array is not None}
+
+
+def save(path, **changes):
+    content = arrays(**changes)
+    if path.suffix == ".npz":
+        np.savez(path, **content)
+    else:
+        with h5py.File(path, "w") as file:
+            for name, array in content.items():
+                file[name] = array
+    return path
+
+
+def table(capsys, *arguments):
+    capsys.readouterr()
+    code = main(["table", *map(str, arguments)])
+    return code, *capsys.readouterr()
+
+
+# -- a file of a user's own --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["mine.npz", "mine.h5"])
+def test_a_file_becomes_laws_records_and_a_table(name, here, capsys):
+    path = save(here / name)
+    code, out, err = table(capsys, "--data", path, "--methods", "gaussian", "gmm", "--K", 2, "--json")
+    assert code == 0, err
+    (payload,) = json.loads(out)["tables"]
+    assert (payload["dataset"], payload["dataset_version"]) == ("mine", "user")
+    assert [row["method"] for row in payload["rows"]] == ["gaussian", "gmm"]
+    assert all(row["standard_error_clustered"] is not None for row in payload["rows"])
+    folder = here / "results" / "table" / "mine-vuser" / "quick"
+    assert {"table.md", "table.csv", "table.tex"} <= {each.name for each in folder.iterdir()}
+    frame = lb.load_results(here / "results")
+    assert set(frame["dataset"]) == {"mine"}
+    assert frame["laws_passed"].all()
+    assert frame["true_test_nats"].isna().all()
+    assert "gap to truth" not in (folder / "table.md").read_text()
+
+
+def test_the_formats_and_number_types_give_the_same_dataset(here):
+    request = Request()
+    from_npz = load_file(save(here / "a.npz"), request)
+    from_hdf5 = load_file(save(here / "a.hdf5"), request)
+    assert from_npz.content_hash == from_hdf5.content_hash
+    assert from_npz.train.dtype == np.float32
+    assert from_npz.test_groups.dtype == np.int64
+    other = load_file(save(here / "a.npz", train=arrays()["train"] + 1), request)
+    assert other.content_hash != from_hdf5.content_hash
+
+
+def test_sizes_are_prefixes(here):
+    data = load_file(save(here / "a.npz"), Request(train=50, test=30))
+    assert data.sizes == {"train": 50, "validation": 60, "test": 30}
+    assert len(data.test_groups) == 30
+
+
+FAULTS = {
+    "a missing array": ({"validation": None}, "the array 'validation' is missing"),
+    "one dimension": ({"train": np.zeros(9)}, r"'train' has shape \[9\]; it should be \[n, D\]"),
+    "no rows": ({"test": np.zeros((0, 3)), "test_groups": None}, r"'test' has shape \[0, 3\]"),
+    "a NaN": ({"test": np.full((120, 3), np.nan)}, "120 rows of 'test' hold NaN or infinity, the first is row 0"),
+    "too large for float32": ({"train": np.full((50, 3), 1e300)}, "hold NaN or infinity"),
+    "other widths": ({"validation": np.zeros((60, 4))}, "'train' has 3, 'validation' has 4"),
+    "words": ({"train": np.array([["a", "b", "c"]])}, "save an array of numbers"),
+    "complex numbers": ({"train": np.zeros((5, 3), complex)}, "save an array of numbers"),
+    "groups of other length": ({"test_groups": np.arange(7)}, "one whole number for each of the 120 test rows"),
+    "groups that are no numbers": ({"test_groups": np.arange(120) / 2}, "one whole number"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_the_file_is_one_sentence(fault, here, capsys):
+    changes, said = FAULTS[fault]
+    path = save(here / "bad.npz", **changes)
+    with pytest.raises(InputError, match=said):
+        load_file(path, Request())
+    code, out, err = table(capsys, "--data", path)
+    assert (code, out, len(err.strip().splitlines())) == (2, "", 1)
+    assert "bad.npz" in err
+
+
+def test_an_array_of_objects_is_never_unpickled(here):
+    with pytest.raises(InputError, match="holds an array of Python objects, which is not read"):
+        load_file(save(here / "bad.npz", train=np.array([[1, None]], dtype=object)), Request())
+
+
+def test_an_unreadable_or_absent_file_is_one_sentence(here):
+    for name, content in (("torn.npz", b"PK\x03\x04 torn"), ("torn.h5", b"torn"), ("torn.npz", b"words")):
+        (here / name).write_bytes(content)
+        with pytest.raises(InputError, match=r"cannot be read \(|is no whole \.npz archive"):
+            load_file(here / name, Request())
+    with pytest.raises(InputError, match="no such file"):
+        load_file(here / "none.npz", Request())
+    (here / "rows.csv").write_text("1,2\n")
+    with pytest.raises(InputError, match=r"is neither \.npz nor \.h5"):
+        load_file(here / "rows.csv", Request())
+    np.save(here / "single.npy", np.zeros((3, 2)))
+    (here / "single.npy").rename(here / "single.npz")
+    with pytest.raises(InputError, match=r"is no whole \.npz archive"):
+        load_file(here / "single.npz", Request())
+
+
+@pytest.mark.parametrize("arguments", [(), ("--data", "a.npz", "--dataset", "ring")])
+def test_the_data_are_named_once(arguments, capsys):
+    code, _, err = table(capsys, *arguments)
+    assert code == 2
+    assert "--data FILE" in err
+
+
+# -- calibration on known truth ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def calibrated(here, capsys):
+    """A right model and a wrong one on a density that is known."""
+    methods = ("gaussian", "sklearn.mixture:GaussianMixture:covariance_type=diag")
+    sizes = ("--train", 20_000, "--validation", 200, "--test", 2000)
+    code, out, err = table(capsys, "--dataset", "gaussian-correlated", *sizes, "--K", 1, "--methods", *methods)
+    assert code == 0, err
+    return out, {record.method.partition(":")[0]: record for record in ResultStore(here / "results").load()}
+
+
+def test_the_right_model_is_at_the_truth_and_a_wrong_one_below_it(calibrated, here):
+    _, records = calibrated
+    right, wrong = records["gaussian"].result, records["sklearn.mixture"].result
+    assert abs(right.true_gap) < 3 * right.true_gap_standard_error + 44 / (2 * 20_000)  # + what 44 parameters cost
+    assert wrong.true_gap > 30 * wrong.true_gap_standard_error
+    # Paired: far smaller than the standard error of either mean.
+    assert right.true_gap_standard_error < 0.1 * right.test_standard_error_naive
+    data = lb.load_dataset("gaussian-correlated", train=20_000, validation=200, test=2000)
+    truth = data.true_log_prob(data.test)
+    assert right.true_test_nats == pytest.approx(truth.mean())
+    items = ResultStore(here / "results").paths(records["gaussian"]).load_log_likelihoods()
+    assert right.true_gap_standard_error == pytest.approx(np.std(truth - items, ddof=1) / 2000**0.5, rel=1e-3)
+
+
+def test_every_rendering_tells_the_gap(calibrated):
+    out, records = calibrated
+    (made,) = build_tables(records.values())
+    assert "gap to truth" in out
+    gap = f"{records['gaussian'].result.true_gap:.3f}"
+    for text in (to_text(made), to_markdown(made), to_latex(made)):
+        assert "gap to truth" in text
+        assert gap in text
+    assert "true_gap,true_gap_standard_error" in to_csv(made)
+    assert to_payload(made)["rows"][0]["true_gap"] == records["gaussian"].result.true_gap
+
+
+def test_records_load_with_and_without_the_truth(calibrated, here):
+    _, records = calibrated
+    content = records["gaussian"].to_dict()
+    for name in ("true_test_nats", "true_gap_standard_error"):
+        del content["result"][name]
+    assert Record.from_dict(content).result.true_gap is None
+    frame = lb.load_results(here / "results").set_index("method")
+    result = records["gaussian"].result
+    assert frame.loc["gaussian", "true_test_nats"] == result.true_test_nats
+    assert frame.loc["gaussian", "true_gap"] == result.true_gap
+    assert frame.loc["gaussian", "true_gap_standard_error"] == result.true_gap_standard_error
