@@ -1,7 +1,7 @@
 """Mixtures of conditional Gaussian scale mixtures: the strong classical model of image patches.
 
-Theis, Hosseini, Bethge 2012, PLoS ONE 7(7), e39857, in the factorised form of Theis and Bethge 2015, arXiv 1506.03478,
-equations 4 and 5. One model per dimension, on the numbers before it:
+Theis, Hosseini, Bethge 2012, PLoS ONE 7(7), e39857; Theis and Bethge 2015, arXiv 1506.03478,
+in its factorised form. One model per dimension, on the numbers before it:
 
     p(c, s | x_<i)      proportional to  exp(eta_cs - 1/2 e^alpha_cs x_<i' K_c x_<i),  K_c = sum_n beta_cn^2 b_n b_n'
     p(x_i | x_<i, c, s) = N(x_i; a_c' x_<i, e^-alpha_cs)
