@@ -16,9 +16,9 @@ from lde_bench.densities.base import Density
 SIGNIFICANCE = 1e-5
 #: Rows evaluated at once.
 BLOCK = 8192
-#: Reach (in standard deviations of the data) and points per axis of the grids in 1 and 2 dimensions. The finer and
-#: wider one decides where the first finds a fault: a wrong integral stays wrong there.
-GRIDS = {1: ((100.0, 1_201), (1e3, 20_001)), 2: ((100.0, 401), (1e3, 801))}
+#: Reach (in standard deviations of the data) and points per axis of the grids in 1 and 2 dimensions. Each finer and
+#: wider one decides where those before find a fault: a wrong integral stays wrong there.
+GRIDS = {1: ((100.0, 1_201), (1e3, 20_001)), 2: ((100.0, 401), (1e3, 801), (1e3, 1_601))}
 #: Slices are dense within CORE standard deviations of their row's own value, where a conditional has its mass, and
 #: reach far: a barely trained model may be much wider than the data.
 CORE, REACH = 0.01, 1e4
