@@ -11,10 +11,9 @@ from torch import Tensor
 import lde_bench as lb
 from lde_bench.densities import maf_ddsf
 from lde_bench.densities.maf_ddsf import MafDdsf, SigmoidLayer, SigmoidTransform, inverse_of_increasing
-from lde_bench.evaluation.laws import check
 
 
-def awake(features: int, dtype: torch.dtype = torch.float64, **arguments: int) -> MafDdsf:
+def awake(features: int, dtype: torch.dtype = torch.float64, share: float = 1.0, **arguments: int) -> MafDdsf:
     """A small flow whose weights and biases are all random, away from the identity it starts at."""
     small = {"transforms": 2, "hidden": 16, "layers": 1, "sigmoids": 4, "depth": 2, **arguments}
     density = lb.create("maf-ddsf", features=features, **small).to(dtype)
@@ -23,7 +22,7 @@ def awake(features: int, dtype: torch.dtype = torch.float64, **arguments: int) -
     with torch.no_grad():
         for parameter in density.parameters():
             # Wider weights make sigmoids so far apart that the flat between them is below the resolution of u.
-            width = 0.1 if parameter.shape[-1] == 16 else 0.4
+            width = share * (0.1 if parameter.shape[-1] == 16 else 0.4)
             parameter.add_(width * torch.randn(parameter.shape, generator=generator, dtype=dtype))
     return density
 
@@ -122,8 +121,19 @@ def test_the_inverse_of_a_function_with_flats_and_far_values():
     torch.testing.assert_close(inverse_of_increasing(steps, steps(x)[0]), x, rtol=1e-9, atol=1e-9)
 
 
-def test_it_is_a_density_in_one_and_two_dimensions():
-    assert [law.detail for law in check("maf-ddsf", laws=["normalised", "round_trip"]) if not law.passed] == []
+def mass(features: int, points: int) -> float:
+    """The integral of p on a grid that is fine at the centre and reaches e^8 / 2 on either side."""
+    t = torch.linspace(-8, 8, points, dtype=torch.float64)
+    axis, slope = torch.sinh(t), torch.cosh(t) * (t[1] - t[0])
+    grid = torch.cartesian_prod(*[axis] * features).reshape(-1, features)
+    weight = torch.cartesian_prod(*[slope] * features).reshape(-1, features).prod(-1)
+    with torch.no_grad():
+        return (awake(features, share=0.5).log_prob(grid).exp() * weight).sum().item()
+
+
+@pytest.mark.parametrize(("features", "points"), [(1, 4001), (2, 401)])
+def test_it_integrates_to_one(features, points):
+    assert mass(features, points) == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize("fault", ["slope of the logit", "log a", "earlier layers"])
@@ -140,8 +150,7 @@ def test_a_dropped_part_of_the_log_derivative_breaks_the_integral(fault, monkeyp
         return y, rise - a.log().mean(-1, keepdim=True)
 
     monkeypatch.setattr(SigmoidLayer, "forward", broken)
-    (law,) = check("maf-ddsf", laws=["normalised"])
-    assert not law.passed
+    assert abs(mass(1, 4001) - 1) > 0.02
 
 
 def test_parameters_at_the_published_size_are_the_published_ones_less_what_the_card_leaves_out():
