@@ -64,22 +64,22 @@ class DeepRnade(AutoregressiveMixture):
     )
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(
-            steps=600,
+            steps=400,
             batch_size=512,
-            rate=1e-3,
+            rate=2e-3,
             clip=1.0,
             average=0.98,
-            validate_every=300,
-            reference_seconds=150,
+            validate_every=200,
+            reference_seconds=60,
         ),
         "standard": Plan(
             steps=8000,
             batch_size=512,
-            rate=1e-3,
+            rate=2e-3,
             clip=1.0,
             average=0.999,
             validate_every=1000,
-            reference_seconds=700,
+            reference_seconds=650,
         ),
         "paper": Plan(
             steps=1_000_000,

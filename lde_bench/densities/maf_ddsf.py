@@ -234,20 +234,20 @@ class MafDdsf(Flow):
     )
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(
-            steps=200,
+            steps=120,
             batch_size=256,
-            rate=2e-3,
-            clip=5.0,
-            average=0.98,
-            warmup=50,
-            validate_every=100,
+            rate=5e-3,
+            clip=1.0,
+            average=0.95,
+            warmup=30,
+            validate_every=60,
             reference_seconds=60,
         ),
         "standard": Plan(
             steps=2000,
             batch_size=256,
-            rate=2e-3,
-            clip=5.0,
+            rate=5e-3,
+            clip=1.0,
             average=0.99,
             validate_every=500,
             reference_seconds=700,
@@ -263,7 +263,7 @@ class MafDdsf(Flow):
             validate_every=10_000,
             patience=30,
             bf16=False,
-            reference_seconds=5e5,
+            reference_seconds=2e6,
         ),
     }
 
