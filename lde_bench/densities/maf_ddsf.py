@@ -183,7 +183,7 @@ def inverse_of_increasing(function: Callable[[Tensor], tuple[Tensor, Tensor]], y
         middle = 0.5 * (low + high)
         guess = x - (value - y) * torch.exp(-log_slope)
         trusted = (guess > low) & (guess < high) & (step % 3 != 2)  # every third step halves the bracket whatever comes
-        following = torch.where(trusted, guess, middle)
+        following = torch.where(value == y, x, torch.where(trusted, guess, middle))  # exact ones stay where they are
         settled = (following - x).abs() <= 2 * torch.finfo(y.dtype).eps * (1 + x.abs())
         x = following
         if (settled | (value == y)).all():

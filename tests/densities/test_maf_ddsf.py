@@ -121,6 +121,16 @@ def test_the_inverse_of_a_function_with_flats_and_far_values():
     torch.testing.assert_close(inverse_of_increasing(steps, steps(x)[0]), x, rtol=1e-9, atol=1e-9)
 
 
+def test_a_number_alone_is_inverted_as_in_company():
+    # In company the slowest number decides when to stop; alone, an exact value may be met at a step that bisects.
+    def bent(x: Tensor) -> tuple[Tensor, Tensor]:
+        return x + 0.5 * torch.exp(0.7 * x), torch.log1p(0.35 * torch.exp(0.7 * x))
+
+    x = torch.linspace(-3, 3, 100)
+    alone = torch.cat([inverse_of_increasing(bent, bent(each)[0]) for each in x.split(1)])
+    torch.testing.assert_close(alone, x, rtol=1e-5, atol=1e-5)
+
+
 def mass(features: int, points: int) -> float:
     """The integral of p on a grid that is fine at the centre and reaches e^8 / 2 on either side."""
     t = torch.linspace(-8, 8, points, dtype=torch.float64)
