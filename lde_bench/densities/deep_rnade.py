@@ -73,9 +73,9 @@ class DeepRnade(AutoregressiveMixture):
             reference_seconds=60,
         ),
         "standard": Plan(
-            steps=8000,
+            steps=10_000,
             batch_size=512,
-            rate=2e-3,
+            rate=1e-3,
             clip=1.0,
             average=0.999,
             validate_every=1000,
