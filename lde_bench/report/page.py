@@ -39,9 +39,6 @@ from lde_bench.report.tables import DASH, Row, build_tables, cells, failure_line
 from lde_bench.runs.record import Record
 from lde_bench.runs.store import RunPaths
 
-#: The datasets whose 63 numbers are an 8x8 patch.
-PATCH_DATASETS = frozenset({"bsds300", "natural8x8", "bsds300-hdf5"})
-
 #: Folder of the pictures beside the Markdown.
 PICTURES = "report-files"
 
@@ -234,7 +231,8 @@ def _pair(section: Section, pair: tuple[str, str] | None) -> tuple[Row, Row] | N
 def _photographs(section: Section, pair: tuple[str, str] | None) -> list[Block]:
     from lde_bench.report.pictures import draw_photographs, to_svg
 
-    title = "Two methods, photograph by photograph"
+    group = section.table.group
+    title = f"Two methods, {group} by {group}"
     chosen = _pair(section, pair)
     if chosen is None:
         return (
@@ -253,14 +251,14 @@ def _photographs(section: Section, pair: tuple[str, str] | None) -> list[Block]:
         f"{section.name}-photographs",
         "svg",
         to_svg(draw_photographs((names[0], one), (names[1], two))),
-        f"Mean log-likelihood of each photograph under {names[0]} and {names[1]}",
+        f"Mean log-likelihood of each {group} under {names[0]} and {names[1]}",
     )
     above = int(np.sum(one.means > two.means))
     caption = (
-        f"One point a test photograph ({len(one.ids)}); left the two means, on the line where they are equal, right "
-        f"their difference. {names[0]} minus {names[1]}, paired on the same patches: {difference.mean:+.2f} ± {error} "
-        f"nats (± its standard error clustered by photograph); it is higher on {above} of the {len(one.ids)} "
-        "photographs."
+        f"One point a test {group} ({len(one.ids)}); left the two means, on the line where they are equal, right "
+        f"their difference. {names[0]} minus {names[1]}, paired on the same {section.table.items}: "
+        f"{difference.mean:+.2f} ± {error} nats (± its standard error clustered by {group}); it is higher on {above} of the "
+        f"{len(one.ids)} {group}s."
     )
     return part(section, title, Figure([(picture, "")], caption))
 
@@ -281,7 +279,7 @@ def _learning(section: Section) -> list[Block]:
     )
     caption = (
         "Validation log-likelihood against CPU seconds, one line a trial, one colour a row, in the order of the test "
-        "figures; on validation patches, so the level is not that of the test table."
+        f"figures; on validation {section.table.items}, so the level is not that of the test table."
     )
     if below:
         caption += f" Below the window: {', '.join(below)}."
@@ -295,7 +293,7 @@ def _samples(section: Section, cache_dir: Path | None) -> list[Block]:
     from lde_bench.report.pictures import draw_patches, grey_range
 
     title = "Samples"
-    if section.table.dataset not in PATCH_DATASETS:
+    if not section.table.is_patch:
         return []
     rows = [(row, samples) for row in section.table.rows if (samples := _row_samples(section, row)) is not None]
     without = [row_title(row) for row in section.table.rows if row.run_ids not in [shown.run_ids for shown, _ in rows]]

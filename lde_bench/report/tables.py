@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from lde_bench.data import user_file
 from lde_bench.evaluation.statistics import (
     Difference,
     GroupMeans,
@@ -28,12 +29,15 @@ from lde_bench.evaluation.statistics import (
     two_standard_deviations,
 )
 from lde_bench.report.published import paper_lde
-from lde_bench.runs.record import Record
+from lde_bench.runs.record import DatasetInfo, Record
 
 #: The paper's own rows: K -> test log-likelihood (nats), 2 standard deviations of 5 trials.
 PAPER_LDE = paper_lde()
 
 DASH = "\N{EN DASH}"
+
+#: The datasets of 8x8 patches of photographs.
+PATCH_DATASETS = frozenset({"bsds300", "natural8x8", "bsds300-hdf5"})
 
 #: The training data at these values are what the benchmark means by a plain run; others are told.
 PLAIN_DATA: dict[str, Any] = {"patches": "fixed", "augment": None}
@@ -66,6 +70,7 @@ class Row:
     run_ids: tuple[str, ...] = ()
     true_gap: float | None = None
     true_gap_standard_error: float | None = None
+    standard_error_naive: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class Table:
-    """Comparable rows and what they share; `shows_paper` says whether the paper ran this dataset."""
+    """Comparable rows and what they share.
+
+    `shows_paper` says whether the paper ran this dataset, `is_patch` whether its items are 8x8 patches of photographs,
+    `is_grouped` whether the records know which of them belong together.
+    """
 
     experiment: str
     dataset: str
@@ -93,6 +102,23 @@ class Table:
     failures: tuple[Failure, ...]
     notes: tuple[str, ...]
     shows_paper: bool
+    is_patch: bool
+    is_grouped: bool
+
+    @property
+    def group(self) -> str:
+        """What test items come from that are alike."""
+        return group_word(self.is_patch)
+
+    @property
+    def items(self) -> str:
+        """What the rows of the data are called."""
+        return item_word(self.is_patch)
+
+    @property
+    def error_column(self) -> str:
+        """The error over test items that is shown: clustered, or naive where no items belong together."""
+        return f"SE by {self.group}" if self.is_patch or self.is_grouped else "SE over items"
 
     @property
     def shows_truth(self) -> bool:
@@ -118,7 +144,8 @@ def _build_table(records: Sequence[Record], descriptions: Mapping[str, str]) -> 
     methods = list(dict.fromkeys(record.method for record in records))
     ordered = sorted(rows_of, key=lambda key: (methods.index(key[0]), key[1] or 0))
     first = records[0]
-    shows_paper = first.dataset.name == "bsds300" and not first.dataset.version.endswith("unofficial")
+    patches = is_patch(first.dataset)
+    shows_paper = patches and first.dataset.name == "bsds300" and not first.dataset.version.endswith("unofficial")
     knows_truth = any(record.result is not None and record.result.true_gap is not None for record in accepted)
     groups = next((r.result.groups for r in records if r.result and r.result.groups), None)
     return Table(
@@ -135,9 +162,28 @@ def _build_table(records: Sequence[Record], descriptions: Mapping[str, str]) -> 
             for record in records
             if (reason := refusal(record)) is not None
         ),
-        notes=_notes(methods, descriptions, _precisions(accepted), shows_paper, knows_truth),
+        notes=_notes(
+            methods, descriptions, _precisions(accepted), shows_paper, knows_truth, patches, groups is not None
+        ),
         shows_paper=shows_paper,
+        is_patch=patches,
+        is_grouped=groups is not None,
     )
+
+
+def is_patch(data: DatasetInfo) -> bool:
+    """Whether the items are 8x8 patches of photographs; a user's own file may be called as such a dataset is."""
+    return data.name in PATCH_DATASETS and data.version != user_file.VERSION
+
+
+def group_word(patches: bool) -> str:
+    """What test items that are alike come from."""
+    return "photograph" if patches else "group"
+
+
+def item_word(patches: bool) -> str:
+    """What the rows of a dataset are called."""
+    return "patches" if patches else "items"
 
 
 def refusal(record: Record) -> str | None:
@@ -281,6 +327,9 @@ def _build_rows(groups: Sequence[tuple[str, Sequence[Record]]], shows_paper: boo
                 true_gap_standard_error=_mean(
                     [trial.result.true_gap_standard_error for trial in trials if trial.result]
                 ),
+                standard_error_naive=_mean(
+                    [trial.result.test_standard_error_naive for trial in trials if trial.result]
+                ),
             )
         )
     return tuple(rows)
@@ -305,12 +354,13 @@ def _photographs(trials: Sequence[Record]) -> GroupMeans | None:
 
 def _heading(record: Record, photographs: int | None, options: Sequence[str]) -> tuple[str, ...]:
     data, sizes, budget = record.dataset, record.dataset.sizes, record.budget
-    things = "items" if photographs is None else "patches"
+    patches = is_patch(data)
+    things = item_word(patches)
     lines = [
         f"{record.experiment}: {data.name}, version {data.version} "
         f"(seed {data.seed}, content {data.content_hash[:12]})",
         f"{sizes.train:,} training, {sizes.validation:,} validation, {sizes.test:,} test {things}"
-        + ("" if photographs is None else f" (from {photographs} photographs)"),
+        + ("" if photographs is None else f" (from {photographs} {group_word(patches)}s)"),
     ]
     amount = f"profile {budget.profile}"
     if budget.steps is not None:
@@ -329,16 +379,25 @@ def _notes(
     precisions: Mapping[str, Sequence[str]],
     shows_paper: bool,
     shows_truth: bool,
+    patches: bool,
+    grouped: bool,
 ) -> tuple[str, ...]:
+    things, group = item_word(patches), group_word(patches)
     notes = [f"{name}: {descriptions[name]}." for name in methods if name in descriptions]
     if set(precisions) - {"fp32"}:
         told = "; ".join(f"{', '.join(names)} in {precision}" for precision, names in precisions.items())
         notes.append(f"Training steps: {told}; all log-likelihoods are evaluated in fp32 or better.")
-    notes += [
-        "± after the log-likelihood: 2 standard deviations over trials (from 3 trials; at 2 both values).",
-        "SE by photograph: standard error over test patches, clustered by photograph (from 10 photographs).",
-        "Difference to best: paired on the same test patches, ± its own SE clustered by photograph.",
-    ]
+    notes.append("± after the log-likelihood: 2 standard deviations over trials (from 3 trials; at 2 both values).")
+    if patches or grouped:
+        notes += [
+            f"SE by {group}: standard error over test {things}, clustered by {group} (from 10 {group}s).",
+            f"Difference to best: paired on the same test {things}, ± its own SE clustered by {group}.",
+        ]
+    else:
+        notes += [
+            "SE over items: standard error over test items, taken as independent.",
+            "Difference to best: on the same test items; lde-bench compare tells its own SE.",
+        ]
     if shows_truth:
         notes.append(
             "Gap to truth: log-likelihood of the true density minus the model's, in nats, ± standard error over test "
@@ -360,7 +419,6 @@ _HEADERS = (
     "parameters",
     "trials",
     "test log-likelihood (nats)",
-    "SE by photograph",
     "difference to best",
     "CPU seconds",
 )
@@ -369,7 +427,7 @@ _HEADERS = (
 def headers(table: Table) -> list[str]:
     """Column headers; the paper's column only where the paper ran the dataset, the truth's where it is known."""
     truth = ["gap to truth"] if table.shows_truth else []
-    return [*_HEADERS, *truth, *(["paper"] if table.shows_paper else [])]
+    return [*_HEADERS[:5], table.error_column, *_HEADERS[5:], *truth, *(["paper"] if table.shows_paper else [])]
 
 
 def cells(table: Table, row: Row) -> list[str]:
@@ -383,13 +441,15 @@ def cells(table: Table, row: Row) -> list[str]:
     difference = "best"
     if not row.is_best:
         difference = f"{row.difference:+.2f} ± {_number(row.difference_standard_error)}"
+    clustered = table.is_patch or table.is_grouped
+    error = row.standard_error_clustered if clustered else row.standard_error_naive
     texts = [
         row.label,
         DASH if row.components is None else str(row.components),
         DASH if row.parameters is None else f"{row.parameters:,}",
         str(row.trials),
         f"{row.test_nats:.2f} {spread}",
-        _number(row.standard_error_clustered),
+        _number(error),
         difference,
         DASH if row.cpu_seconds is None else f"{row.cpu_seconds:,.{1 if row.cpu_seconds < 10 else 0}f}",
     ]

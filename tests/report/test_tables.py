@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -140,9 +141,31 @@ def test_under_ten_photographs_the_clustered_errors_are_dashes(make):
 
 
 def test_data_without_photographs_has_a_table_too(make):
-    (table,) = build_tables([make("a", 1, 100.0, groups=None), make("b", 1, 98.0, groups=None)])
+    mine = {"dataset": "mine", "version": "user", "groups": None}
+    (table,) = build_tables([make("a", 1, 100.0, **mine), make("b", 1, 98.0, **mine)])
+    assert column(table, "SE over items") == ["0.50", "0.50"]
     assert column(table, "difference to best") == ["best", "-2.00 ± –"]
     assert "20,000 test items" in table.heading[1]
+    assert not re.search("patch|photograph", to_text(table))
+
+
+def test_groups_of_other_data_are_called_groups_and_not_photographs(make):
+    mine = {"dataset": "mine", "version": "user"}
+    (table,) = build_tables([make("a", 1, 100.0, **mine), make("b", 1, 98.0, **mine)])
+    assert "SE by group" in headers(table)
+    assert "20,000 test items (from 12 groups)" in table.heading[1]
+    assert not re.search("patch|photograph", to_text(table))
+
+
+def test_patches_of_unknown_photographs_get_no_error_that_takes_them_as_independent(make):
+    (table,) = build_tables([make(dataset="bsds300-hdf5", groups=None)])
+    assert column(table, "SE by photograph") == ["–"]
+
+
+def test_a_file_of_a_users_own_called_bsds300_is_not_held_against_the_paper(make):
+    (table,) = build_tables([make("lde", 10, dataset="bsds300", version="user")])
+    assert not table.shows_paper
+    assert "paper" not in headers(table)
 
 
 def test_spread_is_shown_from_three_trials_values_at_two_a_dash_at_one(make):
