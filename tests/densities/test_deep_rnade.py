@@ -13,6 +13,7 @@ from torch import Tensor
 import lde_bench as lb
 from lde_bench.densities.deep_rnade import DeepRnade, fixed_orderings, random_seen
 from lde_bench.evaluation.laws import check
+from lde_bench.evaluation.laws.quadrature import ks_bound, ks_distance
 
 
 def awake(features: int, **arguments: int) -> DeepRnade:
@@ -130,6 +131,25 @@ def test_two_orderings_make_a_density_in_two_dimensions_and_samples_follow_it():
     assert [law.law for law in laws if not law.passed] == []
     # The second ordering of two dimensions has to be the other one for this to test anything.
     assert [ordering.tolist() for ordering in fixed_orderings(2, 2)] == [[0, 1], [1, 0]]
+
+
+def test_samples_in_an_ordering_follow_its_conditionals():
+    density, ordering = awake(4), torch.tensor([2, 0, 3, 1])
+    with torch.no_grad():
+        x = density._draw_in(torch.empty(4000, 4).double(), ordering, torch.Generator().manual_seed(0))
+        uniforms = density.conditionals_in(x, ordering).cdf(x)
+        other = density.conditionals_in(x, ordering.flip(0)).cdf(x)
+    assert ks_distance(uniforms) < ks_bound(4000, 4)
+    assert ks_distance(other) > ks_bound(4000, 4), "the orderings are alike: nothing was tested"
+
+
+def test_every_sample_has_an_ordering_of_its_own(monkeypatch):
+    # Orderings that are trained alike give samples that are alike: only the calls tell which were taken.
+    monkeypatch.setattr(DeepRnade, "_draw_in", lambda self, x, ordering, generator: ordering.expand(len(x), -1).to(x))
+    density = awake(6, orderings=3)
+    drawn, counts = torch.as_tensor(density.sample(600, seed=0)).unique(dim=0, return_counts=True)
+    assert {tuple(row) for row in drawn.tolist()} == {tuple(ordering.tolist()) for ordering in density.orderings}
+    assert counts.min() > 150
 
 
 def test_orderings_do_not_touch_training():

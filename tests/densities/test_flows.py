@@ -12,7 +12,7 @@ from torch import Tensor
 
 import lde_bench as lb
 from lde_bench.densities import bijections, maf_mog, real_nvp
-from lde_bench.densities.bijections import BatchNorm, LULinear
+from lde_bench.densities.bijections import BatchNorm, LULinear, ZukoBijection, affine_coupling
 from lde_bench.densities.flow import Flow, alternating_orders
 from lde_bench.errors import InputError
 from lde_bench.evaluation.laws import check, trial_laws
@@ -163,6 +163,19 @@ def test_the_orders_alternate_and_end_in_the_reverse_of_the_base():
     assert orders == [[2, 1, 0], [0, 1, 2], [2, 1, 0], [0, 1, 2], [2, 1, 0]]
 
 
+def test_the_networks_of_a_flow_take_the_features_in_turns():
+    # A stack that always conditions on the same features is a density all the same: no law would tell.
+    maf = lb.create("maf-mog:hidden=8,layers=1,transforms=4", 5)
+    orders = [layer.lazy.order.tolist() for layer in maf.layers if isinstance(layer, ZukoBijection)]
+    assert orders == [order.tolist() for order in alternating_orders(5, 4)]
+    nsf = lb.create("nsf:hidden=8,blocks=1", 63)
+    later = torch.stack([layer.lazy.order for layer in nsf.layers if isinstance(layer, ZukoBijection)])  # [10, 63]
+    assert (later.sum(1) == 31).all()
+    assert later.unique(dim=0).shape == later.shape
+    assert later.any(0).all()
+    assert not later.all(0).any()
+
+
 @pytest.mark.parametrize("method", ["real-nvp:transforms=0", "maf-mog:hidden=0", "nsf:bins=0", "nsf:blocks=1.5"])
 def test_a_bad_size_is_an_input_error(method):
     with pytest.raises(InputError, match="is not a whole number from 1 up"):
@@ -207,6 +220,23 @@ def test_the_linear_map_is_the_product_of_its_factors():
     jacobian = torch.autograd.functional.jacobian(lambda row: layer.encode(row[None])[0][0], x[0])
     torch.testing.assert_close(log_abs_det[0], torch.linalg.slogdet(jacobian)[1])
     torch.testing.assert_close(layer.decode(y), x)
+
+
+def test_a_coupling_scales_by_its_tanh_network_and_shifts_by_its_relu_network():
+    torch.manual_seed(0)
+    coupling = affine_coupling(torch.tensor([True, False, True, False]), [8]).double()
+    networks = coupling.lazy.hyper.network
+    assert [type(network[1]) for network in (networks.log_scale, networks.shift)] == [torch.nn.Tanh, torch.nn.ReLU]
+    x = torch.randn(6, 4, dtype=torch.float64)
+    x[0, 0] = 1e3
+    kept, changed = x[:, ::2], x[:, 1::2]
+    seen = kept.clamp(-30, 30)
+    log_scale = networks.log_scale(seen)
+    log_scale = log_scale / (1 + (log_scale / np.log(1e-3)).abs())  # zuko's bound, 6.9
+    y, log_abs_det = coupling.encode(x)
+    torch.testing.assert_close(y[:, ::2], kept)
+    torch.testing.assert_close(y[:, 1::2], changed * log_scale.exp() + networks.shift(seen))
+    torch.testing.assert_close(log_abs_det, log_scale.sum(-1))
 
 
 # -- zuko's switch ---------------------------------------------------------------------------------------------
