@@ -63,6 +63,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: Path) -> None:
+    """Raises `StorageError` now where `path` could not be written later, after hours of work; leaves nothing behind."""
+    if path.is_dir():
+        raise describe_os_error(OSError(errno.EISDIR, os.strerror(errno.EISDIR)), path)
+    probe = path.with_name(f".{path.name}.probe")
+    with atomic_path(probe):
+        pass
+    probe.unlink(missing_ok=True)
+
+
 def write_bytes_atomic(path: Path, data: bytes) -> None:
     """Write `data` to `path` atomically."""
     with atomic_path(path) as temporary:

@@ -27,7 +27,7 @@ from lde_bench.experiments.density_trials import (
     plan_trials,
     run_density_trial,
 )
-from lde_bench.files import write_text_atomic
+from lde_bench.files import check_writable, write_text_atomic
 from lde_bench.progress import print_table, say
 from lde_bench.runs import Record, ResultStore, run_sweep
 from lde_bench.training.plan import Budget
@@ -105,11 +105,13 @@ def run_regression(baseline: Path | None, update: bool, json: bool) -> int:
     """Compare with the baseline, or with `update` measure it anew; 0 same, 1 a regression, 3 not comparable.
 
     Raises:
-        InputError: the baseline cannot be read.
+        InputError: the baseline cannot be read or, with `update`, written.
         LawBroken: a model to be put into a new baseline breaks a law.
         NothingMeasured: it was made with another benchmark version or other data, or no trial finished.
     """
     path = baseline or BASELINE
+    if update:
+        check_writable(path)
     datasets = fixed_cases()
     head = _head(datasets)
     if update:

@@ -4,6 +4,7 @@ records.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ from lde_bench.report.section import Section, budget_text, part, row_title
 from lde_bench.report.tables import DASH, Row, build_tables, cells, failure_line, headers, table_key
 from lde_bench.runs.record import Record
 from lde_bench.runs.store import RunPaths
+
+log = logging.getLogger(__name__)
 
 #: Folder of the pictures beside the Markdown.
 PICTURES = "report-files"
@@ -257,8 +260,8 @@ def _photographs(section: Section, pair: tuple[str, str] | None) -> list[Block]:
     caption = (
         f"One point a test {group} ({len(one.ids)}); left the two means, on the line where they are equal, right "
         f"their difference. {names[0]} minus {names[1]}, paired on the same {section.table.items}: "
-        f"{difference.mean:+.2f} ± {error} nats (± its standard error clustered by {group}); it is higher on {above} of the "
-        f"{len(one.ids)} {group}s."
+        f"{difference.mean:+.2f} ± {error} nats (± its standard error clustered by {group}); it is higher on {above} "
+        f"of the {len(one.ids)} {group}s."
     )
     return part(section, title, Figure([(picture, "")], caption))
 
@@ -328,7 +331,11 @@ def _row_samples(section: Section, row: Row) -> np.ndarray | None:
 
     places = [RunPaths(section.runs[run_id][0].parent, run_id) for run_id in row.run_ids]
     for paths in places:
-        samples = paths.load_samples()
+        try:
+            samples = paths.load_samples()
+        except InputError as error:
+            log.warning("The report does without the samples of %s", error)
+            continue
         if samples is not None and samples.ndim == 2 and samples.shape[1] == FEATURES:
             return samples
     for paths in places:

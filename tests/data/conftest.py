@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -45,13 +44,3 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setattr(bsds300, "URLS", ("http://127.0.0.1:9/none.tgz",))  # the discard port: nothing answers
     monkeypatch.delenv("LDE_BENCH_DATA", raising=False)
     return folder
-
-
-REAL_DATA = os.environ.get("LDE_BENCH_DATA")  # read before any test hides it
-
-
-@pytest.fixture(scope="session")
-def real_photographs() -> Path:
-    if not REAL_DATA or bsds300.find(Path(REAL_DATA)) is None:
-        pytest.skip("NOT TESTED ON REAL DATA: set LDE_BENCH_DATA to the folder that holds bsds300/")
-    return Path(REAL_DATA)

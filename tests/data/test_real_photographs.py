@@ -23,10 +23,10 @@ CONTENT_HASH = "e241f45ae1a5b194a395919faf29af306efbd50f7b57ff33474812218bb45624
 
 
 @pytest.fixture(scope="module")
-def written(real_photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file the recipe script writes, within the promised time and memory."""
     path = tmp_path_factory.mktemp("recipe") / "patches.h5"
-    command = [sys.executable, "data_prep/bsds300.py", "--data-dir", real_photographs, "--out", path]
+    command = [sys.executable, "data_prep/bsds300.py", "--data-dir", data_dir, "--out", path]
     start = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     seconds = time.monotonic() - start
@@ -41,8 +41,8 @@ def written(real_photographs: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def data(real_photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return load_dataset("bsds300", data_dir=real_photographs, cache_dir=tmp_path_factory.mktemp("real"))
+def data(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return load_dataset("bsds300", data_dir=data_dir, cache_dir=tmp_path_factory.mktemp("real"))
 
 
 def test_the_recipe_script_writes_what_the_program_loads(written, data):

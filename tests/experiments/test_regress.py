@@ -164,6 +164,15 @@ def test_a_trial_that_fails_is_a_regression_and_all_failing_is_nothing_measured(
     assert check(path) == 3
 
 
+def test_a_baseline_that_could_not_be_written_is_told_before_anything_is_measured(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(regress, "measure", lambda *a: pytest.fail("measured in vain"))
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "file" / "baseline.json"):
+        assert main(["regress", "--baseline", str(path), "--update"]) == 2
+        assert "choose another path" in capsys.readouterr().err
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
 def test_update_writes_a_baseline_that_the_same_code_passes_and_refuses_a_broken_law(only, capsys, monkeypatch):
     path = only("scale-mixture", "gaussian")
     before = json.loads(path.read_text())

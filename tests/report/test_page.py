@@ -263,6 +263,16 @@ def test_samples_kept_beside_a_record_are_shown_on_one_scale(records, tmp_path):
     assert (tmp_path / "here" / PICTURES).joinpath(re.findall(r"/(\S+-0\.png)", twin)[0]).is_file()
 
 
+def test_damaged_samples_are_left_out_and_told(records, tmp_path, caplog):
+    damaged = RunPaths(tmp_path / "results", records[1].run_id).samples
+    damaged.parent.mkdir(parents=True, exist_ok=True)
+    damaged.write_bytes(b"\x93NUMPY")
+    RunPaths(tmp_path / "results", records[2].run_id).save_samples(np.full((64, 63), 0.1))
+    _, twin = write_report(tmp_path, records[:5])
+    assert len(re.findall(r"samples-\d", twin)) == 1
+    assert str(damaged) in caplog.text
+
+
 def test_records_without_samples_curves_or_photographs_have_a_report_too(tmp_path, make):
     _, twin = write_report(tmp_path, [make("a", 1, groups=None), make("b", 2, failed="no")])
     assert "The records hold no validation curves." in twin
