@@ -82,12 +82,10 @@ class _NormAct(torch.autograd.Function):
         """[N, C], [C], [C], [C] -> [N, C], [C], [C], [C]."""
         total = len(rows) + copies
         blank = blank.to(weight.dtype)
-        # With momentum 1 the "running" statistics are those of these rows, in the dtype of the weights.
-        mean, var = torch.zeros_like(weight), torch.zeros_like(weight)
-        torch.batch_norm_update_stats(rows, mean, var, 1.0)
-        var *= (len(rows) - 1) / len(rows)  # it gives the unbiased variance
-        if len(rows) == 1:
-            var.zero_()  # and NaN for a single row
+        # The running statistics that it takes are given for their dtype alone: what it writes into them is lost under
+        # torch.compile, which is not told that it writes. What it returns are mean and biased variance.
+        like = torch.zeros_like(weight)
+        mean, var = torch.batch_norm_update_stats(rows, like, like.clone(), 0.0)
         step = (blank - mean) * (copies / total)
         var = (len(rows) * var + copies * (blank - mean) * (blank - mean - step)) / total
         mean = mean + step

@@ -160,3 +160,22 @@ def test_a_bfloat16_step_keeps_a_float32_head():
     exact = awake(7).train()(rows(9, 7))
     assert (log_p.double() - exact).abs().max() < 0.05 * exact.abs().max()
     assert all(torch.isfinite(parameter.grad).all() for parameter in lde.parameters())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_compiled_training_step_is_the_eager_one(precision):
+    # `aot_eager` traces and functionalises as inductor does, and needs no C++ compiler.
+    lde = lb.create("lde", features=9, components=3).train()
+    x = torch.randn(16, 9)
+    found = []
+    for function in (lde, torch.compile(lde, backend="aot_eager")):
+        state = {name: value.clone() for name, value in lde.state_dict().items()}
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            loss = -function(x).mean()
+        gradients = torch.autograd.grad(loss, list(lde.parameters()))
+        found.append((loss.detach(), *gradients, *lde.buffers()))
+        found[-1] = tuple(value.clone() for value in found[-1])
+        lde.load_state_dict(state)
+    tolerance = 1e-5 if precision == "fp32" else 2e-2
+    for eager, compiled in zip(*found, strict=True):
+        torch.testing.assert_close(compiled, eager, rtol=tolerance, atol=tolerance * max(1.0, float(eager.abs().max())))
