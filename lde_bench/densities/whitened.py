@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lde_bench.densities.base import Card, Density, TrainingRequest
 from lde_bench.densities.triangular import cholesky, moments
+from lde_bench.errors import InputError
 from lde_bench.training.batches import Batches, MappedBatches
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner
@@ -29,6 +30,9 @@ class Whitened(Density):
     """`base` on whitened input; method suffix `+w`, or `whiten="cholesky"` in `create`.
 
     `parameter_count` counts those of `base`: mean and factor are statistics of the training set, not trained weights.
+
+    Raises:
+        InputError: `base` needs the numbers of a patch, as `+sym` does; whitened ones have no flips and rotations.
     """
 
     name = "w"
@@ -43,6 +47,10 @@ class Whitened(Density):
     factor: Tensor
 
     def __init__(self, base: Density) -> None:
+        if any(isinstance(inner, Density) and inner.patches_only for inner in base.modules()):
+            raise InputError(
+                f"+w would whiten what {base.name} takes for the pixels of a patch; whiten inside, as in lde+w+sym."
+            )
         super().__init__(base.features)
         self.base = base
         self.autoregressive = base.autoregressive

@@ -86,6 +86,15 @@ def test_an_unknown_whitening_is_an_input_error():
         lb.create("lde", 6, whiten="zca")
 
 
+@pytest.mark.parametrize("method", ["gaussian+sym+w", "gaussian+sym+ens+w"])
+def test_whitening_what_needs_pixels_is_an_input_error(method):
+    with pytest.raises(InputError, match=r"whiten inside, as in lde\+w\+sym"):
+        lb.create(method, 63)
+    with pytest.raises(InputError, match="whiten inside"):
+        lb.create(method.removesuffix("+w"), 63, whiten="cholesky")
+    assert lb.create("gaussian+w+sym", 63, whiten="cholesky").config["method"] == "gaussian+w+sym"
+
+
 def test_only_the_weights_of_the_base_are_counted():
     assert lb.create("lde+w", 6).parameter_count() == lb.create("lde", 6).parameter_count()
 
