@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from lde_bench.densities.base import LOG_2PI, Card, Density, positive_integer
 from lde_bench.densities.mixture import Mixture
@@ -59,6 +60,7 @@ class _LogMixture(torch.autograd.Function):
         return parts[0] - parts[1]
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         energy, residual, half, after, before = ctx.saved_tensors
         after = after * gradient[:, None, None]

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from lde_bench.densities.base import Card, positive_integer
@@ -53,6 +54,7 @@ class _Recurrence(torch.autograd.Function):
         return states[1:]
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, inputs, gates, candidate, states, opened, proposed = ctx.saved_tensors
         steps, rows, width = proposed.shape

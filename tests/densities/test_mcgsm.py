@@ -94,6 +94,9 @@ def test_the_derivatives_written_by_hand_are_the_right_ones():
     inputs = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
     inputs[0], inputs[1] = inputs[0].square(), inputs[1].square()
     assert torch.autograd.gradcheck(_LogMixture.apply, [part.requires_grad_() for part in inputs])
+    (first,) = torch.autograd.grad(_LogMixture.apply(*inputs).square().sum(), inputs[:1], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):  # a second time they would be silently wrong
+        first.sum().backward()
 
 
 def test_published_settings_have_the_published_number_of_parameters():
