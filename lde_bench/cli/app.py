@@ -30,6 +30,17 @@ def whole_numbers(type_: Any, tokens: Sequence[Token]) -> list[int]:
     return values
 
 
+def whole_number(type_: Any, tokens: Sequence[Token]) -> int:
+    """Value of an option that counts something: `--steps 1.5` is a mistake, and not 2 steps."""
+    (token,) = tokens
+    try:
+        return int(token.value)
+    except ValueError as error:
+        raise ValueError(f"{token.value} is not a whole number.") from error
+
+
+Whole = Annotated[int, Parameter(converter=whole_number)]
+
 DataDir = Annotated[
     Path | None,
     Parameter(help="Folder of the official files (else LDE_BENCH_DATA, the cache, or a download); only read."),
@@ -39,7 +50,7 @@ CacheDir = Annotated[
 ]
 ResultsDir = Annotated[Path, Parameter(help="Folder of run records, tables and figures.")]
 Json = Annotated[bool, Parameter(negative=(), help="Machine-readable output on stdout.")]
-Threads = Annotated[int | None, Parameter(help="Threads for the arithmetic; torch's choice if left out.")]
+Threads = Annotated[Whole | None, Parameter(help="Threads for the arithmetic; torch's choice if left out.")]
 
 # Of the commands that train densities.
 Components = Annotated[
@@ -61,8 +72,8 @@ Profile = Annotated[
     Literal["quick", "standard", "paper"],
     Parameter(help="Compute budget: training steps, evaluation sizes, default trials and methods."),
 ]
-Trials = Annotated[int | None, Parameter(help="Training runs per row, each with its own seed (1, 2, 5 by profile).")]
-Steps = Annotated[int | None, Parameter(help="Training steps in place of the profile's.")]
+Trials = Annotated[Whole | None, Parameter(help="Training runs per row, each with its own seed (1, 2, 5 by profile).")]
+Steps = Annotated[Whole | None, Parameter(help="Training steps in place of the profile's.")]
 Seconds = Annotated[
     float | None, Parameter(help="Training seconds in place of the profile's steps; marked machine-dependent.")
 ]
@@ -72,7 +83,7 @@ Patches = Annotated[
 Augment = Annotated[
     Literal["symmetries"] | None, Parameter(help="symmetries: train on the 8 flips and rotations of the patches.")
 ]
-Seed = Annotated[int, Parameter(help="Base of the trials' seeds and of the preparation.")]
+Seed = Annotated[Whole, Parameter(help="Base of the trials' seeds and of the preparation.")]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16"], Parameter(help="Of training steps; evaluation is always in fp32 or better.")

@@ -26,6 +26,7 @@ from lde_bench.cli.app import (
     Steps,
     Threads,
     Trials,
+    Whole,
     app,
 )
 from lde_bench.cli.running import finish, run_trials
@@ -53,11 +54,11 @@ def bsds300(
         ),
     ] = "auto",
     test: Annotated[
-        int | None,
+        Whole | None,
         Parameter(help="Evaluate on the first N test patches, spread over all test photographs (else the profile's)."),
     ] = None,
     orderings: Annotated[
-        int | None,
+        Whole | None,
         Parameter(help="Beside each deep-rnade row, one that averages over N orderings of the pixels (same training)."),
     ] = None,
     steps: Steps = None,

@@ -19,6 +19,7 @@ from lde_bench.cli.app import (
     Seed,
     Steps,
     Threads,
+    Whole,
     app,
 )
 from lde_bench.errors import InputError
@@ -28,7 +29,7 @@ from lde_bench.errors import InputError
 def protocol(
     *,
     method: Annotated[str | None, Parameter(help="An autoregressive method; lde+w if left out.")] = None,
-    K: Annotated[int | None, Parameter(name="--K", help="Components of a mixture; 10 if left out.")] = None,
+    K: Annotated[Whole | None, Parameter(name="--K", help="Components of a mixture; 10 if left out.")] = None,
     record: Annotated[
         Path | None,
         Parameter(help="Measure the model of this record instead of training: the first part of the report alone."),

@@ -24,7 +24,8 @@ def run_trials(planned: Sequence[DensityTrial], store: ResultStore) -> list[Reco
     if left:
         seconds = sum(trial.reference_seconds() for trial in left)
         done = f" ({len(planned) - len(left)} done before)" if len(left) < len(planned) else ""
-        say(f"{len(left)} trials to run{done}: about {duration(seconds)} on 2 cores with bf16 instructions.")
+        trials = "1 trial" if len(left) == 1 else f"{len(left)} trials"
+        say(f"{trials} to run{done}: about {duration(seconds)} on 2 cores with bf16 instructions.")
     with SweepDisplay(len(planned)) as display:
         return run_sweep(
             store,

@@ -25,6 +25,7 @@ from lde_bench.cli.app import (
     Steps,
     Threads,
     Trials,
+    Whole,
     app,
 )
 from lde_bench.cli.running import finish, run_trials
@@ -46,9 +47,9 @@ def table(
     methods: Methods = None,
     profile: Profile = "quick",
     trials: Trials = None,
-    train: Annotated[int | None, Parameter(help="Training rows; all, or the dataset's default, if left out.")] = None,
-    validation: Annotated[int | None, Parameter(help="Validation rows.")] = None,
-    test: Annotated[int | None, Parameter(help="Test rows.")] = None,
+    train: Annotated[Whole | None, Parameter(help="Training rows; all, or the dataset's default, if left out.")] = None,
+    validation: Annotated[Whole | None, Parameter(help="Validation rows.")] = None,
+    test: Annotated[Whole | None, Parameter(help="Test rows.")] = None,
     steps: Steps = None,
     seconds: Seconds = None,
     patches: Patches = "fixed",

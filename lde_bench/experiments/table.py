@@ -36,7 +36,11 @@ def load_data(
         InputError: neither or both are named, or the data are absent or unfit.
     """
     if (data is None) == (dataset is None):
-        raise InputError("name the data: --data FILE for a file of your own, or --dataset NAME; see lde-bench list.")
+        raise InputError(
+            "name the data once: --data FILE for a file of your own, or --dataset NAME; see lde-bench list."
+        )
+    if data is not None and data_dir is not None:
+        raise InputError(f"{data} is read from where it is, so --data-dir {data_dir} has no use; leave it out.")
     if data is None:
         assert dataset is not None
         return load_dataset(
