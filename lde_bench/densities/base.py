@@ -160,6 +160,11 @@ class Density(nn.Module):
         """The densities that this one wraps, not those that they wrap."""
         return _densities_below(self)
 
+    @property
+    def passes(self) -> int:
+        """About how many networks one log p runs through, by which the laws of a trained model measure their effort."""
+        return max((inner.passes for inner in self.inner_densities()), default=1)
+
     def parameter_count(self) -> int | None:
         """Number of learnt parameters; None where the density cannot tell."""
         if any(inner.parameter_count() is None for inner in self.inner_densities()):

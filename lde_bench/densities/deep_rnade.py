@@ -107,6 +107,10 @@ class DeepRnade(AutoregressiveMixture):
         self.register_buffer("log_scale", torch.zeros(self.features))
         self.reset_parameters()
 
+    @property
+    def passes(self) -> int:
+        return len(self.orderings) * self.features
+
     def reset_parameters(self) -> None:
         spread = torch.linspace(-1, 1, self.components) if self.components > 1 else torch.zeros(1)
         first = torch.cat([torch.zeros(self.components), 0.1 * spread, 1.5 * spread - 0.5 * (self.components > 1)])

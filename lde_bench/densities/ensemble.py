@@ -63,6 +63,10 @@ class Ensemble(Density):
     def _first(self) -> Density:
         return next(self.each())
 
+    @property
+    def passes(self) -> int:
+        return sum(member.passes for member in self.each())
+
     def reset_parameters(self) -> None:
         for member in self.each():
             member.reset_parameters()

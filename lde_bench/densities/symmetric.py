@@ -58,6 +58,10 @@ class Symmetric(Density):
         # Not saved: it is the same for every model.
         self.register_buffer("places", torch.from_numpy(SYMMETRIES[:, :FEATURES].copy()), persistent=False)
 
+    @property
+    def passes(self) -> int:
+        return len(self.places) * self.base.passes
+
     def reset_parameters(self) -> None:
         self.base.reset_parameters()
 

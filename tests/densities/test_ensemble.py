@@ -162,3 +162,9 @@ def test_wrappers_stand_in_any_order(method):
 def test_a_bad_number_of_members_is_an_input_error(members):
     with pytest.raises(InputError, match="members = "):
         lb.create("gaussian+ens", 3, members=members)
+
+
+def test_the_laws_know_how_many_networks_one_log_density_runs_through():
+    methods = {"lde": 1, "lde+w+sym": 8, "lde+ens:members=3": 3, "lde+w+ens+sym": 16, "deep-rnade:orderings=2": 126}
+    small = {"deep-rnade:orderings=2": {"hidden": 8, "layers": 1}}
+    assert {method: lb.create(method, features=63, **small.get(method, {})).passes for method in methods} == methods

@@ -150,7 +150,7 @@ def test_maf_mog_has_the_parameters_of_its_published_settings():
     assert lb.create("maf-mog", 63).parameter_count() == expected == 3_065_934
 
 
-def test_nsf_has_the_parameters_of_its_published_settings():
+def test_nsf_has_the_parameters_of_the_authors_defaults():
     # Durkan et al. 2019, experiments/uci.py: 10 steps, 8 bins (23 numbers a spline), residual blocks 2 x 256, and 11
     # linear maps. zuko masks the input and output layers where the published code has half as many weights.
     conditioner = 64 * 256 + 2 * 2 * 257 * 256 + 257 * 63 * 23

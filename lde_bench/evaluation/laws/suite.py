@@ -223,6 +223,11 @@ def _tiny(make: str | Callable[..., Density]) -> Callable[..., Density]:
     return functools.partial(make, **{key: value for key, value in TINY.items() if key in known})
 
 
+def _samples_of_trained(density: Density) -> int:
+    """Samples for the law `samples`; without conditionals each costs a line of evaluations, so fewer of dear models."""
+    return 500 if density.autoregressive else max(24, 250 // density.passes)
+
+
 def trial_laws(density: Density, held_out: np.ndarray, *, seed: int = 0) -> dict[str, dict[str, Any]]:
     """Hold a trained model to the laws that take seconds: {law: {"passed", "value", "bound", "detail"}}.
 
@@ -237,7 +242,7 @@ def trial_laws(density: Density, held_out: np.ndarray, *, seed: int = 0) -> dict
     laws: dict[str, Callable[[], LawResult]] = {
         "batch_split": lambda: measures.batch_split(density, few),
         "permutation": lambda: measures.permutation(density, few),
-        "samples": lambda: measures.samples(density, rows, 500 if density.autoregressive else 250, seed),
+        "samples": lambda: measures.samples(density, rows, _samples_of_trained(density), seed),
         "float64": lambda: measures.float64(density, few),
         "finite": lambda: measures.finite(density, rows),
     }
