@@ -23,8 +23,8 @@ for _module in pkgutil.iter_modules(__path__):
 
 def one_sentence(error: CycloptsError) -> str:
     """The parser's message, which may be several sentences over several lines, as one without its full stop."""
-    message = " ".join(str(error).split()).rstrip(".")
-    return re.sub(r"\. ([A-Z])", lambda found: f"; {found[1].lower()}", message)
+    message = re.sub(r", \.\.\.$", " and others", " ".join(str(error).split())).rstrip(".")
+    return re.sub(r"[.?] ([A-Z])", lambda found: f"; {found[1].lower()}", message)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

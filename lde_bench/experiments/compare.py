@@ -29,7 +29,7 @@ from lde_bench.evaluation.statistics import (
     two_sided_p,
 )
 from lde_bench.progress import print_table
-from lde_bench.report.tables import group_rows, refusal, table_key
+from lde_bench.report.tables import group_rows, group_word, is_patch, refusal, table_key
 from lde_bench.runs import Record, ResultStore, RunPaths
 from lde_bench.seeds import derive_seed
 
@@ -125,7 +125,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A minus B in nats; None where it cannot be told. `interval` is the bootstrap's, over photographs."""
+    """A minus B in nats; None where it cannot be told. `interval` is the bootstrap's, over photographs.
+
+    `group` says what the photographs are where the data are none: groups of items.
+    """
 
     a: dict[str, Any]
     b: dict[str, Any]
@@ -133,6 +136,7 @@ class Comparison:
     benchmark_version: str
     items: int
     photographs: int | None
+    group: str
     difference: float
     standard_error_naive: float | None
     standard_error_clustered: float | None
@@ -223,6 +227,7 @@ def compare(a: Side, b: Side) -> Comparison:
     difference = clustered or naive
     assert difference is not None
     units = a.record.dataset.sizes.test if each is None else len(each.ids)
+    group = group_word(is_patch(a.record.dataset))
     p_value = two_sided_p(difference, units)
     return Comparison(
         a=a.describe(),
@@ -231,12 +236,13 @@ def compare(a: Side, b: Side) -> Comparison:
         benchmark_version=a.record.benchmark_version,
         items=a.record.dataset.sizes.test,
         photographs=None if each is None else len(each.ids),
+        group=group,
         difference=difference.mean,
         standard_error_naive=None if naive is None else naive.standard_error,
         standard_error_clustered=None if clustered is None else clustered.standard_error,
         interval=None if each is None else bootstrap_interval(each, seed=SEED, resamples=RESAMPLES),
         p_value=p_value,
-        verdict=_verdict(a.label, b.label, difference.mean, p_value, units),
+        verdict=_verdict(a.label, b.label, difference.mean, p_value, _count(units, group)),
         notes=tuple(_notes(a, b, naive)),
     )
 
@@ -315,9 +321,9 @@ def _describe_identity(side: Side) -> str:
     return f"{name} version {version} (content {content[:12]}, {items:,} test items, benchmark version {benchmark})"
 
 
-def _verdict(a: str, b: str, difference: float, p_value: float | None, units: int) -> str:
+def _verdict(a: str, b: str, difference: float, p_value: float | None, units: str) -> str:
     if p_value is None:
-        return f"No verdict: {units} photographs are too few to judge by, at least {MINIMUM_GROUPS} are needed"
+        return f"No verdict: {units} are too few to judge by, at least {MINIMUM_GROUPS} are needed"
     odds = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
     if p_value >= SIGNIFICANCE:
         return f"No difference could be shown ({odds})"
@@ -352,13 +358,13 @@ def _print(told: Comparison) -> None:
         return "-" if value is None else f"{value:{sign}.3f}"
 
     interval = "-" if told.interval is None else f"{told.interval[0]:+.3f} to {told.interval[1]:+.3f}"
-    photographs = "" if told.photographs is None else f" of {_count(told.photographs, 'photograph')}"
+    photographs = "" if told.photographs is None else f" of {_count(told.photographs, told.group)}"
     rows = [
         *([f"{side['label']}, {side['budget']}", number(side["test_nats"])] for side in (told.a, told.b)),
         ["difference, paired", number(told.difference, "+")],
         ["standard error, naive", number(told.standard_error_naive)],
-        ["standard error, by photograph", number(told.standard_error_clustered)],
-        [f"{1 - SIGNIFICANCE:.0%} bootstrap interval over photographs", interval],
+        [f"standard error, by {told.group}", number(told.standard_error_clustered)],
+        [f"{1 - SIGNIFICANCE:.0%} bootstrap interval over {told.group}s", interval],
     ]
     data = f"{told.dataset['name']} version {told.dataset['version']}, benchmark version {told.benchmark_version}"
     print(f"{data}: {told.items:,} test items{photographs}")

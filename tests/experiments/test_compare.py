@@ -257,6 +257,17 @@ def test_items_of_another_run_are_noticed(store, put):
         compare(find_side("a", store.folder), find_side("b", store.folder))
 
 
+def test_groups_of_a_users_own_data_are_not_called_photographs(store, put, capsys):
+    data = {"name": "mine", "version": "user"}
+    first = put("a", likelihoods(1), data=data)
+    second = put("b", likelihoods(2), data=data)
+    assert main(["compare", str(first), str(second)]) == 0
+    out = capsys.readouterr().out
+    assert "1,200 test items of 30 groups" in out
+    assert "standard error, by group" in out
+    assert "photograph" not in out
+
+
 def test_what_is_no_record_is_refused_in_one_sentence(tmp_path, capsys):
     (tmp_path / "foreign.json").write_text("{}")
     for name, fault in (("foreign.json", "is no run record"), ("absent.json", "there is no such record")):
