@@ -65,4 +65,7 @@ def budget_text(record: Record) -> str:
     steps, batch = record.training.get("steps"), record.training.get("batch_size")
     if record.budget.seconds is not None:
         return f"{record.budget.seconds:g} s"
-    return f"{steps:,} steps of {batch:,}" if steps and batch else record.budget.label
+    if not steps or not batch:
+        return record.budget.label
+    members = len(record.training.get("weights_of", ()))
+    return f"{f'{members} times ' if members > 1 else ''}{steps:,} steps of {batch:,}"

@@ -163,7 +163,14 @@ def _build_table(records: Sequence[Record], descriptions: Mapping[str, str]) -> 
             if (reason := refusal(record)) is not None
         ),
         notes=_notes(
-            methods, descriptions, _precisions(accepted), shows_paper, knows_truth, patches, groups is not None
+            methods,
+            descriptions,
+            _precisions(accepted),
+            list(dict.fromkeys(record.method for record in accepted if record.training.get("weights_of"))),
+            shows_paper,
+            knows_truth,
+            patches,
+            groups is not None,
         ),
         shows_paper=shows_paper,
         is_patch=patches,
@@ -377,6 +384,7 @@ def _notes(
     methods: Sequence[str],
     descriptions: Mapping[str, str],
     precisions: Mapping[str, Sequence[str]],
+    borrowers: Sequence[str],
     shows_paper: bool,
     shows_truth: bool,
     patches: bool,
@@ -398,6 +406,10 @@ def _notes(
             "SE over items: standard error over test items, taken as independent.",
             "Difference to best: on the same test items; lde-bench compare tells its own SE.",
         ]
+    if borrowers:
+        notes.append(
+            f"CPU seconds of {', '.join(borrowers)}: with those of the runs whose weights they have."
+        )
     if shows_truth:
         notes.append(
             "Gap to truth: log-likelihood of the true density minus the model's, in nats, ± standard error over test "

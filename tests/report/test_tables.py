@@ -20,6 +20,7 @@ from lde_bench.report import (
     to_text,
     write_report,
 )
+from lde_bench.report.section import budget_text
 from lde_bench.report.tables import cells, headers
 
 GOLDEN = """\
@@ -155,6 +156,15 @@ def test_groups_of_other_data_are_called_groups_and_not_photographs(make):
     assert "SE by group" in headers(table)
     assert "20,000 test items (from 12 groups)" in table.heading[1]
     assert not re.search("patch|photograph", to_text(table))
+
+
+def test_rows_that_take_over_weights_say_whose_seconds_they_count(make):
+    trained = {"steps": 100, "batch_size": 128}
+    mixture = make("lde+w+ens", training={**trained, "weights_of": ["one", "two"]})
+    (table,) = build_tables([make("lde+w", training=trained), mixture])
+    (note,) = [note for note in table.notes if note.startswith("CPU seconds")]
+    assert note.startswith("CPU seconds of lde+w+ens: with those of the runs whose weights")
+    assert budget_text(mixture) == "2 times 100 steps of 128"
 
 
 def test_patches_of_unknown_photographs_get_no_error_that_takes_them_as_independent(make):
