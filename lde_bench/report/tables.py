@@ -407,9 +407,7 @@ def _notes(
             "Difference to best: on the same test items; lde-bench compare tells its own SE.",
         ]
     if borrowers:
-        notes.append(
-            f"CPU seconds of {', '.join(borrowers)}: with those of the runs whose weights they have."
-        )
+        notes.append(f"CPU seconds of {', '.join(borrowers)}: with those of the runs whose weights they have.")
     if shows_truth:
         notes.append(
             "Gap to truth: log-likelihood of the true density minus the model's, in nats, ± standard error over test "
