@@ -19,15 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lde_bench.densities.base import Card, positive_integer
-from lde_bench.densities.mixture import AutoregressiveMixture, Mixture
+from lde_bench.densities.mixture import AutoregressiveMixture, Mixture, initial_outputs
+from lde_bench.densities.triangular import standardisation
 from lde_bench.seeds import derive_seed
 from lde_bench.training.batches import Batches
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import GradientLearner, Learner
 from lde_bench.training.plan import Plan
 
-#: Training rows from which location and scale of every dimension are taken.
-UNIT_ROWS = 100_000
 #: Rows whose D passes run as one batch: D x PASS_ROWS x hidden numbers a layer, small enough for a processor's cache.
 PASS_ROWS = 64
 #: Validation rows whose exact log-likelihood chooses the weights: all of them would cost as much as the training.
@@ -90,7 +89,6 @@ class DeepRnade(AutoregressiveMixture):
             reference_seconds=3e4,
         ),
     }
-    #: Constructor arguments that training does not see.
     evaluation_only: ClassVar[frozenset[str]] = frozenset({"orderings"})
 
     def __init__(
@@ -112,21 +110,18 @@ class DeepRnade(AutoregressiveMixture):
         return len(self.orderings) * self.features
 
     def reset_parameters(self) -> None:
-        spread = torch.linspace(-1, 1, self.components) if self.components > 1 else torch.zeros(1)
-        first = torch.cat([torch.zeros(self.components), 0.1 * spread, 1.5 * spread - 0.5 * (self.components > 1)])
         with torch.no_grad():
             for layer in (self.inputs, *self.hidden):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
             nn.init.kaiming_normal_(self.outputs.weight, nonlinearity="linear")
             self.outputs.weight.mul_(0.1)
-            self.outputs.bias.copy_(first.repeat(self.features))  # K distinct Gaussians around zero
+            self.outputs.bias.copy_(initial_outputs(self.components).repeat(self.features))
 
     def prepare(self, batches: Batches) -> None:
-        rows = np.asarray(batches.take(UNIT_ROWS), dtype=np.float64)
-        scale = np.where(rows.std(0) > 0, rows.std(0), 1.0)
-        self.location.copy_(torch.as_tensor(rows.mean(0)))
-        self.log_scale.copy_(torch.as_tensor(np.log(scale)))
+        location, scale = standardisation(batches)
+        self.location.copy_(location)
+        self.log_scale.copy_(scale.log())
 
     def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
         return _OrderlessLearner(self, plan, device, precision, compiler(self.unseen_log_prob))
@@ -137,7 +132,7 @@ class DeepRnade(AutoregressiveMixture):
         """D / (D - d) * sum over unseen i of log p(x_i | x_seen), where d dimensions are seen: x, seen [B, D] -> [B].
 
         Over random sets of a random size d it is an unbiased estimate of the mean of log p(x | o) over all orderings o
-        (arXiv 1310.1757, eq. 9, with d counted from 0).
+        (arXiv 1310.1757).
         """
         z = (x - self.location) * torch.exp(-self.log_scale)
         h = self._deep(self.inputs(torch.cat([z * seen, seen.to(z.dtype)], -1)))

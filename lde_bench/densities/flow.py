@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lde_bench.densities.base import LOG_2PI, Density
 from lde_bench.densities.bijections import Bijection
+from lde_bench.densities.triangular import standardisation
 from lde_bench.training.batches import Batches
-
-#: Training rows from which mean and scale of every feature are taken.
-STANDARDISE_ROWS = 100_000
 
 
 class Flow(Density):
@@ -48,10 +45,9 @@ class Flow(Density):
             layer.reset_parameters()
 
     def prepare(self, batches: Batches) -> None:
-        rows = np.asarray(batches.take(STANDARDISE_ROWS), dtype=np.float64)
-        scale = rows.std(0)
-        self.mean.copy_(torch.as_tensor(rows.mean(0)))
-        self.scale.copy_(torch.as_tensor(np.where(scale > 0, scale, 1.0)))
+        mean, scale = standardisation(batches)
+        self.mean.copy_(mean)
+        self.scale.copy_(scale)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """u = f(x) and log |det df/dx|: [B, D] -> [B, D], [B]."""

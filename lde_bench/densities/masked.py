@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lde_bench.densities.mixture import initial_outputs
+
 
 def hidden_degrees(features: int, width: int) -> Tensor:
     """Degrees 1 ... D-1 dealt out in turn, so that every past is seen by as many hidden units as any other: [width]."""
@@ -50,9 +52,7 @@ class MixtureOutputs(MaskedLinear):
         """Small weights, and biases that start every dimension as K distinct Gaussians around zero."""
         with torch.no_grad():
             self.weight.mul_(weight_scale)
-            spread = torch.linspace(-1, 1, self.components) if self.components > 1 else torch.zeros(1)
-            first = torch.cat([torch.zeros(self.components), 0.1 * spread, 1.5 * spread - 0.5 * (self.components > 1)])
-            self.bias.copy_(first.repeat(self.features))
+            self.bias.copy_(initial_outputs(self.components).repeat(self.features))
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x).unflatten(-1, (self.features, -1))

@@ -14,6 +14,12 @@ from lde_bench.densities.base import LOG_2PI, Density, positive_integer
 LOG_SCALE_BOUND = 14.0
 
 
+def initial_outputs(components: int) -> Tensor:
+    """Network outputs [3K] that start a dimension as K distinct Gaussians around zero: biases of a last layer."""
+    spread = torch.linspace(-1, 1, components) if components > 1 else torch.zeros(1)
+    return torch.cat([torch.zeros(components), 0.1 * spread, 1.5 * spread - 0.5 * (components > 1)])
+
+
 class Mixture(NamedTuple):
     """Mixture parameters, each [..., K]; methods take and give [...]."""
 

@@ -1,4 +1,4 @@
-"""Full-covariance Gaussian components stored by their whitening transforms, shared by `gaussian` and `gmm`.
+"""Moments of the training rows, and full-covariance Gaussian components stored by their whitening transforms.
 
 A component N(m, S) with S = L L^T is stored as m and the lower-triangular A = L^-1, like scikit-learn's
 `precisions_cholesky_`: e = A (x - m) is standard normal and log det A is the sum of the logs of A's diagonal, so the
@@ -16,9 +16,13 @@ from torch import Tensor, nn
 
 from lde_bench.densities.base import LOG_2PI, Density
 from lde_bench.errors import InputError
+from lde_bench.training.batches import Batches
 
 #: Rows turned to float64 at once.
 CHUNK_ROWS = 65_536
+
+#: Training rows from which mean and scale of every feature are taken.
+STANDARDISE_ROWS = 100_000
 
 #: Features of a block of the product A x: a matter of speed alone (twice as fast as one block at D = 63, K = 200).
 BLOCK_FEATURES = 32
@@ -37,6 +41,13 @@ def moments(rows: np.ndarray) -> tuple[Tensor, Tensor]:
         centred = chunk.astype(np.float64) - mean
         scatter += centred.T @ centred
     return torch.as_tensor(mean), torch.as_tensor(scatter / len(rows))
+
+
+def standardisation(batches: Batches) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every feature of the training rows, 1 for a constant one: float64 [D] each."""
+    rows = np.asarray(batches.take(STANDARDISE_ROWS), dtype=np.float64)
+    scale = rows.std(0)
+    return torch.as_tensor(rows.mean(0)), torch.as_tensor(np.where(scale > 0, scale, 1.0))
 
 
 def cholesky(covariance: Tensor, what: str) -> Tensor:
