@@ -76,7 +76,12 @@ def _brought(name: str) -> dict[str, Any]:
     try:
         return _method(name)
     except InputError as error:
-        unknown: dict[str, Any] = {"source": "an entry point", "parameters_at_63_features": None, "arguments": {}, "plans": {}}
+        unknown: dict[str, Any] = {
+            "source": "an entry point",
+            "parameters_at_63_features": None,
+            "arguments": {},
+            "plans": {},
+        }
         return {"name": name, "summary": str(error), **unknown}
 
 

@@ -76,7 +76,8 @@ def against_published(section: Section) -> list[Block]:
             "photograph: standard error over the test patches, clustered by photograph; the published ± over patches "
             "takes patches as independent and is not it. Published figures are on another draw of patches, so a "
             "difference holds only as far as these errors let it. A variant is the published model with a wrapper, an "
-            "argument or a K of its own."
+            "argument or a K of its own. The sizes of our networks may be smaller than the published ones: the list "
+            "below says where."
         ),
     )
     if note := _training_note(held, section):
