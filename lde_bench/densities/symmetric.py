@@ -9,21 +9,21 @@ models of patches over flips and rotations in this way.
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from lde_bench.data.patches import FEATURES, SYMMETRIES
 from lde_bench.densities.base import Card, Density
+from lde_bench.densities.wrapper import Wrapper
 from lde_bench.errors import InputError
 from lde_bench.training.batches import Batches
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner
-from lde_bench.training.plan import Budget, Plan
+from lde_bench.training.plan import Plan
 
 
-class Symmetric(Density):
+class Symmetric(Wrapper):
     """`base` averaged over the symmetries of the patch; method suffix `+sym`.
 
     It trains exactly as `base` does, weights chosen by the likelihood of `base`; the average is taken at evaluation.
@@ -34,7 +34,6 @@ class Symmetric(Density):
     """
 
     name = "sym"
-    wraps: ClassVar[bool] = True
     only_features = FEATURES
     patches_only = True
     trains_as_base = True
@@ -53,26 +52,13 @@ class Symmetric(Density):
                 f"+sym averages over the symmetries of an 8x8 patch, which has {FEATURES} features and not "
                 f"{base.features}; leave out +sym."
             )
-        super().__init__(base.features)
-        self.base = base
+        super().__init__(base)
         # Not saved: it is the same for every model.
         self.register_buffer("places", torch.from_numpy(SYMMETRIES[:, :FEATURES].copy()), persistent=False)
 
     @property
     def passes(self) -> int:
         return len(self.places) * self.base.passes
-
-    def reset_parameters(self) -> None:
-        self.base.reset_parameters()
-
-    def training_precision(self, choice: str, device: torch.device, plan: Plan) -> str:
-        return self.base.training_precision(choice, device, plan)
-
-    def reference_seconds(self, plan: Plan) -> float:
-        return self.base.reference_seconds(plan)
-
-    def plan(self, budget: Budget) -> Plan:
-        return self.base.plan(budget)
 
     def prepare(self, batches: Batches) -> None:
         self.base.prepare(batches)

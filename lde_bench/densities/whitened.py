@@ -9,24 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lde_bench.densities.base import Card, Density, TrainingRequest
 from lde_bench.densities.triangular import cholesky, moments
+from lde_bench.densities.wrapper import Wrapper
 from lde_bench.errors import InputError
 from lde_bench.training.batches import Batches, MappedBatches
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner
-from lde_bench.training.plan import Budget, Plan
+from lde_bench.training.plan import Plan
 
 #: Rows from which the covariance is estimated (fewer where the training set has fewer).
 COVARIANCE_ROWS = 300_000
 
 
-class Whitened(Density):
+class Whitened(Wrapper):
     """`base` on whitened input; method suffix `+w`, or `whiten="cholesky"` in `create`.
 
     `parameter_count` counts those of `base`: mean and factor are statistics of the training set, not trained weights.
@@ -36,7 +37,6 @@ class Whitened(Density):
     """
 
     name = "w"
-    wraps: ClassVar[bool] = True
     card = Card(
         summary="whitening by the Cholesky factor of the training covariance, its log-determinant counted",
         source="standard linear change of variables; see docs of lde_bench.densities.whitened",
@@ -51,24 +51,11 @@ class Whitened(Density):
             raise InputError(
                 f"+w would whiten what {base.name} takes for the pixels of a patch; whiten inside, as in lde+w+sym."
             )
-        super().__init__(base.features)
-        self.base = base
+        super().__init__(base)
         self.autoregressive = base.autoregressive
         self.invertible = base.invertible
         self.register_buffer("mean", torch.zeros(self.features))
         self.register_buffer("factor", torch.eye(self.features))
-
-    def reset_parameters(self) -> None:
-        self.base.reset_parameters()
-
-    def training_precision(self, choice: str, device: torch.device, plan: Plan) -> str:
-        return self.base.training_precision(choice, device, plan)
-
-    def reference_seconds(self, plan: Plan) -> float:
-        return self.base.reference_seconds(plan)
-
-    def plan(self, budget: Budget) -> Plan:
-        return self.base.plan(budget)
 
     def prepare(self, batches: Batches) -> None:
         mean, covariance = moments(batches.take(COVARIANCE_ROWS))

@@ -1,0 +1,36 @@
+"""The base of densities that wrap one density and train as it does: `+w`, `+sym`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+
+from lde_bench.densities.base import Density
+from lde_bench.training.plan import Budget, Plan
+
+
+class Wrapper(Density):
+    """A density made of another, `base`, whose plan, precision and initial weights it takes.
+
+    Args:
+        base: the density that it wraps.
+    """
+
+    wraps: ClassVar[bool] = True
+
+    def __init__(self, base: Density) -> None:
+        super().__init__(base.features)
+        self.base = base
+
+    def reset_parameters(self) -> None:
+        self.base.reset_parameters()
+
+    def training_precision(self, choice: str, device: torch.device, plan: Plan) -> str:
+        return self.base.training_precision(choice, device, plan)
+
+    def reference_seconds(self, plan: Plan) -> float:
+        return self.base.reference_seconds(plan)
+
+    def plan(self, budget: Budget) -> Plan:
+        return self.base.plan(budget)
