@@ -42,12 +42,15 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         InputError: it cannot be read or is not of that layout.
     """
+    from h5py import is_hdf5
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
+    if is_hdf5(path):
+        raise InputError(f"{path}: this is a MATLAB 7.3 file, which scipy cannot read; save it again with -v7.")
     try:
         content = loadmat(path, variable_names=["images", "folds"])
-    except (OSError, ValueError, TypeError, NotImplementedError, MatReadError) as error:
+    except (OSError, ValueError, TypeError, MatReadError) as error:
         raise InputError(f"{path}: this is no readable MATLAB file ({error}); {REMEDY}") from error
     for key in ("images", "folds"):
         if key not in content:

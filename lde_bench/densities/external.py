@@ -375,6 +375,7 @@ class Stranger(Density):
         try:
             drawn = self._draw(3, 0)
         except NotImplementedError:
+            # How torch's Distribution, and scikit-learn's KernelDensity with most kernels, say that they cannot sample.
             return False
         except Exception as error:  # whatever a user's sampler raises
             raise InputError(

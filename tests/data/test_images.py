@@ -7,6 +7,7 @@ import hashlib
 import struct
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from scipy.io import savemat
@@ -119,6 +120,10 @@ def test_a_file_of_another_layout_is_refused_in_a_sentence(tmp_path: Path, chang
 
 def test_absent_or_damaged_tfd_says_how_to_ask_for_it_and_names_the_stand_in(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"not at hand.*ask the University of Toronto.*faces48"):
+        lb.load_dataset("tfd", data_dir=tmp_path)
+    with h5py.File(tmp_path / tfd.FILE, "w", userblock_size=512) as file:  # as MATLAB writes it with -v7.3
+        file["images"] = np.zeros((48, 48, 2), np.uint8)
+    with pytest.raises(InputError, match=r"MATLAB 7\.3 file.*save it again with -v7"):
         lb.load_dataset("tfd", data_dir=tmp_path)
     (tmp_path / tfd.FILE).write_bytes(b"no mat file" * 30)
     with pytest.raises(InputError, match="no readable MATLAB file"):

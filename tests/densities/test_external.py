@@ -376,3 +376,9 @@ def test_a_density_of_our_own_kind_in_a_file_of_the_users_works_as_it_is(here):
     results = check("shifted_stranger:Shifted:scale=1.5")
     assert {result.law: result.detail for result in results if not result.passed} == {}
     assert "gradients" in {result.law for result in results}
+
+
+def test_a_sampler_that_says_it_has_none_is_none():
+    density = lb.create("sklearn.neighbors:KernelDensity:kernel=exponential", features=2)
+    assert "samples" in density.lacks
+    assert "samples" not in lb.create("sklearn.neighbors:KernelDensity", features=2).lacks
