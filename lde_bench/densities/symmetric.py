@@ -17,10 +17,6 @@ from lde_bench.data.patches import FEATURES, SYMMETRIES
 from lde_bench.densities.base import Card, Density
 from lde_bench.densities.wrapper import Wrapper
 from lde_bench.errors import InputError
-from lde_bench.training.batches import Batches
-from lde_bench.training.device import Compiler
-from lde_bench.training.learner import Learner
-from lde_bench.training.plan import Plan
 
 
 class Symmetric(Wrapper):
@@ -59,12 +55,6 @@ class Symmetric(Wrapper):
     @property
     def passes(self) -> int:
         return len(self.places) * self.base.passes
-
-    def prepare(self, batches: Batches) -> None:
-        self.base.prepare(batches)
-
-    def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
-        return self.base.learner(plan, device, precision, compiler)
 
     def forward(self, x: Tensor) -> Tensor:
         pixels = _complete(x)

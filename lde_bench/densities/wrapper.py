@@ -1,4 +1,4 @@
-"""The base of densities that wrap one density and train as it does: `+w`, `+sym`."""
+"""The base of densities that wrap one density and train as it does."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import ClassVar
 import torch
 
 from lde_bench.densities.base import Density
+from lde_bench.training.batches import Batches
+from lde_bench.training.device import Compiler
+from lde_bench.training.learner import Learner
 from lde_bench.training.plan import Budget, Plan
 
 
 class Wrapper(Density):
-    """A density made of another, `base`, whose plan, precision and initial weights it takes.
+    """A density made of another, `base`: plan, initial weights and learner are those of `base` unless said otherwise.
 
     Args:
         base: the density that it wraps.
@@ -34,3 +37,9 @@ class Wrapper(Density):
 
     def plan(self, budget: Budget) -> Plan:
         return self.base.plan(budget)
+
+    def prepare(self, batches: Batches) -> None:
+        self.base.prepare(batches)
+
+    def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
+        return self.base.learner(plan, device, precision, compiler)

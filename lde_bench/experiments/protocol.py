@@ -25,6 +25,7 @@ from lde_bench.data import Dataset, load_dataset
 from lde_bench.densities import load_density
 from lde_bench.densities.base import Density
 from lde_bench.densities.spec import MethodSpec
+from lde_bench.densities.wrapper import Wrapper
 from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.evaluation.statistics import clustered_standard_error
 from lde_bench.experiments.bsds300 import EXPERIMENT
@@ -33,7 +34,6 @@ from lde_bench.files import write_text_atomic
 from lde_bench.progress import SweepDisplay, print_table, say
 from lde_bench.runs import DatasetInfo, Record, ResultStore, RunPaths, Sizes, provenance, utc_now
 from lde_bench.runs.store import REPORT_SUFFIX
-from lde_bench.training.batches import Batches
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, evaluate_rows
 from lde_bench.training.plan import Budget, Plan
@@ -115,7 +115,7 @@ class TestLook:
     test_nats: float
 
 
-class PeekingDensity(Density):
+class PeekingDensity(Wrapper):
     """Trains `base` exactly as it trains alone, and scores `test` [m, D] at each look beside the validation set.
 
     After `fit` the base has the weights chosen on validation; `adopt_test_choice` puts in those of the best test score.
@@ -124,8 +124,7 @@ class PeekingDensity(Density):
     name = "peeking"
 
     def __init__(self, base: Density, test: Tensor) -> None:
-        super().__init__(base.features)
-        self.base = base
+        super().__init__(base)
         self.test = test
         self.peeking: _PeekingLearner | None = None
 
@@ -140,20 +139,8 @@ class PeekingDensity(Density):
         assert self.peeking.best is not None
         self.peeking.inner.adopt(self.peeking.best)
 
-    def reset_parameters(self) -> None:
-        self.base.reset_parameters()
-
-    def training_precision(self, choice: str, device: torch.device, plan: Plan) -> str:
-        return self.base.training_precision(choice, device, plan)
-
-    def plan(self, budget: Budget) -> Plan:
-        return self.base.plan(budget)
-
-    def prepare(self, batches: Batches) -> None:
-        self.base.prepare(batches)
-
     def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
-        inner = self.base.learner(plan, device, precision, compiler)
+        inner = super().learner(plan, device, precision, compiler)
         self.peeking = _PeekingLearner(inner, self.test.to(device, self.dtype))
         return self.peeking
 
