@@ -22,15 +22,23 @@ from lde_bench.evaluation.statistics import (
     MINIMUM_GROUPS,
     Difference,
     GroupMeans,
-    average_over_trials,
     bootstrap_interval,
     difference_by_group,
     paired_difference_of_items,
     two_sided_p,
 )
 from lde_bench.progress import print_table
-from lde_bench.report.tables import group_rows, group_word, is_patch, refusal, table_key
 from lde_bench.runs import Record, ResultStore, RunPaths
+from lde_bench.runs.rows import (
+    group_means,
+    group_rows,
+    group_word,
+    is_patch,
+    refusal,
+    row_label,
+    table_key,
+    with_components,
+)
 from lde_bench.seeds import derive_seed
 
 #: A difference is called one below this probability; the interval has the level that goes with it.
@@ -65,7 +73,9 @@ class Side:
                 if record.done:
                     raise LawBroken(f"{record.run_id} cannot be compared: {reason}.")
                 raise InputError(f"{record.run_id} failed ({reason.rstrip('.')}); name a run that finished.")
-        return cls(_title(runs[0][1]), tuple((RunPaths(path.parent, record.run_id), record) for path, record in runs))
+        first = runs[0][1]
+        title = with_components(first.method, first.components)
+        return cls(title, tuple((RunPaths(path.parent, record.run_id), record) for path, record in runs))
 
     @property
     def record(self) -> Record:
@@ -85,10 +95,7 @@ class Side:
 
     def photographs(self) -> GroupMeans | None:
         """Each photograph's mean, averaged over trials; None where the dataset has no photographs."""
-        groups = [record.result.groups for _, record in self.trials if record.result and record.result.groups]
-        if len(groups) < len(self.trials):
-            return None
-        return average_over_trials([GroupMeans.of(each.ids, each.counts, each.mean_nats) for each in groups])
+        return group_means([record for _, record in self.trials])
 
     def items(self) -> np.ndarray | None:
         """Each test item's log-likelihood, float64 [n], averaged over trials; None where a trial's are not kept.
@@ -302,15 +309,14 @@ def _rows(runs: Sequence[tuple[Path, Record]]) -> list[list[tuple[Path, Record]]
 
 
 def _listed(runs: Sequence[tuple[Path, Record]]) -> str:
+    records = [record for _, record in runs]
     named = [
-        f"{_title(record)} on {record.dataset.name}, {record.budget.label} ({record.run_id})" for _, record in runs
+        f"{with_components(row_label(record, records), record.components)} on {record.dataset.name}, "
+        f"{record.budget.label}, {record.dataset.sizes.test:,} test items ({record.run_id})"
+        for record in records
     ]
     more = f" and {len(named) - LISTED} more" if len(named) > LISTED else ""
     return ", ".join(named[:LISTED]) + more
-
-
-def _title(record: Record) -> str:
-    return record.method if record.components is None else f"{record.method} K={record.components}"
 
 
 # ---- telling

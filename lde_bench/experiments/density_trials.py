@@ -44,7 +44,6 @@ from lde_bench.runs import (
     Result,
     ResultStore,
     RunPaths,
-    Sizes,
     code_version,
     digest,
     make_run_id,
@@ -52,6 +51,7 @@ from lde_bench.runs import (
     run_sweep,
     utc_now,
 )
+from lde_bench.runs.rows import with_components
 from lde_bench.seeds import derive_seed
 from lde_bench.training.batches import ArrayBatches, Augment, Batches, FreshBatches
 from lde_bench.training.device import resolve_device, resolve_precision
@@ -121,8 +121,7 @@ class DensityTrial:
     @property
     def title(self) -> str:
         """For progress displays: `lde+w K=10, trial 1`."""
-        components = "" if self.components is None else f" K={self.components}"
-        return f"{self.spec.label}{components}, trial {self.trial + 1}"
+        return f"{with_components(self.spec.label, self.components)}, trial {self.trial + 1}"
 
     @cached_property
     def run_id(self) -> str:
@@ -458,7 +457,6 @@ def failed_density_record(trial: DensityTrial, reason: str) -> Record:
 
 def _head(trial: DensityTrial, density: Density) -> dict[str, Any]:
     """What a record says of a trial whether it ended well or not."""
-    dataset = trial.dataset
     return {
         "experiment": trial.experiment,
         "run_id": trial.run_id,
@@ -466,9 +464,7 @@ def _head(trial: DensityTrial, density: Density) -> dict[str, Any]:
         "components": trial.components,
         "trial": trial.trial,
         "parameters": density.parameter_count(),
-        "dataset": DatasetInfo(
-            dataset.name, dataset.version, dataset.content_hash, dataset.seed, Sizes(**dataset.sizes)
-        ),
+        "dataset": DatasetInfo.of(trial.dataset),
         "budget": trial.budget,
         "seeds": {"base": trial.base_seed, "trial": trial.seed},
     }

@@ -32,7 +32,8 @@ from lde_bench.experiments.bsds300 import EXPERIMENT
 from lde_bench.experiments.density_trials import DensityTrial, TrainingOptions, plan_trials, train_density
 from lde_bench.files import write_text_atomic
 from lde_bench.progress import SweepDisplay, print_table, say
-from lde_bench.runs import DatasetInfo, Record, ResultStore, RunPaths, Sizes, provenance, utc_now
+from lde_bench.runs import DatasetInfo, Record, ResultStore, RunPaths, provenance, utc_now
+from lde_bench.runs.rows import with_components
 from lde_bench.runs.store import REPORT_SUFFIX
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, evaluate_rows
@@ -265,20 +266,20 @@ def run_protocol(trial: DensityTrial, store: ResultStore) -> ProtocolReport:
         barely = bare.density()
         train(bare, barely, None)
     looks = tuple(peeking.looks)
-    title = _title(trial.spec.label, trial.components)
+    title = with_components(trial.spec.label, trial.components)
     assert peeking.training_state is not None
     models = [_figures(title, "validation", peeking.training_state.best_step, peeking.base, trial.dataset)]
     best = max(looks, key=lambda look: look.test_nats)
     if best.step != models[0].step:
         peeking.adopt_test_choice()
         models.append(_figures(title, "test", best.step, peeking.base, trial.dataset))
-    bare_title = f"{_title(bare.spec.label, bare.components)}, barely trained"
+    bare_title = f"{with_components(bare.spec.label, bare.components)}, barely trained"
     models.append(_figures(bare_title, "validation", BARELY_TRAINED_STEPS, barely, trial.dataset))
     report = ProtocolReport(
         method=trial.spec.label,
         components=trial.components,
         budget=trial.budget.label,
-        dataset=_describe(trial.dataset),
+        dataset=DatasetInfo.of(trial.dataset),
         seeds={"base": trial.base_seed, "trial": trial.seed, "barely_trained": bare.seed},
         models=tuple(models),
         looks=looks,
@@ -321,7 +322,7 @@ def run_protocol_of_record(
         budget=record.budget.label,
         dataset=record.dataset,
         seeds=record.seeds,
-        models=(_figures(_title(record.method, record.components), "validation", step, density, dataset),),
+        models=(_figures(with_components(record.method, record.components), "validation", step, density, dataset),),
         looks=(),
         provenance=provenance(started, utc_now()),
         benchmark_version=record.benchmark_version,
@@ -332,14 +333,6 @@ def run_protocol_of_record(
 
 def _figures(model: str, chosen_on: str, step: int, density: Density, dataset: Dataset) -> ModelFigures:
     return ModelFigures(model, chosen_on, step, measure_floor(density, dataset.test, dataset.test_groups))
-
-
-def _title(method: str, components: int | None) -> str:
-    return method if components is None else f"{method} K={components}"
-
-
-def _describe(dataset: Dataset) -> DatasetInfo:
-    return DatasetInfo(dataset.name, dataset.version, dataset.content_hash, dataset.seed, Sizes(**dataset.sizes))
 
 
 def _paths(store: ResultStore, dataset: Dataset, budget: Budget, name: str) -> RunPaths:

@@ -30,6 +30,7 @@ from lde_bench.experiments.density_trials import (
 from lde_bench.files import check_writable, write_text_atomic
 from lde_bench.progress import print_table, say
 from lde_bench.runs import Record, ResultStore, run_sweep
+from lde_bench.runs.rows import with_components
 from lde_bench.training.plan import Budget
 
 BASELINE = Path(__file__).with_name("regress_baseline.json")
@@ -148,7 +149,7 @@ def _head(datasets: dict[str, Dataset]) -> dict[str, Any]:
 
 def _compare(reference: dict[str, Any], records: list[Record]) -> list[Verdict]:
     """Each record of the first seed against the baseline of the same seed."""
-    found = {_spelling(record): record for record in records}
+    found = {with_components(record.method, record.components): record for record in records}
     if missing := sorted(set(reference) ^ set(found)):
         raise NothingMeasured(f"not comparable: baseline and code differ in the methods {', '.join(missing)}.")
     verdicts = []
@@ -165,11 +166,6 @@ def _tolerance(values: list[float]) -> float:
     return max(LEAST_EFFECT, SIGMAS * statistics.stdev(values))
 
 
-def _spelling(record: Record) -> str:
-    components = "" if record.components is None else f" K={record.components}"
-    return f"{record.method}{components}"
-
-
 def _broken(record: Record) -> str:
     """The laws that a trial breaks."""
     return ", ".join(law for law, verdict in record.laws.items() if not verdict.passed)
@@ -177,14 +173,16 @@ def _broken(record: Record) -> str:
 
 def _write_baseline(path: Path, head: dict[str, Any], records: list[Record]) -> None:
     for record in records:
+        title = with_components(record.method, record.components)
         if not record.done:
-            raise NothingMeasured(f"no baseline: {_spelling(record)} failed with {record.reason}")
+            raise NothingMeasured(f"no baseline: {title} failed with {record.reason}")
         if broken := _broken(record):
-            raise LawBroken(f"no baseline: {_spelling(record)} breaks the law {broken}.")
+            raise LawBroken(f"no baseline: {title} breaks the law {broken}.")
     methods: dict[str, Any] = {}
     for record in records:
         assert record.result is not None
-        entry = methods.setdefault(_spelling(record), {"parameters": record.parameters, "test_nats": []})
+        title = with_components(record.method, record.components)
+        entry = methods.setdefault(title, {"parameters": record.parameters, "test_nats": []})
         entry["test_nats"].append(round(record.result.test_nats, 6))
     made = {"command": "lde-bench regress --update", "packages": records[0].provenance["packages"]}
     write_text_atomic(path, json_module.dumps({**head, **made, "methods": methods}, indent=2) + "\n")

@@ -10,6 +10,7 @@ from lde_bench.report.published import PublishedFigure, load_published
 from lde_bench.report.section import Section, budget_text, part, row_title
 from lde_bench.report.tables import DASH, Row, cells, headers
 from lde_bench.runs.record import Record
+from lde_bench.runs.rows import with_components
 
 #: What the paper's authors trained their LDE on: 250 epochs of 15,000 patches of each of 180 photographs.
 PAPER_PATCHES = 250 * 180 * 15_000
@@ -56,8 +57,7 @@ def against_published(section: Section) -> list[Block]:
             continue
         rows = sorted(held.get(figure.model, []), key=lambda held_row: not held_row[1])
         if not any(exact for _, exact in rows):
-            spelled = figure.method if figure.components is None else f"{figure.method} K={figure.components}"
-            missing = f"no record of {spelled}"
+            missing = f"no record of {with_components(figure.method, figure.components)}"
             lines.append([figure.model, figure.plus_minus_is, missing, _published_value(figure), *[DASH] * 6])
         for row, exact in rows:
             name = row_title(row) + ("" if exact else " (a variant)")

@@ -15,7 +15,7 @@ from lde_bench import BENCHMARK_VERSION, __version__
 from lde_bench.data.cache import stored_test_rows
 from lde_bench.data.patches import FEATURES
 from lde_bench.errors import InputError
-from lde_bench.evaluation.statistics import GroupMeans, average_over_trials, paired_difference
+from lde_bench.evaluation.statistics import paired_difference
 from lde_bench.files import ensure_folder, write_bytes_atomic, write_text_atomic
 from lde_bench.report.against import against_published, published_list
 from lde_bench.report.citations import bibliography
@@ -36,8 +36,9 @@ from lde_bench.report.document import (
     to_markdown,
 )
 from lde_bench.report.section import Section, budget_text, part, row_title
-from lde_bench.report.tables import DASH, Row, build_tables, cells, failure_line, headers, table_key
+from lde_bench.report.tables import DASH, Row, build_tables, cells, failure_line, headers
 from lde_bench.runs.record import Record
+from lde_bench.runs.rows import group_means, table_key, with_components
 from lde_bench.runs.store import RunPaths
 
 log = logging.getLogger(__name__)
@@ -206,13 +207,6 @@ def _components(section: Section) -> list[Block]:
     return part(section, "Number of components", Figure([(picture, "")], caption))
 
 
-def _groups(section: Section, row: Row) -> GroupMeans | None:
-    groups = [trial.result.groups for trial in section.trials(row) if trial.result and trial.result.groups]
-    if len(groups) < len(row.run_ids):
-        return None
-    return average_over_trials([GroupMeans.of(each.ids, each.counts, each.mean_nats) for each in groups])
-
-
 def _pair(section: Section, pair: tuple[str, str] | None) -> tuple[Row, Row] | None:
     """The rows to set against each other, the better one first; None when there are no two."""
     rows = sorted((row for row in section.table.rows), key=lambda row: -row.test_nats)
@@ -244,7 +238,7 @@ def _photographs(section: Section, pair: tuple[str, str] | None) -> list[Block]:
             else part(section, title, Paragraph("This section has not both methods that were named."))
         )
     first, second = chosen
-    one, two = _groups(section, first), _groups(section, second)
+    one, two = (group_means(section.trials(row)) for row in (first, second))
     if one is None or two is None:
         return []
     difference = paired_difference(one, two)
@@ -357,8 +351,8 @@ def _grouped(section: Section) -> dict[str, list[Record]]:
     shown = {record.run_id for records in groups.values() for record in records}
     for run_id, (_, record) in section.runs.items():
         if record.done and run_id not in shown and not all(law.passed for law in record.laws.values()):
-            components = "" if record.components is None else f" K={record.components}"
-            groups.setdefault(f"{record.method}{components} (refused)", []).append(record)
+            title = with_components(record.method, record.components)
+            groups.setdefault(f"{title} (refused)", []).append(record)
     return groups
 
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from lde_bench.report.document import Block, Heading, Line, Link
 from lde_bench.report.tables import Row, Table
 from lde_bench.runs.record import Record
+from lde_bench.runs.rows import with_components
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def part(section: Section, text: str, *blocks: Block) -> list[Block]:
 
 def row_title(row: Row) -> str:
     """A row in short: `lde+w K=10`."""
-    return row.label if row.components is None else f"{row.label} K={row.components}"
+    return with_components(row.label, row.components)
 
 
 def budget_text(record: Record) -> str:

@@ -20,30 +20,32 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from lde_bench.data import user_file
 from lde_bench.evaluation.statistics import (
     Difference,
-    GroupMeans,
-    average_over_trials,
     paired_difference,
     two_standard_deviations,
 )
 from lde_bench.report.published import paper_lde
-from lde_bench.runs.record import DatasetInfo, Record
+from lde_bench.runs.record import Record
+from lde_bench.runs.rows import (
+    PLAIN_DATA,
+    common_data_options,
+    group_means,
+    group_rows,
+    group_word,
+    is_patch,
+    item_word,
+    refusal,
+    row_label,
+    row_options,
+    table_key,
+    with_components,
+)
 
 #: The paper's own rows: K -> test log-likelihood (nats), 2 standard deviations of 5 trials.
 PAPER_LDE = paper_lde()
 
 DASH = "\N{EN DASH}"
-
-#: The datasets of 8x8 patches of photographs.
-PATCH_DATASETS = frozenset({"bsds300", "natural8x8", "bsds300-hdf5"})
-
-#: The training data at these values are what the benchmark means by a plain run; others are told.
-PLAIN_DATA: dict[str, Any] = {"patches": "fixed", "augment": None}
-
-#: What a record says of its training that changes neither the model nor its quality: rows are not split by it.
-EXECUTION_OPTIONS = frozenset({"threads", "compile", "reference_seconds", "training_id", "weights_of"})
 
 
 @dataclass(frozen=True)
@@ -155,10 +157,10 @@ def _build_table(records: Sequence[Record], descriptions: Mapping[str, str]) -> 
         content_hash=first.dataset.content_hash,
         benchmark_version=first.benchmark_version,
         budget=first.budget.label,
-        heading=_heading(first, None if groups is None else len(groups.ids), _common_data_options(records)),
-        rows=_build_rows([(_label(rows_of[key][0], records), rows_of[key]) for key in ordered], shows_paper),
+        heading=_heading(first, None if groups is None else len(groups.ids), common_data_options(records)),
+        rows=_build_rows([(row_label(rows_of[key][0], records), rows_of[key]) for key in ordered], shows_paper),
         failures=tuple(
-            Failure(_label(record, records), record.components, record.trial, reason)
+            Failure(row_label(record, records), record.components, record.trial, reason)
             for record in records
             if (reason := refusal(record)) is not None
         ),
@@ -178,109 +180,6 @@ def _build_table(records: Sequence[Record], descriptions: Mapping[str, str]) -> 
     )
 
 
-def is_patch(data: DatasetInfo) -> bool:
-    """Whether the items are 8x8 patches of photographs; a user's own file may be called as such a dataset is."""
-    return data.name in PATCH_DATASETS and data.version != user_file.VERSION
-
-
-def group_word(patches: bool) -> str:
-    """What test items that are alike come from."""
-    return "photograph" if patches else "group"
-
-
-def item_word(patches: bool) -> str:
-    """What the rows of a dataset are called."""
-    return "patches" if patches else "items"
-
-
-def refusal(record: Record) -> str | None:
-    """Why a record gets no row; None when it gets one."""
-    if not record.done:
-        return record.reason
-    for name, law in record.laws.items():
-        if not law.passed:
-            return f"refused: breaks the law '{name}' (measured {law.value}, bound {law.bound})"
-    return None
-
-
-# ---- which trials make a row, and what the row is called
-
-
-def _options(record: Record) -> dict[str, Any]:
-    """What, beside method and K, makes two records different rows."""
-    options = {name: value for name, value in record.training.items() if name not in EXECUTION_OPTIONS}
-    if record.budget.seconds is not None:
-        options.pop("steps", None)  # how far the seconds reached is an outcome, not a choice
-    return {**PLAIN_DATA, **options}
-
-
-def table_key(record: Record) -> tuple[Any, ...]:
-    """What the records of one table share."""
-    return (
-        record.experiment,
-        record.benchmark_version,
-        dataclasses.astuple(record.dataset),
-        record.budget.label,
-        record.budget.machine_dependent,
-    )
-
-
-def group_rows(records: Iterable[Record]) -> dict[tuple[Any, ...], list[Record]]:
-    """The trials of each row of one table; a key begins with method and K."""
-    rows: dict[tuple[Any, ...], list[Record]] = {}
-    for record in records:
-        key = record.method, record.components, json.dumps(_options(record), sort_keys=True, default=str)
-        trials = rows.setdefault(key, [])
-        # The same seed twice (with and without compile, say) is one trial, not a spread of zero.
-        if record.seeds not in [other.seeds for other in trials]:
-            trials.append(record)
-    return rows
-
-
-def _label(record: Record, records: Sequence[Record]) -> str:
-    """The method, and the options that set `record` apart from its neighbours.
-
-    What is done to the data sets a row apart from every other, a rate only from the same method at the same
-    K. A failed trial knows what was asked of it, not what it would have resolved to: it counts for the data
-    options only.
-    """
-    options = _options(record)
-    everyone = [_options(other) for other in records]
-    twins = [
-        _options(other)
-        for other in records
-        if other.done and (other.method, other.components) == (record.method, record.components)
-    ]
-    words = [
-        _data_words(name, options[name])
-        for name, plain in PLAIN_DATA.items()
-        if options[name] != plain and any(other[name] != options[name] for other in everyone)
-    ]
-    if record.done:
-        words += [
-            str(value) if name == "precision" else f"{name}={value}"
-            for name, value in options.items()
-            if name not in PLAIN_DATA and any(other.get(name) != value for other in twins)
-        ]
-    return f"{record.method} ({', '.join(words)})" if words else record.method
-
-
-def _common_data_options(records: Sequence[Record]) -> list[str]:
-    """What was done to the training data of every record alike, in words for the heading; nothing when
-    plain.
-    """
-    options = [_options(record) for record in records]
-    return [
-        _data_words(name, options[0][name])
-        for name, plain in PLAIN_DATA.items()
-        if options[0][name] != plain and all(other[name] == options[0][name] for other in options)
-    ]
-
-
-def _data_words(name: str, value: Any) -> str:
-    return f"{value} patches" if name == "patches" else f"augmented by {value}"
-
-
 def _precisions(records: Sequence[Record]) -> dict[str, list[str]]:
     """Precision of the training steps -> the methods trained with it."""
     methods: dict[str, list[str]] = {}
@@ -297,7 +196,7 @@ def _precisions(records: Sequence[Record]) -> dict[str, list[str]]:
 
 def _build_rows(groups: Sequence[tuple[str, Sequence[Record]]], shows_paper: bool) -> tuple[Row, ...]:
     values = [[record.result.test_nats for record in trials if record.result] for _, trials in groups]
-    by_photograph = [_photographs(trials) for _, trials in groups]
+    by_photograph = [group_means(trials) for _, trials in groups]
     best = max(range(len(groups)), key=lambda number: np.mean(values[number]), default=0)
     best_photographs = by_photograph[best] if groups else None
     rows = []
@@ -308,7 +207,7 @@ def _build_rows(groups: Sequence[tuple[str, Sequence[Record]]], shows_paper: boo
         if photographs is not None and best_photographs is not None and number != best:
             difference = paired_difference(photographs, best_photographs)
         error = photographs.standard_error if photographs is not None else None
-        plain = all(_options(record)[name] == value for name, value in PLAIN_DATA.items())
+        plain = all(row_options(record)[name] == value for name, value in PLAIN_DATA.items())
         paper = PAPER_LDE.get(record.components or 0) if record.method == "lde" and plain else None
         seconds = [trial.cost.cpu_seconds for trial in trials if trial.cost]
         rows.append(
@@ -346,14 +245,6 @@ def _mean(values: Sequence[float | None]) -> float | None:
     """Of values that are all there or, with the truth unknown, all missing."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known and len(known) == len(values) else None
-
-
-def _photographs(trials: Sequence[Record]) -> GroupMeans | None:
-    """Each photograph's mean over the trials; None when the dataset has no photographs."""
-    groups = [trial.result.groups for trial in trials if trial.result and trial.result.groups]
-    if len(groups) < len(trials):
-        return None
-    return average_over_trials([GroupMeans.of(each.ids, each.counts, each.mean_nats) for each in groups])
 
 
 # ---- words around the rows
@@ -480,8 +371,8 @@ def _number(value: float | None, digits: int = 2) -> str:
 
 def failure_line(failure: Failure) -> str:
     """A failed or refused trial and why, on one line."""
-    components = "" if failure.components is None else f" K={failure.components}"
-    return f"{failure.label}{components}, trial {failure.trial + 1}: {' '.join(failure.reason.split())}"
+    title = with_components(failure.label, failure.components)
+    return f"{title}, trial {failure.trial + 1}: {' '.join(failure.reason.split())}"
 
 
 # ---- renderings

@@ -15,13 +15,16 @@ import sys
 import types
 import typing
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import numpy as np
 
 from lde_bench import BENCHMARK_VERSION
 from lde_bench.errors import InputError
 from lde_bench.training.plan import Budget
+
+if TYPE_CHECKING:
+    from lde_bench.data import Dataset
 
 SCHEMA = 1
 
@@ -46,6 +49,11 @@ class DatasetInfo:
     content_hash: str
     seed: int
     sizes: Sizes
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> DatasetInfo:
+        """Of a loaded dataset."""
+        return cls(dataset.name, dataset.version, dataset.content_hash, dataset.seed, Sizes(**dataset.sizes))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,137 @@
+"""Which run records can be compared, which make one row, and what the row is called.
+
+Said once, for tables, figures, reports and comparisons.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple
+from typing import Any
+
+from lde_bench.data import user_file
+from lde_bench.evaluation.statistics import GroupMeans, average_over_trials
+from lde_bench.runs.record import DatasetInfo, Record
+
+#: The datasets of 8x8 patches of photographs.
+PATCH_DATASETS = frozenset({"bsds300", "natural8x8", "bsds300-hdf5"})
+
+#: The training data at these values are what the benchmark means by a plain run; others are told.
+PLAIN_DATA: dict[str, Any] = {"patches": "fixed", "augment": None}
+
+#: What a record says of its training that changes neither the model nor its quality: rows are not split by it.
+EXECUTION_OPTIONS = frozenset({"threads", "compile", "reference_seconds", "training_id", "weights_of"})
+
+
+def is_patch(data: DatasetInfo) -> bool:
+    """Whether the items are 8x8 patches of photographs; a user's own file may be called as such a dataset is."""
+    return data.name in PATCH_DATASETS and data.version != user_file.VERSION
+
+
+def group_word(patches: bool) -> str:
+    """What test items that are alike come from."""
+    return "photograph" if patches else "group"
+
+
+def item_word(patches: bool) -> str:
+    """What the rows of a dataset are called."""
+    return "patches" if patches else "items"
+
+
+def refusal(record: Record) -> str | None:
+    """Why a record gets no row; None when it gets one."""
+    if not record.done:
+        return record.reason
+    for name, law in record.laws.items():
+        if not law.passed:
+            return f"refused: breaks the law '{name}' (measured {law.value}, bound {law.bound})"
+    return None
+
+
+def row_options(record: Record) -> dict[str, Any]:
+    """What, beside method and K, makes two records different rows."""
+    options = {name: value for name, value in record.training.items() if name not in EXECUTION_OPTIONS}
+    if record.budget.seconds is not None:
+        options.pop("steps", None)  # how far the seconds reached is an outcome, not a choice
+    return {**PLAIN_DATA, **options}
+
+
+def table_key(record: Record) -> tuple[Any, ...]:
+    """What the records of one table share."""
+    return (
+        record.experiment,
+        record.benchmark_version,
+        astuple(record.dataset),
+        record.budget.label,
+        record.budget.machine_dependent,
+    )
+
+
+def group_rows(records: Iterable[Record]) -> dict[tuple[Any, ...], list[Record]]:
+    """The trials of each row of one table; a key begins with method and K."""
+    rows: dict[tuple[Any, ...], list[Record]] = {}
+    for record in records:
+        key = record.method, record.components, json.dumps(row_options(record), sort_keys=True, default=str)
+        trials = rows.setdefault(key, [])
+        # The same seed twice (with and without compile, say) is one trial, not a spread of zero.
+        if record.seeds not in [other.seeds for other in trials]:
+            trials.append(record)
+    return rows
+
+
+def row_label(record: Record, records: Sequence[Record]) -> str:
+    """The method, and the options that set `record` apart from its neighbours.
+
+    What is done to the data sets a row apart from every other, a rate only from the same method at the same
+    K. A failed trial knows what was asked of it, not what it would have resolved to: it counts for the data
+    options only.
+    """
+    options = row_options(record)
+    everyone = [row_options(other) for other in records]
+    twins = [
+        row_options(other)
+        for other in records
+        if other.done and (other.method, other.components) == (record.method, record.components)
+    ]
+    words = [
+        _data_words(name, options[name])
+        for name, plain in PLAIN_DATA.items()
+        if options[name] != plain and any(other[name] != options[name] for other in everyone)
+    ]
+    if record.done:
+        words += [
+            str(value) if name == "precision" else f"{name}={value}"
+            for name, value in options.items()
+            if name not in PLAIN_DATA and any(other.get(name) != value for other in twins)
+        ]
+    return f"{record.method} ({', '.join(words)})" if words else record.method
+
+
+def common_data_options(records: Sequence[Record]) -> list[str]:
+    """What was done to the training data of every record alike, in words for the heading; nothing when
+    plain.
+    """
+    options = [row_options(record) for record in records]
+    return [
+        _data_words(name, options[0][name])
+        for name, plain in PLAIN_DATA.items()
+        if options[0][name] != plain and all(other[name] == options[0][name] for other in options)
+    ]
+
+
+def _data_words(name: str, value: Any) -> str:
+    return f"{value} patches" if name == "patches" else f"augmented by {value}"
+
+
+def with_components(label: str, components: int | None) -> str:
+    """A method at its K in short: `lde+w K=10`."""
+    return label if components is None else f"{label} K={components}"
+
+
+def group_means(trials: Sequence[Record]) -> GroupMeans | None:
+    """Each photograph's mean over the trials; None when the dataset has no photographs."""
+    groups = [trial.result.groups for trial in trials if trial.result and trial.result.groups]
+    if len(groups) < len(trials):
+        return None
+    return average_over_trials([GroupMeans.of(each.ids, each.counts, each.mean_nats) for each in groups])
