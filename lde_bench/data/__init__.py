@@ -6,7 +6,6 @@ found without being named anywhere else.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import pkgutil
@@ -17,6 +16,7 @@ from pathlib import Path
 from lde_bench.data.base import SPLITS, Dataset, DatasetEntry, Request
 from lde_bench.data.patches import FreshPatches
 from lde_bench.errors import InputError
+from lde_bench.registry import did_you_mean
 
 __all__ = ["Dataset", "DatasetEntry", "FreshPatches", "datasets", "load_dataset"]
 
@@ -60,8 +60,7 @@ def load_dataset(
         raise InputError(f"seed={seed!r} is not a whole number; give one, such as 0.")
     known = datasets()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}."
+        hint = did_you_mean(name, known).rstrip() or f"choose one of {', '.join(known)}."
         raise InputError(f"There is no dataset {name!r}; {hint}")
     if source not in ("auto", "embedded"):
         raise InputError(f"source={source!r} is unknown; choose 'auto' or 'embedded'.")

@@ -6,17 +6,15 @@ wraps a density and is spelled as a suffix, `+name`.
 
 from __future__ import annotations
 
-import difflib
 import functools
-import importlib
 import inspect
 import json
-import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lde_bench.densities.spec import MethodSpec, parse_method
 from lde_bench.errors import InputError
+from lde_bench.registry import did_you_mean, discover, own_arguments
 
 if TYPE_CHECKING:
     from lde_bench.densities.base import Density
@@ -27,13 +25,7 @@ def density_classes() -> dict[str, type[Density]]:
     """Every density of this package by name, wrappers too."""
     from lde_bench.densities.base import Density
 
-    found: dict[str, type[Density]] = {}
-    for module_info in pkgutil.iter_modules(__path__):
-        module = importlib.import_module(f"{__name__}.{module_info.name}")
-        for _, member in inspect.getmembers(module, inspect.isclass):
-            if issubclass(member, Density) and "name" in vars(member) and member.__module__ == module.__name__:
-                found[member.name] = member
-    return dict(sorted(found.items()))
+    return discover(__name__, Density)
 
 
 def density_names() -> list[str]:
@@ -64,8 +56,7 @@ def density_class(name: str, *, wrapper: bool = False) -> type[Density]:
         return candidates[name]
     if not wrapper and name in (brought := entry_points()):
         return external_class(name, brought[name])
-    near = difflib.get_close_matches(name, candidates, n=1, cutoff=0.4)
-    hint = f"did you mean '{near[0]}'? " if near else ""
+    hint = did_you_mean(name, candidates, cutoff=0.4)
     what, mark = ("wrapper", "+") if wrapper else ("method", "")
     raise InputError(
         f"{what} '{mark}{name}' is unknown; {hint}choose one of {', '.join(mark + key for key in candidates)}."
@@ -83,9 +74,7 @@ def method_classes(spec: MethodSpec) -> list[type[Density]]:
 
 def _own_arguments(kind: type[Density]) -> list[str]:
     """The constructor arguments that a method may spell."""
-    taken = ("self", "base" if is_wrapper(kind) else "features")
-    parameters = inspect.signature(kind.__init__).parameters.values()
-    return [each.name for each in parameters if each.name not in taken and each.kind is not each.VAR_KEYWORD]
+    return own_arguments(kind, ["base" if is_wrapper(kind) else "features"])
 
 
 def _takes_any(kind: type[Density]) -> bool:
@@ -145,8 +134,7 @@ def create(method: str | MethodSpec, features: int, *, whiten: str | None = None
     known = [*mine, *(name for names in theirs for name in names)]
     for argument in spec.arguments:
         if argument not in known:
-            near = difflib.get_close_matches(argument, known, n=1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
+            hint = did_you_mean(argument, known)
             takes = f"it takes {', '.join(known)}" if known else "it takes no arguments"
             raise InputError(f"{'+'.join((spec.name, *spec.wrappers))} has no argument '{argument}'; {hint}{takes}.")
     # What both have goes to the density.

@@ -1,55 +1,27 @@
-"""The base of every explicit density: checked `log_prob`, seeded `sample`, `fit`, `save`."""
+"""The base of every explicit density: checked `log_prob`, and what each kind of density adds."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import chain
-from pathlib import Path
-from typing import Any, ClassVar, Self, overload
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import ClassVar, overload
 
 import numpy as np
 import torch
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from lde_bench.errors import InputError
-from lde_bench.files import write_bytes_atomic
 from lde_bench.seeds import derive_seed
-from lde_bench.training.batches import ArrayBatches, Batches
-from lde_bench.training.device import Compiler, resolve_device, resolve_precision
+from lde_bench.training.device import Compiler
 from lde_bench.training.learner import GradientLearner, Learner, evaluate_rows
-from lde_bench.training.loop import Clock, Progress, Seconds, TrainingState, train
-from lde_bench.training.plan import Budget, Plan
+from lde_bench.training.model import Model, TrainingRequest
+from lde_bench.training.plan import Plan
 
-#: Samples drawn at once: bounds memory; fixed, so that a seed gives the same samples on every machine.
-SAMPLE_ROWS = 4096
-
-
-@dataclass(frozen=True)
-class Card:
-    """What `lde-bench list` says of a density; `bibtex` are keys into `lde_bench/report/data/references.bib`."""
-
-    summary: str
-    source: str
-    sample_cost: str
-    differences: str = "none known"
-    bibtex: tuple[str, ...] = ()
+LOG_2PI = math.log(2 * math.pi)
 
 
-@dataclass(frozen=True)
-class TrainingRequest:
-    """What was asked of a `fit`, for a density that trains itself; `validation` [m, D] as the density sees it."""
-
-    seed: int
-    budget: Budget
-    validation: Tensor | None
-
-
-class Density(nn.Module):
+class Density(Model):
     """An explicit density p(x) over R^D.
 
     A subclass sets `name`, `card` and `plans`, and gives `forward` ([B, D] -> [B] nats), `draw` and, if it has
@@ -59,11 +31,6 @@ class Density(nn.Module):
         features: D, from 1 up.
     """
 
-    name: ClassVar[str]
-    card: ClassVar[Card]
-    plans: ClassVar[dict[str, Plan]]
-    #: False where training would lose what it is after in bfloat16; the steps are then always in float32.
-    trains_in_bf16: ClassVar[bool] = True
     #: Constructor arguments that change how the density is evaluated and nothing of its training or its weights.
     evaluation_only: ClassVar[frozenset[str]] = frozenset()
     #: Rows of Table 1 under `--methods all`; by default its plain name, a mixture at its default number of components.
@@ -80,15 +47,6 @@ class Density(nn.Module):
     autoregressive: bool = False
     #: How one sees that the density is a flow: `encode` and `decode` exist.
     invertible: bool = False
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.features = positive_integer("features", features)
-        #: The arguments of `create` that make this density again; filled in by `create`.
-        self.config: dict[str, Any] = {}
-        #: What the last `fit` did.
-        self.training_state: TrainingState | None = None
-        self.training_setup: dict[str, Any] = {}
 
     # -- what a subclass gives -------------------------------------------------------------------------------------
 
@@ -112,42 +70,17 @@ class Density(nn.Module):
         """x = f^-1(u), of flows: [B, D] -> [B, D]."""
         raise TypeError(f"{type(self).__name__} is no flow")
 
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """`n` independent samples [n, D]."""
-        raise TypeError(f"{type(self).__name__} does not define draw")
-
-    def reset_parameters(self) -> None:
-        """Fresh random weights from torch's global generator (which `fit` seeds and restores)."""
-
-    def prepare(self, batches: Batches) -> None:
-        """Data-dependent initialisation from the training batches, before the first step."""
-
     def request(self, request: TrainingRequest) -> None:
-        """Told after `prepare` what was asked of `fit`; passed on to the densities that this one wraps."""
+        """Passed on to the densities that this one wraps."""
         for index, inner in enumerate(self.inner_densities()):
             seed = derive_seed(request.seed, "member", index) if index else request.seed
             inner.request(replace(request, seed=seed))
 
     def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
-        """What the training loop drives; by default maximum likelihood by gradients.
-
-        `compiler` turns a function into its compiled twin, or gives it back where nothing is compiled.
-        """
+        """Maximum likelihood by gradients, unless a subclass brings another."""
         return GradientLearner(self, plan, device, precision, compiler(self))
 
     # -- public ----------------------------------------------------------------------------------------------------
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self._tensor().dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self._tensor().device
-
-    def _tensor(self) -> Tensor:
-        """One that says where the density lives and in what precision; a density of a user's own may learn none."""
-        return next(each for each in chain(self.parameters(), self.buffers()) if each.is_floating_point())
 
     @property
     def lacks(self) -> frozenset[str]:
@@ -166,10 +99,10 @@ class Density(nn.Module):
         return max((inner.passes for inner in self.inner_densities()), default=1)
 
     def parameter_count(self) -> int | None:
-        """Number of learnt parameters; None where the density cannot tell."""
+        """None where a density that this one wraps cannot tell."""
         if any(inner.parameter_count() is None for inner in self.inner_densities()):
             return None
-        return sum(parameter.numel() for parameter in self.parameters())
+        return super().parameter_count()
 
     @overload
     def log_prob(self, x: np.ndarray) -> np.ndarray: ...
@@ -195,178 +128,6 @@ class Density(nn.Module):
             rows = torch.tensor(np.ascontiguousarray(x), dtype=self.dtype, device=self.device)
             return evaluate_rows(self, rows).cpu().numpy()
 
-    @torch.no_grad()
-    def sample(self, n: int, seed: int = 0) -> np.ndarray:
-        """`n` independent samples [n, D], the same for the same seed.
-
-        Raises:
-            InputError: `n` is negative or no whole number.
-        """
-        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
-            raise InputError(f"{self.name}: cannot draw {n} samples; ask for a whole number from 0 up.")
-        generator = torch.Generator(self.device).manual_seed(seed)
-        blocks = [torch.empty(0, self.features, dtype=self.dtype, device=self.device)]
-        with self._evaluating():
-            for start in range(0, int(n), SAMPLE_ROWS):
-                blocks.append(self.draw(min(SAMPLE_ROWS, int(n) - start), generator))
-        return torch.cat(blocks).cpu().numpy()
-
-    def fit(
-        self,
-        train_rows: np.ndarray | Tensor | Batches,
-        validation: np.ndarray | Tensor | None = None,
-        *,
-        seed: int = 0,
-        profile: str | None = None,
-        steps: int | None = None,
-        seconds: float | None = None,
-        clock: Clock = "wall",
-        plan: Plan | None = None,
-        device: str = "auto",
-        precision: str = "auto",
-        compile: bool | None = None,
-        checkpoint: Path | None = None,
-        code: str = "",
-        on_progress: Callable[[Progress], None] = lambda progress: None,
-        notify: Callable[[str], None] = lambda message: None,
-    ) -> Self:
-        """Train from scratch on `train_rows` [n, D]; the weights are chosen on `validation` [m, D].
-
-        Args:
-            train_rows: an array, or batches (`lde_bench.training.batches`), e.g. of patches drawn afresh.
-            validation: without it the last weights are kept.
-            seed: the same seed gives the same weights, to the bit, on one machine type and thread count.
-            profile: `quick` (the default), `standard` or `paper`; `steps` or `seconds` replace its number of steps.
-            clock: what `seconds` are: `wall`, or `cpu` seconds of this process and the compilers it ran. Those of the
-                data-dependent initialisation count.
-            plan: replaces the profile's plan, e.g. by one with another rate.
-            device: `auto`, `cpu`, `cuda`.
-            precision: of the training steps: `auto`, `fp32`, `bf16`. Evaluation is in float32 or better.
-            compile: overrides the plan's choice to use `torch.compile`.
-            checkpoint: a file to continue from if a run was killed, and to write now and then.
-            code: names the code that trains; a checkpoint of other code is not continued.
-
-        Raises:
-            InputError: wrong shapes, no rows, NaN or infinity in the data, or a bad budget.
-            TrainingDiverged: the loss stopped being finite.
-        """
-        started = Seconds.now()
-        budget = Budget.of(profile, steps, seconds)
-        plan = plan or self.plan(budget)
-        place = resolve_device(device)
-        resolved = self.training_precision(precision, place, plan)
-        batches = self._batches(train_rows, seed)
-        held_out = None if validation is None else self._rows("validation", validation).to(place)
-        self.to(place)
-        with _seeded(seed, place):
-            self.reset_parameters()
-            self.prepare(batches)
-            self.request(TrainingRequest(seed, budget, held_out))
-            compiling = plan.compile if compile is None else compile
-            compiler = Compiler(place, compiling, notify)
-            state = train(
-                self.learner(plan, place, resolved, compiler),
-                batches,
-                held_out,
-                plan,
-                budget,
-                device=place,
-                dtype=self.dtype,
-                checkpoint=checkpoint,
-                code=code,
-                clock=clock,
-                started=started,
-                on_progress=on_progress,
-                notify=notify,
-            )
-        self.eval()
-        self.training_state = state
-        self.training_setup = {
-            **plan.describe(),
-            "steps": None if budget.seconds is not None else plan.steps_within(budget),
-            "precision": resolved,
-            "device": place.type,
-            "compile": compiler.compiled,
-            "threads": torch.get_num_threads(),
-            **({"clock": clock} if seconds is not None and clock != "wall" else {}),
-        }
-        return self
-
-    def plan(self, budget: Budget) -> Plan:
-        """The training plan under a budget's profile."""
-        return self.plans[budget.profile]
-
-    def training_precision(self, choice: str, device: torch.device, plan: Plan) -> str:
-        """`fp32` or `bf16`: what the training steps run in when `choice` is asked for."""
-        resolved = resolve_precision(choice, device, plan.bf16)
-        return resolved if self.trains_in_bf16 else "fp32"
-
-    def reference_seconds(self, plan: Plan) -> float:
-        """About how long training and evaluation take on the reference machine: 2 cores with bf16."""
-        return plan.reference_seconds
-
-    def save(self, path: str | Path) -> None:
-        """Write the density to one safetensors file; its header holds the JSON that `load_density` needs.
-
-        Raises:
-            InputError: the file cannot be written, or the density was not made by `create`, so that nothing could
-                make it again.
-        """
-        if "weights" in self.lacks:
-            raise InputError(f"{self.name}: it is no torch module and has no weights to keep; fit it again instead.")
-        if not self.config:
-            raise InputError(f"{self.name}: only densities made by lde_bench.create can be saved; make it with create.")
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        write_bytes_atomic(Path(path), safetensors_bytes(tensors, {"lde_bench": json.dumps(self.config)}))
-
-    # -- inside ----------------------------------------------------------------------------------------------------
-
-    def _rows(self, what: str, rows: np.ndarray | Tensor) -> Tensor:
-        array = rows.detach() if isinstance(rows, Tensor) else torch.tensor(np.ascontiguousarray(rows))
-        array = array.to(self.dtype)
-        if array.ndim != 2 or array.shape[1] != self.features:
-            raise InputError(
-                f"{self.name}: the {what} array should be [n, {self.features}], got {list(array.shape)}; reshape it."
-            )
-        if len(array) == 0:
-            raise InputError(f"{self.name}: the {what} array is empty; give at least one row.")
-        if not torch.isfinite(array).all():
-            bad = int((~torch.isfinite(array)).any(1).sum())
-            raise InputError(f"{self.name}: {bad} rows of the {what} array hold NaN or infinity; remove them.")
-        return array
-
-    def _batches(self, rows: np.ndarray | Tensor | Batches, seed: int) -> Batches:
-        if isinstance(rows, np.ndarray | Tensor | list):
-            return ArrayBatches(self._rows("training", rows).cpu().numpy(), seed)
-        if rows.features != self.features:
-            raise InputError(
-                f"{self.name}: the training batches have {rows.features} features, the density {self.features}; "
-                "create it with the right number."
-            )
-        return rows
-
-    @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        was_training = self.training
-        if was_training:
-            self.eval()
-        try:
-            yield
-        finally:
-            if was_training:
-                self.train()
-
-
-def positive_integer(what: str, value: Any) -> int:
-    """`value` as an int from 1 up.
-
-    Raises:
-        InputError: it is something else.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise InputError(f"{what} = {value!r} is not a whole number from 1 up; give for example {what}=10.")
-    return int(value)
-
 
 def _densities_below(module: nn.Module) -> Iterator[Density]:
     for child in module.children():
@@ -374,15 +135,3 @@ def _densities_below(module: nn.Module) -> Iterator[Density]:
             yield child
         else:
             yield from _densities_below(child)
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators inside, and give them back as they were."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
-
-
-LOG_2PI = math.log(2 * math.pi)

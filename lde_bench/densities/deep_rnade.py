@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lde_bench.densities.base import Card, positive_integer
 from lde_bench.densities.mixture import AutoregressiveMixture, Mixture, initial_outputs
 from lde_bench.densities.triangular import standardisation
 from lde_bench.seeds import derive_seed
 from lde_bench.training.batches import Batches
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import GradientLearner, Learner
+from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
 
 #: Rows whose D passes run as one batch: D x PASS_ROWS x hidden numbers a layer, small enough for a processor's cache.

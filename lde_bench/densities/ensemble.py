@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lde_bench.densities.base import Card, Density, positive_integer
+from lde_bench.densities.base import Density
 from lde_bench.training.batches import Batches
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, ModuleLearner, clone_state
+from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Budget, Plan
 
 

@@ -17,7 +17,6 @@ its signature names. A class is tried on a few synthetic rows before it is given
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import importlib
@@ -38,11 +37,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from lde_bench.densities.base import Card, Density, TrainingRequest
+from lde_bench.densities.base import Density
 from lde_bench.errors import InputError
+from lde_bench.registry import did_you_mean
 from lde_bench.training.batches import Batches
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, ModuleLearner
+from lde_bench.training.model import Card, TrainingRequest, seeded
 from lde_bench.training.plan import PROFILES, Budget, Plan
 
 GROUP = "lde_bench.densities"
@@ -165,8 +166,7 @@ def _import(name: str, target: str) -> type:
         raise InputError(f"{name}: importing '{module_name}' raised {_told(error)}; repair that module.") from error
     for part in path.split("."):
         if not hasattr(found, part):
-            near = difflib.get_close_matches(part, vars(found), n=1)
-            hint = f"did you mean '{near[0]}'" if near else spelling
+            hint = did_you_mean(part, vars(found)).rstrip("? ") or spelling
             raise InputError(f"{name}: module '{module_name}' has no class '{path}'; {hint}.")
         found = getattr(found, part)
     if not inspect.isclass(found):
@@ -240,8 +240,7 @@ def _check_fit(name: str, found: Any) -> None:
 def _seeded_everywhere(seed: int) -> Iterator[None]:
     """Seed the global generators of Python, NumPy and torch inside, and give them back as they were."""
     before = random.getstate(), np.random.get_state()  # noqa: NPY002 (a stranger may draw from it)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed, torch.device("cpu")):
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
         try:

@@ -7,11 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lde_bench.densities.base import Card
 from lde_bench.densities.triangular import TriangularGaussians, cholesky, moments
 from lde_bench.training.batches import Batches
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, ModuleLearner
+from lde_bench.training.model import Card
 from lde_bench.training.plan import Plan
 
 #: Rows that stand for a stream of fresh samples, which has no "all rows".

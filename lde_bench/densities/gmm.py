@@ -18,13 +18,13 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lde_bench.densities.base import Card
 from lde_bench.densities.mixture import positive_integer
 from lde_bench.densities.triangular import TriangularGaussians, cholesky, invert, moments
 from lde_bench.errors import InputError
 from lde_bench.training.batches import Batches
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, ModuleLearner, clone_state
+from lde_bench.training.model import Card
 from lde_bench.training.plan import Plan
 
 INITS = ("auto", "kmeans++", "scale")

@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lde_bench.densities.base import Card
 from lde_bench.densities.mixture import AutoregressiveMixture, Mixture
+from lde_bench.training.model import Card
 from lde_bench.training.plan import Plan
 
 FIRST_CHANNELS = 16

@@ -10,9 +10,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from lde_bench.densities.base import Card, positive_integer
 from lde_bench.densities.masked import MaskedLinear, MixtureOutputs, hidden_degrees, input_degrees
 from lde_bench.densities.mixture import AutoregressiveMixture, Mixture
+from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
 
 

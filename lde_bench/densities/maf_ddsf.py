@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lde_bench.densities.base import Card, positive_integer
 from lde_bench.densities.bijections import CONDITIONER_BOUND, Bijection
 from lde_bench.densities.flow import Flow
 from lde_bench.densities.masked import MaskedLinear, hidden_degrees, input_degrees
+from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
 
 #: What keeps a slope positive: a = softplus(.) + SLOPE_FLOOR, as published.

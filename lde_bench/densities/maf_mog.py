@@ -11,10 +11,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lde_bench.densities.base import Card, positive_integer
 from lde_bench.densities.bijections import BatchNorm, Bijection, affine_autoregressive
 from lde_bench.densities.flow import Flow, alternating_orders
 from lde_bench.densities.made_mog import MadeMog
+from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
 
 

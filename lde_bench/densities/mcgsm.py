@@ -22,10 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from lde_bench.densities.base import LOG_2PI, Card, Density, positive_integer
+from lde_bench.densities.base import LOG_2PI, Density
 from lde_bench.densities.mixture import Mixture
 from lde_bench.densities.triangular import cholesky, moments
 from lde_bench.training.batches import Batches
+from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
 
 #: Rows from which the covariance and the contrasts are estimated.

@@ -7,7 +7,8 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-from lde_bench.densities.base import LOG_2PI, Density, positive_integer
+from lde_bench.densities.base import LOG_2PI, Density
+from lde_bench.training.model import positive_integer
 
 #: Bound on log sigma inside a network. exp(+-14) spans 12 orders of magnitude, more than any data here, and its
 #: square stays finite in float32; it bounds the network's output, never the density.

@@ -10,10 +10,10 @@ from typing import ClassVar
 
 import torch
 
-from lde_bench.densities.base import Card, positive_integer
 from lde_bench.densities.bijections import Bijection, LULinear, spline_coupling
 from lde_bench.densities.flow import Flow
 from lde_bench.seeds import derive_seed
+from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
 
 

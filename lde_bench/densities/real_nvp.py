@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import torch
 
-from lde_bench.densities.base import Card, positive_integer
 from lde_bench.densities.bijections import BatchNorm, Bijection, affine_coupling
 from lde_bench.densities.flow import Flow
+from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
 
 

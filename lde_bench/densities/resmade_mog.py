@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lde_bench.densities.base import Card, positive_integer
 from lde_bench.densities.masked import MaskedLinear, MixtureOutputs, hidden_degrees, input_degrees
 from lde_bench.densities.mixture import AutoregressiveMixture, Mixture
 from lde_bench.training.batches import Batches
+from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
 
 #: Training rows from which the unit of the running scale is taken.

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from lde_bench.data.patches import FEATURES, SYMMETRIES
-from lde_bench.densities.base import Card, Density
+from lde_bench.densities.base import Density
 from lde_bench.densities.wrapper import Wrapper
 from lde_bench.errors import InputError
+from lde_bench.training.model import Card
 
 
 class Symmetric(Wrapper):

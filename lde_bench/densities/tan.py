@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from lde_bench.densities.base import Card, positive_integer
 from lde_bench.densities.bijections import Bijection, LULinear
 from lde_bench.densities.flow import Flow
 from lde_bench.densities.mixture import Mixture
 from lde_bench.densities.triangular import STANDARDISE_ROWS, cholesky, invert, moments
 from lde_bench.training.batches import Batches
+from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
 
 #: What the networks see before the first dimension.

@@ -14,13 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lde_bench.densities.base import Card, Density, TrainingRequest
+from lde_bench.densities.base import Density
 from lde_bench.densities.triangular import cholesky, moments
 from lde_bench.densities.wrapper import Wrapper
 from lde_bench.errors import InputError
 from lde_bench.training.batches import Batches, MappedBatches
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner
+from lde_bench.training.model import Card, TrainingRequest
 from lde_bench.training.plan import Plan
 
 #: Rows from which the covariance is estimated (fewer where the training set has fewer).

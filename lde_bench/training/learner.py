@@ -6,7 +6,7 @@ optimisers) brings its own learner and needs no second loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import torch
@@ -23,10 +23,10 @@ class Learner(Protocol):
     """The methods that `lde_bench.training.loop.train` calls."""
 
     def step(self, batch: Tensor, step: int, progress: float) -> float:
-        """One training step on `batch` [B, D]; the mean training loss in nats per sample."""
+        """One training step on `batch` [B, D]; the mean training loss per sample, of densities in nats."""
 
     def score(self, validation: Tensor) -> float:
-        """Mean validation log-likelihood, in nats, of the candidate weights."""
+        """Mean validation log-likelihood, in nats, of the candidate weights, or another score that grows."""
 
     def candidate(self) -> dict[str, Tensor]:
         """A copy of the weights that would be kept if training stopped now."""
@@ -75,10 +75,22 @@ class ModuleLearner:
         self.module.load_state_dict(state["module"])
 
 
-class GradientLearner(ModuleLearner):
-    """Maximum likelihood by stochastic gradients on -log p(x) / D nats (Yoo et al. 2020, eq. 4).
+def make_optimizer(parameters: Iterable[nn.Parameter], plan: Plan) -> torch.optim.Optimizer:
+    """The plan's optimiser of those parameters that require a gradient."""
+    kind = torch.optim.AdamW if plan.optimizer == "adamw" else torch.optim.Adam
+    learnt = [parameter for parameter in parameters if parameter.requires_grad]
+    return kind(learnt, lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay)
 
-    `log_density(x)`: [B, D] -> [B] nats, usually the module itself or its compiled twin.
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The learning rate of the next step."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+class LossLearner(ModuleLearner):
+    """Stochastic gradients on one loss: `loss(x [B, D], progress) -> scalar`, `progress` in [0, 1] the share of the
+    budget spent.
     """
 
     def __init__(
@@ -87,30 +99,22 @@ class GradientLearner(ModuleLearner):
         plan: Plan,
         device: torch.device,
         precision: str,
-        log_density: Callable[[Tensor], Tensor] | None = None,
+        loss: Callable[[Tensor, float], Tensor],
     ) -> None:
         super().__init__(module)
         self.plan = plan
         self.device = device
         self.precision = precision
-        self.log_density = log_density or module
-        kind = torch.optim.AdamW if plan.optimizer == "adamw" else torch.optim.Adam
-        self.optimizer = kind(
-            [parameter for parameter in module.parameters() if parameter.requires_grad],
-            lr=plan.rate,
-            betas=plan.betas,
-            weight_decay=plan.weight_decay,
-        )
+        self.loss = loss
+        self.optimizer = make_optimizer(module.parameters(), plan)
         # The average covers buffers too: the running statistics of BatchNorm belong to the weights they follow.
         self.average = clone_state(module) if plan.average is not None else None
 
     def step(self, batch: Tensor, step: int, progress: float) -> float:
-        rate = self.plan.rate_at(step, progress)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimizer, self.plan.rate_at(step, progress))
         self.module.train()
         with autocast(self.device, self.precision):
-            loss = -self.log_density(batch).mean() / batch.shape[1]
+            loss = self.loss(batch, progress)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.plan.clip is not None:
@@ -118,7 +122,7 @@ class GradientLearner(ModuleLearner):
         self.optimizer.step()
         if self.average is not None:
             self._follow(step)
-        return loss.item() * batch.shape[1]
+        return loss.item()
 
     def _follow(self, step: int) -> None:
         assert self.average is not None
@@ -156,3 +160,26 @@ class GradientLearner(ModuleLearner):
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average = {name: value.to(self.device) for name, value in state["average"].items()}
+
+
+class GradientLearner(LossLearner):
+    """Maximum likelihood by stochastic gradients on -log p(x) / D nats (Yoo et al. 2020, eq. 4).
+
+    `log_density(x)`: [B, D] -> [B] nats, usually the module itself or its compiled twin.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        plan: Plan,
+        device: torch.device,
+        precision: str,
+        log_density: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        density = log_density or module
+        super().__init__(
+            module, plan, device, precision, lambda batch, progress: -density(batch).mean() / batch.shape[1]
+        )
+
+    def step(self, batch: Tensor, step: int, progress: float) -> float:
+        return super().step(batch, step, progress) * batch.shape[1]

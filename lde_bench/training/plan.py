@@ -26,10 +26,12 @@ class Plan:
     optimizer: Literal["adam", "adamw"] = "adam"
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
-    #: `cosine`: linear warm-up, then half a cosine to zero. `halving`: x0.5 every `halve_every` steps.
+    #: `cosine`: linear warm-up, then half a cosine to zero. `halving`: x0.5 every `halve_every` steps, or at each of
+    #: the steps `halve_at`.
     schedule: Literal["cosine", "halving", "constant"] = "cosine"
     warmup: int = 200
     halve_every: int | None = None
+    halve_at: tuple[int, ...] = ()
     clip: float | None = None
     #: Decay of the exponential moving average of the weights; None trains without one.
     average: float | None = None
@@ -52,7 +54,8 @@ class Plan:
         if self.schedule == "cosine":
             return self.rate * min(1.0, (step + 1) / max(1, self.warmup)) * 0.5 * (1 + math.cos(math.pi * progress))
         if self.schedule == "halving":
-            return self.rate * 0.5 ** (step // self.halve_every if self.halve_every else 0)
+            every = step // self.halve_every if self.halve_every else 0
+            return self.rate * 0.5 ** (every + sum(step >= at for at in self.halve_at))
         return self.rate
 
     def steps_within(self, budget: Budget) -> int:
@@ -63,6 +66,8 @@ class Plan:
         """What shapes the result, as JSON-able values, for the run record and the name of the run."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         del values["reference_seconds"]  # says how long it takes, changes nothing
+        if not self.halve_at:  # the names of runs were given without
+            del values["halve_at"]
         return values
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import lde_bench as lb
 from lde_bench.densities import density_names
-from lde_bench.densities.base import Card, Density
+from lde_bench.densities.base import Density
 from lde_bench.densities.lde import LDE
 from lde_bench.densities.made_mog import MadeMog
 from lde_bench.densities.mixture import Mixture
@@ -22,6 +22,7 @@ from lde_bench.errors import InputError
 from lde_bench.evaluation.laws import LAWS, LawResult, check, trial_laws
 from lde_bench.evaluation.laws.quadrature import ks_bound, ks_distance
 from lde_bench.evaluation.laws.suite import AUTOREGRESSIVE, INVERTIBLE, skewed_rows
+from lde_bench.training.model import Card
 from lde_bench.training.plan import Plan
 
 METHODS = [name + wrapper for name in density_names() for wrapper in ("", "+w")]

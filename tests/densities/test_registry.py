@@ -11,11 +11,12 @@ from torch import Tensor, nn
 import lde_bench as lb
 from lde_bench import densities
 from lde_bench.densities import density_class, density_classes, density_names, is_wrapper, takes_argument
-from lde_bench.densities.base import Card, Density
+from lde_bench.densities.base import Density
 from lde_bench.densities.spec import MethodSpec, parse_method
 from lde_bench.densities.whitened import Whitened
 from lde_bench.errors import InputError
 from lde_bench.evaluation.laws.suite import skewed_rows
+from lde_bench.training.model import Card
 from lde_bench.training.plan import PROFILES, Plan
 
 # -- spelling ------------------------------------------------------------------------------------------------
@@ -218,10 +219,10 @@ def test_a_bad_number_of_samples_is_an_input_error(n):
 
 
 def test_more_samples_than_a_block_are_drawn_and_begin_alike(monkeypatch):
-    from lde_bench.densities import base
+    from lde_bench.training import model
 
     density = lb.create("made-mog", 3, hidden=8)
-    monkeypatch.setattr(base, "SAMPLE_ROWS", 10)
+    monkeypatch.setattr(model, "SAMPLE_ROWS", 10)
     many = density.sample(25, seed=0)
     assert many.shape == (25, 3)
     assert len(np.unique(many, axis=0)) == 25

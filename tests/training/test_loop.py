@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import lde_bench as lb
-from lde_bench.densities.base import Card, Density
+from lde_bench.densities.base import Density
 from lde_bench.densities.lde import LDE
 from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.evaluation.laws.suite import skewed_rows
@@ -22,6 +22,7 @@ from lde_bench.training import loop
 from lde_bench.training.batches import ArrayBatches
 from lde_bench.training.learner import GradientLearner
 from lde_bench.training.loop import train
+from lde_bench.training.model import Card
 from lde_bench.training.plan import Budget, Plan
 
 ROWS, HELD_OUT = skewed_rows(300, 5, 0), skewed_rows(80, 5, 1)
@@ -321,7 +322,7 @@ def test_fitting_leaves_the_rows_as_they_were():
         (ROWS, HELD_OUT[:, :2], r"validation array should be \[n, 5\]"),
         (ROWS, HELD_OUT[:0], "validation array is empty"),
         (ROWS, np.full((2, 5), np.inf), "2 rows of the validation array hold NaN or infinity"),
-        (ArrayBatches(ROWS[:, :3], 0), None, "3 features, the density 5"),
+        (ArrayBatches(ROWS[:, :3], 0), None, "3 features, the model 5"),
     ],
 )
 def test_bad_rows_are_refused_before_training(rows, validation, message):

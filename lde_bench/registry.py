@@ -1,0 +1,36 @@
+"""Models and metrics are found by themselves: one file, one class with a name of its own, and nothing to enter."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+_Class = TypeVar("_Class")
+
+
+def discover(package: str, base: type[_Class]) -> dict[str, type[_Class]]:
+    """The subclasses of `base` with a `name` that the modules of `package` define, by that name."""
+    found: dict[str, type[_Class]] = {}
+    for module_info in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        module = importlib.import_module(f"{package}.{module_info.name}")
+        for _, member in inspect.getmembers(module, inspect.isclass):
+            if issubclass(member, base) and "name" in vars(member) and member.__module__ == module.__name__:
+                found[vars(member)["name"]] = member
+    return dict(sorted(found.items()))
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """`did you mean 'lde'? ` for a name that is near one of those known; else nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f"did you mean '{near[0]}'? " if near else ""
+
+
+def own_arguments(kind: type, taken: Iterable[str]) -> list[str]:
+    """The constructor arguments that a method may spell: all but `self`, those `taken`, and `**arguments`."""
+    init: Any = kind.__init__  # type: ignore[misc]
+    parameters = inspect.signature(init).parameters.values()
+    return [each.name for each in parameters if each.name not in ("self", *taken) and each.kind is not each.VAR_KEYWORD]

@@ -1,0 +1,301 @@
+"""What every model that the benchmark trains has: seeded `fit` by the one training loop, `sample`, `save`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor, nn
+
+from lde_bench.errors import InputError
+from lde_bench.files import write_bytes_atomic
+from lde_bench.training.batches import ArrayBatches, Batches
+from lde_bench.training.device import Compiler, resolve_device, resolve_precision
+from lde_bench.training.learner import Learner
+from lde_bench.training.loop import Clock, Progress, Seconds, TrainingState, train
+from lde_bench.training.plan import Budget, Plan
+
+#: Samples drawn at once: bounds memory; fixed, so that a seed gives the same samples on every machine.
+SAMPLE_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Card:
+    """What `lde-bench list` says of a model; `bibtex` are keys into `lde_bench/report/data/references.bib`."""
+
+    summary: str
+    source: str
+    sample_cost: str
+    differences: str = "none known"
+    bibtex: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What was asked of a `fit`, for a model that trains itself; `validation` [m, D] as the model sees it."""
+
+    seed: int
+    budget: Budget
+    validation: Tensor | None
+
+
+class Model(nn.Module):
+    """A model of rows [n, D] that is trained from data and can be sampled.
+
+    A subclass sets `name`, `card` and `plans`, and gives `learner`, `draw` and, if it has parameters to initialise,
+    `reset_parameters`.
+
+    Args:
+        features: D, from 1 up.
+    """
+
+    name: ClassVar[str]
+    card: ClassVar[Card]
+    plans: ClassVar[dict[str, Plan]]
+    #: False where training would lose what it is after in bfloat16; the steps are then always in float32.
+    trains_in_bf16: ClassVar[bool] = True
+    #: False where the last weights are kept, as there is no score to choose others by.
+    chooses_on_validation: ClassVar[bool] = True
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.features = positive_integer("features", features)
+        #: The arguments that make this model again; filled in by what made it by name.
+        self.config: dict[str, Any] = {}
+        #: What the last `fit` did.
+        self.training_state: TrainingState | None = None
+        self.training_setup: dict[str, Any] = {}
+
+    # -- what a subclass gives -------------------------------------------------------------------------------------
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """`n` independent samples [n, D]."""
+        raise TypeError(f"{type(self).__name__} does not define draw")
+
+    def reset_parameters(self) -> None:
+        """Fresh random weights from torch's global generator (which `fit` seeds and restores)."""
+
+    def prepare(self, batches: Batches) -> None:
+        """Data-dependent initialisation from the training batches, before the first step."""
+
+    def request(self, request: TrainingRequest) -> None:
+        """Told after `prepare` what was asked of `fit`."""
+
+    def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
+        """What the training loop drives.
+
+        `compiler` turns a function into its compiled twin, or gives it back where nothing is compiled.
+        """
+        raise TypeError(f"{type(self).__name__} does not define learner")
+
+    # -- public ----------------------------------------------------------------------------------------------------
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._tensor().dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self._tensor().device
+
+    def _tensor(self) -> Tensor:
+        """One that says where the model lives and in what precision; a model of a user's own may learn none."""
+        return next(each for each in chain(self.parameters(), self.buffers()) if each.is_floating_point())
+
+    @property
+    def lacks(self) -> frozenset[str]:
+        """What the model cannot do, e.g. `samples`; nothing, as a rule."""
+        return frozenset()
+
+    def parameter_count(self) -> int | None:
+        """Number of learnt parameters; None where the model cannot tell."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @torch.no_grad()
+    def sample(self, n: int, seed: int = 0) -> np.ndarray:
+        """`n` independent samples [n, D], the same for the same seed.
+
+        Raises:
+            InputError: `n` is negative or no whole number.
+        """
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
+            raise InputError(f"{self.name}: cannot draw {n} samples; ask for a whole number from 0 up.")
+        generator = torch.Generator(self.device).manual_seed(seed)
+        blocks = [torch.empty(0, self.features, dtype=self.dtype, device=self.device)]
+        with self._evaluating():
+            for start in range(0, int(n), SAMPLE_ROWS):
+                blocks.append(self.draw(min(SAMPLE_ROWS, int(n) - start), generator))
+        return torch.cat(blocks).cpu().numpy()
+
+    def fit(
+        self,
+        train_rows: np.ndarray | Tensor | Batches,
+        validation: np.ndarray | Tensor | None = None,
+        *,
+        seed: int = 0,
+        profile: str | None = None,
+        steps: int | None = None,
+        seconds: float | None = None,
+        clock: Clock = "wall",
+        plan: Plan | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        compile: bool | None = None,
+        checkpoint: Path | None = None,
+        code: str = "",
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+        notify: Callable[[str], None] = lambda message: None,
+    ) -> Self:
+        """Train from scratch on `train_rows` [n, D]; the weights are chosen on `validation` [m, D].
+
+        Args:
+            train_rows: an array, or batches (`lde_bench.training.batches`), e.g. of patches drawn afresh.
+            validation: without it the last weights are kept.
+            seed: the same seed gives the same weights, to the bit, on one machine type and thread count.
+            profile: `quick` (the default), `standard` or `paper`; `steps` or `seconds` replace its number of steps.
+            clock: what `seconds` are: `wall`, or `cpu` seconds of this process and the compilers it ran. Those of the
+                data-dependent initialisation count.
+            plan: replaces the profile's plan, e.g. by one with another rate.
+            device: `auto`, `cpu`, `cuda`.
+            precision: of the training steps: `auto`, `fp32`, `bf16`. Evaluation is in float32 or better.
+            compile: overrides the plan's choice to use `torch.compile`.
+            checkpoint: a file to continue from if a run was killed, and to write now and then.
+            code: names the code that trains; a checkpoint of other code is not continued.
+
+        Raises:
+            InputError: wrong shapes, no rows, NaN or infinity in the data, or a bad budget.
+            TrainingDiverged: the loss stopped being finite.
+        """
+        started = Seconds.now()
+        budget = Budget.of(profile, steps, seconds)
+        plan = plan or self.plan(budget)
+        place = resolve_device(device)
+        resolved = self.training_precision(precision, place, plan)
+        batches = self._batches(train_rows, seed)
+        held_out = None if validation is None else self._rows("validation", validation).to(place)
+        self.to(place)
+        with seeded(seed, place):
+            self.reset_parameters()
+            self.prepare(batches)
+            self.request(TrainingRequest(seed, budget, held_out))
+            compiling = plan.compile if compile is None else compile
+            compiler = Compiler(place, compiling, notify)
+            state = train(
+                self.learner(plan, place, resolved, compiler),
+                batches,
+                held_out if self.chooses_on_validation else None,
+                plan,
+                budget,
+                device=place,
+                dtype=self.dtype,
+                checkpoint=checkpoint,
+                code=code,
+                clock=clock,
+                started=started,
+                on_progress=on_progress,
+                notify=notify,
+            )
+        self.eval()
+        self.training_state = state
+        self.training_setup = {
+            **plan.describe(),
+            "steps": None if budget.seconds is not None else plan.steps_within(budget),
+            "precision": resolved,
+            "device": place.type,
+            "compile": compiler.compiled,
+            "threads": torch.get_num_threads(),
+            **({"clock": clock} if seconds is not None and clock != "wall" else {}),
+        }
+        return self
+
+    def plan(self, budget: Budget) -> Plan:
+        """The training plan under a budget's profile."""
+        return self.plans[budget.profile]
+
+    def training_precision(self, choice: str, device: torch.device, plan: Plan) -> str:
+        """`fp32` or `bf16`: what the training steps run in when `choice` is asked for."""
+        resolved = resolve_precision(choice, device, plan.bf16)
+        return resolved if self.trains_in_bf16 else "fp32"
+
+    def reference_seconds(self, plan: Plan) -> float:
+        """About how long training and evaluation take on the reference machine: 2 cores with bf16."""
+        return plan.reference_seconds
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to one safetensors file; its header holds the JSON that loading needs.
+
+        Raises:
+            InputError: the file cannot be written, or the model was not made by name, so that nothing could make it
+                again.
+        """
+        if "weights" in self.lacks:
+            raise InputError(f"{self.name}: it is no torch module and has no weights to keep; fit it again instead.")
+        if not self.config:
+            raise InputError(f"{self.name}: only models made by name can be saved; make it with lde_bench.create.")
+        tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        write_bytes_atomic(Path(path), safetensors_bytes(tensors, {"lde_bench": json.dumps(self.config)}))
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _rows(self, what: str, rows: np.ndarray | Tensor) -> Tensor:
+        array = rows.detach() if isinstance(rows, Tensor) else torch.tensor(np.ascontiguousarray(rows))
+        array = array.to(self.dtype)
+        if array.ndim != 2 or array.shape[1] != self.features:
+            raise InputError(
+                f"{self.name}: the {what} array should be [n, {self.features}], got {list(array.shape)}; reshape it."
+            )
+        if len(array) == 0:
+            raise InputError(f"{self.name}: the {what} array is empty; give at least one row.")
+        if not torch.isfinite(array).all():
+            bad = int((~torch.isfinite(array)).any(1).sum())
+            raise InputError(f"{self.name}: {bad} rows of the {what} array hold NaN or infinity; remove them.")
+        return array
+
+    def _batches(self, rows: np.ndarray | Tensor | Batches, seed: int) -> Batches:
+        if isinstance(rows, np.ndarray | Tensor | list):
+            return ArrayBatches(self._rows("training", rows).cpu().numpy(), seed)
+        if rows.features != self.features:
+            raise InputError(
+                f"{self.name}: the training batches have {rows.features} features, the model {self.features}; "
+                "create it with the right number."
+            )
+        return rows
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        was_training = self.training
+        if was_training:
+            self.eval()
+        try:
+            yield
+        finally:
+            if was_training:
+                self.train()
+
+
+def positive_integer(what: str, value: Any) -> int:
+    """`value` as an int from 1 up.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise InputError(f"{what} = {value!r} is not a whole number from 1 up; give for example {what}=10.")
+    return int(value)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators inside, and give them back as they were."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
