@@ -20,6 +20,8 @@ _HOME = {
     "load_density": "lde_bench.densities",
     "parzen_log_prob": "lde_bench.evaluation.parzen",
     "select_sigma": "lde_bench.evaluation.parzen",
+    "SampleSets": "lde_bench.evaluation.sample_measures",
+    "measure_samples": "lde_bench.evaluation.sample_measures",
     "load_results": "lde_bench.runs",
 }
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from lde_bench.densities import load_density as load_density
     from lde_bench.evaluation.parzen import parzen_log_prob as parzen_log_prob
     from lde_bench.evaluation.parzen import select_sigma as select_sigma
+    from lde_bench.evaluation.sample_measures import SampleSets as SampleSets
+    from lde_bench.evaluation.sample_measures import measure_samples as measure_samples
     from lde_bench.runs import load_results as load_results
 
 

@@ -1,0 +1,122 @@
+"""Nearest neighbours, exactly, in blocks of bounded memory; shared by the metrics that count balls and distances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lde_bench.evaluation.sample_measures import Measure, SampleSets, mean_and_error, subset
+
+#: Rows whose distances to a whole set are held at once.
+BLOCK_ROWS = 1024
+
+#: Rows of each set that the ball-counting metrics take: their nulls need all the distances between three such sets.
+ROWS = 2000
+
+#: Random splits behind a null: the smallest and the largest of 39 hold a fortieth draw in 95 % of cases.
+SPLITS = 39
+
+#: Of two sets of items, the distances [B, M]. An item is a row of coordinates, or the index of a row.
+Distance = Callable[[Tensor, Tensor], Tensor]
+
+
+def points(*sets: np.ndarray) -> list[Tensor]:
+    """The sets in float64, shifted alike so that the first is centred: a matrix product then rounds least."""
+    centre = sets[0].mean(0, dtype=np.float64)
+    return [torch.from_numpy(rows - centre) for rows in sets]
+
+
+def euclidean(x: Tensor, y: Tensor) -> Tensor:
+    """Distances between rows, x [B, D] and y [M, D] in float64 to float32 [B, M].
+
+    One matrix product in float64. What is left after |x|^2 + |y|^2 - 2 xy cancels is rounding below
+    (D + 8) 2^-53 (|x| + |y|)^2 (derived in `lde_bench.evaluation.parzen`); such a distance is 0 exactly. Rounding the
+    others to float32 hides the order of summation, so that equal distances compare as equal.
+    """
+    scale = x.square().sum(1)[:, None] + y.square().sum(1)
+    squares = torch.addmm(scale, x, y.T, alpha=-2)
+    cancelled = squares < 2.04 * (x.shape[1] + 8) * 2.0**-53 * scale
+    return squares.masked_fill_(cancelled, 0).sqrt_().float()
+
+
+def radii(items: Tensor, k: int, distance: Distance = euclidean, block_rows: int = BLOCK_ROWS) -> Tensor:
+    """The distance of each item to its k-th nearest other one, [n]."""
+    # The nearest of k + 1 is the item itself, or one that is equal to it.
+    parts = [distance(block, items).topk(k + 1, 1, largest=False).values[:, k] for block in items.split(block_rows)]
+    return torch.cat(parts)
+
+
+def count_balls(
+    *,
+    centres: Tensor,
+    limits: Tensor,
+    items: Tensor,
+    distance: Distance = euclidean,
+    block_rows: int = BLOCK_ROWS,
+) -> tuple[Tensor, Tensor]:
+    """Closed balls of radius `limits` [n] around `centres`: how many hold each item [m]; the items in each [n]."""
+    holding = torch.zeros(len(items), dtype=torch.int64)
+    held = []
+    for block, radius in zip(centres.split(block_rows), limits.split(block_rows), strict=True):
+        inside = distance(block, items) <= radius[:, None]  # [B, m]
+        holding += inside.sum(0)
+        held.append(inside.sum(1))
+    return holding, torch.cat(held)
+
+
+def nearest_distances(queries: np.ndarray, items: np.ndarray, block_rows: int = BLOCK_ROWS) -> np.ndarray:
+    """The distance of each query [n, D] to the nearest item [m, D]: float64 [n]. Memory does not grow with m."""
+    nearest = torch.full((len(queries),), torch.inf)
+    centre = queries.mean(0, dtype=np.float64)
+    x = torch.from_numpy(queries - centre)
+    for first in range(0, len(items), block_rows):
+        y = torch.from_numpy(items[first : first + block_rows] - centre)
+        nearest = torch.minimum(nearest, euclidean(x, y).amin(1))
+    return nearest.double().numpy()
+
+
+def ball_measures(
+    sets: SampleSets, metric: str, per_item: Callable[[Tensor, Tensor, Distance], dict[str, Tensor]]
+) -> dict[str, Measure]:
+    """The figures of a metric that is a mean over items, with the null of splits of real items.
+
+    Value and null have the same number of rows on both sides, on which such figures depend.
+
+    Args:
+        sets: what is measured.
+        metric: its name.
+        per_item: real items, generated items and the distance between any two of them, to the values per item.
+    """
+    generator = sets.generator(metric)
+    n = min(ROWS, len(sets.test), len(sets.samples), len(sets.train))
+    chosen = [subset(rows, n, generator) for rows in (sets.test, sets.samples, sets.train)]
+    pool = torch.cat(points(*chosen))  # [3n, D]
+    table = torch.cat([euclidean(block, pool) for block in pool.split(BLOCK_ROWS)])  # [3n, 3n]
+
+    def looked_up(x: Tensor, y: Tensor) -> Tensor:
+        return table[x[:, None], y]
+
+    test, samples, train = torch.arange(3 * n).split(n)
+    values = per_item(test, samples, looked_up)
+    real = torch.cat([test, train])
+    nulls = []
+    for _ in range(SPLITS):
+        one, other = real[torch.from_numpy(generator.permutation(2 * n))].split(n)
+        nulls.append({name: part.mean().item() for name, part in per_item(one, other, looked_up).items()})
+    figures = {}
+    for name, part in values.items():
+        value, error = mean_and_error(part.numpy())
+        null = [draw[name] for draw in nulls]
+        figures[name] = Measure(
+            value,
+            error,
+            float(np.mean(null)),
+            min(null),
+            max(null),
+            f"{n} held-out items and {n} samples, raw pixels; error over items, the other set held fixed; "
+            f"null: {SPLITS} splits of held-out and training items",
+        )
+    return figures

@@ -1,0 +1,151 @@
+"""What a model's samples are worth: the base of every measure of samples, and the one call that makes them all.
+
+One file of this package = one metric: a plain function on arrays, and a `SampleMetric` that is found by itself. All
+work on flat rows as they are: for images raw pixels are the feature space, so that no figure depends on a network
+trained on other photographs; figures in the features of such a network are not comparable with these.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import inspect
+import math
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from lde_bench.errors import InputError
+from lde_bench.seeds import derive_seed
+
+#: Fewer rows than this in a set say nothing.
+MINIMUM_ROWS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class SampleSets:
+    """What a metric is given.
+
+    Attributes:
+        train: what the model was trained on, [n, D].
+        test: real items that it has not seen, [n, D].
+        samples: what it generated, [n, D].
+        seed: decides every subset and every permutation that a metric draws; nothing else does.
+        reconstruct: decoder(encoder(x)) of an autoencoder, [n, D] -> [n, D]; None for a model without an encoder.
+
+    Raises:
+        InputError: a set is not [n, D] with `MINIMUM_ROWS` rows or more, holds NaN, or the widths differ.
+    """
+
+    train: np.ndarray
+    test: np.ndarray
+    samples: np.ndarray
+    seed: int
+    reconstruct: Callable[[np.ndarray], np.ndarray] | None = None
+
+    def __post_init__(self) -> None:
+        check_sets(least=MINIMUM_ROWS, train=self.train, test=self.test, samples=self.samples)
+
+    def generator(self, metric: str) -> np.random.Generator:
+        """The random numbers of one metric, whichever other metrics run."""
+        return np.random.default_rng(derive_seed("sample-metric", metric, self.seed))
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number, how far to trust it, and what two sets of one distribution give.
+
+    Attributes:
+        value: the figure.
+        standard_error: of the value.
+        null: what two sets of one distribution give on average; `null_low` and `null_high` bound the central 95 %.
+        detail: how it was computed, in words.
+    """
+
+    value: float
+    standard_error: float | None = None
+    null: float | None = None
+    null_low: float | None = None
+    null_high: float | None = None
+    detail: str = ""
+
+
+class SampleMetric(ABC):
+    """One metric of samples, under one name; it may give several figures.
+
+    `better` says which way its figures improve: "higher", "lower", or "null", the nearer to the null the better.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    source: ClassVar[str]
+    better: ClassVar[Literal["higher", "lower", "null"]]
+
+    @abstractmethod
+    def measure(self, sets: SampleSets) -> dict[str, Measure]:
+        """The figures by name; none where the metric does not apply."""
+
+
+@functools.cache
+def sample_metrics() -> dict[str, type[SampleMetric]]:
+    """Every metric of this package by name."""
+    package = importlib.import_module("lde_bench.evaluation")
+    found: dict[str, type[SampleMetric]] = {}
+    for module_info in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{package.__name__}.{module_info.name}")
+        for _, member in inspect.getmembers(module, inspect.isclass):
+            if issubclass(member, SampleMetric) and "name" in vars(member) and member.__module__ == module.__name__:
+                found[member.name] = member
+    return dict(sorted(found.items()))
+
+
+def measure_samples(sets: SampleSets, names: Sequence[str] | None = None) -> dict[str, Measure]:
+    """The figures of these metrics, or of all, by the figure's name.
+
+    Raises:
+        InputError: a metric is unknown (with the nearest name), or the sets are of no use to it.
+    """
+    metrics = sample_metrics()
+    figures: dict[str, Measure] = {}
+    for name in metrics if names is None else names:
+        if name not in metrics:
+            near = difflib.get_close_matches(name, metrics, n=1, cutoff=0.4)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise InputError(f"metric '{name}' is unknown; {hint}choose one of {', '.join(metrics)}.")
+        figures |= metrics[name]().measure(sets)
+    return figures
+
+
+def check_sets(*, least: int, **sets: np.ndarray) -> None:
+    """Refuse sets that no figure can be made of.
+
+    Raises:
+        InputError: one is not a numeric [n, D] of at least `least` rows, holds NaN or infinity, or the widths differ.
+    """
+    for name, rows in sets.items():
+        if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype.kind not in "fiu" or rows.shape[1] == 0:
+            got = f"{rows.dtype} {list(rows.shape)}" if isinstance(rows, np.ndarray) else type(rows).__name__
+            raise InputError(f"{name}: expected numbers [n, D] with D > 0, got {got}; give one row an item.")
+        if len(rows) < least:
+            raise InputError(f"{name}: {len(rows)} rows are too few to measure; give at least {least}.")
+        if bad := int((~np.isfinite(rows)).any(1).sum()):
+            raise InputError(f"{name}: {bad} of {len(rows)} rows hold NaN or infinity; find out where they come from.")
+    widths = {name: rows.shape[1] for name, rows in sets.items()}
+    if len(set(widths.values())) > 1:
+        listed = ", ".join(f"{name} {width}" for name, width in widths.items())
+        raise InputError(f"the widths of the sets differ ({listed}); give items of one size.")
+
+
+def subset(rows: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """`count` of the rows, without replacement; all of them, in random order, where there are no more."""
+    return rows[generator.permutation(len(rows))[:count]]
+
+
+def mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    """The mean of independent values [n] and its standard error."""
+    return float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values)))
