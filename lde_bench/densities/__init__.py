@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,26 +164,6 @@ def load_density(path: str | Path) -> Density:
     Raises:
         InputError: the file is missing, is no safetensors file, or holds no lde-bench density.
     """
-    from safetensors import SafetensorError, safe_open
+    from lde_bench.training.model import load_model
 
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file; give the path of a saved density.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: is no whole safetensors file; train or download it again.") from error
-    try:
-        config = json.loads(metadata["lde_bench"])
-        density = create(config["method"], config["features"])
-        dtype = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
-        density.to(dtype).load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError, StopIteration) as error:
-        if isinstance(error, InputError):
-            raise InputError(f"{path}: {error}") from error
-        raise InputError(
-            f"{path}: does not hold an lde-bench density of this version; save it again with Density.save."
-        ) from error
-    return density
+    return load_model(path, "density", lambda config: create(config["method"], config["features"]))

@@ -150,11 +150,10 @@ class DensityTrial:
             "benchmark_version": BENCHMARK_VERSION,
             "dataset": [self.dataset.name, self.dataset.version, content],
             "method": str(spec),
-            "plan": plan.describe(),
+            **density.describe_training(self.budget, self.options.precision, device),
             "budget": asdict(self.budget),
             "patches": self.options.patches,
             "augment": self.options.augment,
-            "precision": density.training_precision(self.options.precision, device, plan),
             "device": device.type,
             "compile": plan.compile if self.options.compile is None else self.options.compile,
             "seed": self.seed,
@@ -195,11 +194,7 @@ class DensityTrial:
 
     def reference_seconds(self) -> float:
         """About how long the trial takes on the reference machine: 2 cores with bf16."""
-        density = self.density()
-        plan = density.plan(self.budget)
-        if self.budget.seconds is not None and not plan.closed_form:
-            return self.budget.seconds
-        return density.reference_seconds(plan) * plan.steps_within(self.budget) / plan.steps
+        return self.density().expected_seconds(self.budget)
 
 
 def _random_symmetry(rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:

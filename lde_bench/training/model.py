@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
@@ -25,6 +26,8 @@ from lde_bench.training.plan import Budget, Plan
 
 #: Samples drawn at once: bounds memory; fixed, so that a seed gives the same samples on every machine.
 SAMPLE_ROWS = 4096
+
+_Model = TypeVar("_Model", bound="Model")
 
 
 @dataclass(frozen=True)
@@ -220,17 +223,29 @@ class Model(nn.Module):
         """The training plan under a budget's profile."""
         return self.plans[budget.profile]
 
+    def describe_training(self, budget: Budget, precision: str, device: torch.device) -> dict[str, Any]:
+        """What of the training under a budget shapes the result: part of what names a run."""
+        plan = self.plan(budget)
+        return {"plan": plan.describe(), "precision": self.training_precision(precision, device, plan)}
+
     def training_precision(self, choice: str, device: torch.device, plan: Plan) -> str:
         """`fp32` or `bf16`: what the training steps run in when `choice` is asked for."""
         resolved = resolve_precision(choice, device, plan.bf16)
         return resolved if self.trains_in_bf16 else "fp32"
 
+    def expected_seconds(self, budget: Budget) -> float:
+        """About how long a trial takes on the reference machine: 2 cores with bf16."""
+        plan = self.plan(budget)
+        if budget.seconds is not None and not plan.closed_form:
+            return budget.seconds
+        return self.reference_seconds(plan) * plan.steps_within(budget) / plan.steps
+
     def reference_seconds(self, plan: Plan) -> float:
         """About how long training and evaluation take on the reference machine: 2 cores with bf16."""
         return plan.reference_seconds
 
-    def save(self, path: str | Path) -> None:
-        """Write the model to one safetensors file; its header holds the JSON that loading needs.
+    def save(self, path: str | Path, notes: dict[str, Any] | None = None) -> None:
+        """Write the model to one safetensors file; its header holds the JSON that loading needs, and `notes`.
 
         Raises:
             InputError: the file cannot be written, or the model was not made by name, so that nothing could make it
@@ -241,7 +256,8 @@ class Model(nn.Module):
         if not self.config:
             raise InputError(f"{self.name}: only models made by name can be saved; make it with lde_bench.create.")
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        write_bytes_atomic(Path(path), safetensors_bytes(tensors, {"lde_bench": json.dumps(self.config)}))
+        header = {"lde_bench": json.dumps(self.config), **({} if notes is None else {"notes": json.dumps(notes)})}
+        write_bytes_atomic(Path(path), safetensors_bytes(tensors, header))
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -279,6 +295,50 @@ class Model(nn.Module):
         finally:
             if was_training:
                 self.train()
+
+
+def load_model(path: str | Path, what: str, make: Callable[[dict[str, Any]], _Model]) -> _Model:
+    """Read a model that `Model.save` wrote; `make` gives the untrained one from its `config`, `what` is its kind.
+
+    Raises:
+        InputError: the file is missing, is no safetensors file, or holds no such model.
+    """
+    header, tensors = _read_safetensors(Path(path), what)
+    try:
+        model = make(json.loads(header["lde_bench"]))
+        dtype = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
+        model.to(dtype).load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError, StopIteration) as error:
+        if isinstance(error, InputError):
+            raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{path}: does not hold an lde-bench {what} of this version; save it again.") from error
+    return model
+
+
+def load_trained(model: Model, path: Path) -> dict[str, Any]:
+    """Put the weights that `Model.save` wrote of an equal model into `model`; the notes that were saved with them.
+
+    Raises:
+        InputError: the file is damaged, or is of another model.
+    """
+    header, tensors = _read_safetensors(path, model.name)
+    try:
+        model.load_state_dict(tensors)
+        notes = json.loads(header["notes"])
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: does not hold the trained {model.name}; delete it and run again.") from error
+    model.eval()
+    return notes
+
+
+def _read_safetensors(path: Path, what: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file; give the path of a saved {what}.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: is no whole safetensors file; train or download it again.") from error
 
 
 def positive_integer(what: str, value: Any) -> int:

@@ -1,0 +1,54 @@
+"""The base of every autoencoder: images to codes and back, in checked blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lde_bench.generators.base import Generator
+from lde_bench.training.learner import evaluate_rows
+from lde_bench.training.model import positive_integer
+
+
+class Autoencoder(Generator):
+    """An encoder x -> z and a decoder z -> x of images, D = height * width pixels in [0, 1].
+
+    A subclass gives `encode` and `decode`; where it has a prior of its own also `draw`, and where it has none, it
+    `lacks` samples until a density of its codes is fitted (`lde_bench.generators.latent_density`).
+
+    Args:
+        image_shape: (height, width).
+        latent: Z, the size of the code.
+    """
+
+    def __init__(self, image_shape: tuple[int, int], latent: int) -> None:
+        super().__init__(image_shape)
+        self.latent = positive_integer("latent", latent)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The code of an image, its mean where it is random: [B, D] -> [B, Z]."""
+        raise TypeError(f"{type(self).__name__} does not define encode")
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The image of a code, its mean where it is random, pixels in [0, 1]: [B, Z] -> [B, D]."""
+        raise TypeError(f"{type(self).__name__} does not define decode")
+
+    def codes(self, x: np.ndarray) -> np.ndarray:
+        """The codes of images, in evaluation mode: [n, D] -> float32 [n, Z].
+
+        Raises:
+            InputError: `x` is not [n, D], is empty or holds NaN.
+        """
+        return self._in_blocks(self.encode, x)
+
+    @property
+    def reconstructs(self) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda x: self._in_blocks(lambda rows: self.decode(self.encode(rows)), x)
+
+    def _in_blocks(self, function: Callable[[Tensor], Tensor], x: np.ndarray) -> np.ndarray:
+        rows = self._rows("image", x).to(self.device)
+        with self._evaluating(), torch.no_grad():
+            return evaluate_rows(function, rows).cpu().numpy()

@@ -1,0 +1,62 @@
+"""IAE: the autoencoder whose code grows during training (Yoo, Lee, Kwak 2020, arXiv 1902.04294, section 3.1)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from lde_bench.autoencoders.ae import AE, EPOCH
+from lde_bench.errors import InputError
+from lde_bench.training.model import Card
+from lde_bench.training.plan import Plan
+
+#: Share of the run over which the code grows on MNIST: 96 of 390 epochs. On TFD 120 of 130.
+WARMUP = 96 / 390
+
+
+class IAE(AE):
+    """The AE of which at first only the first latent dimensions are used, the others masked to zero.
+
+    At the share p of the run the first int(Z p / warmup + 1) dimensions are in use: the fractional epoch of the paper's
+    int(z e / warm-up epochs + 1), so that a run of any length grows through every size and ends with the whole code.
+
+    Args:
+        image_shape: (height, width).
+        latent: Z, size of the code; the paper has 8 for MNIST and 15 for TFD.
+        warmup: share of the run over which the code grows, in (0, 1].
+
+    Raises:
+        InputError: `warmup` is not in (0, 1].
+    """
+
+    name = "iae"
+    card = Card(
+        summary="autoencoder whose code grows during training",
+        source=AE.card.source,
+        sample_cost=AE.card.sample_cost,
+        differences=AE.card.differences,
+        bibtex=AE.card.bibtex,
+    )
+    # The published IAE was trained for 390 epochs of MNIST.
+    plans: ClassVar[dict[str, Plan]] = {**AE.plans, "paper": replace(AE.plans["paper"], steps=390 * EPOCH)}
+
+    def __init__(self, image_shape: tuple[int, int], latent: int = 8, warmup: float = WARMUP) -> None:
+        super().__init__(image_shape, latent)
+        if isinstance(warmup, bool) or not isinstance(warmup, int | float) or not 0 < warmup <= 1:
+            raise InputError(
+                f"warmup = {warmup!r} is no share of the run above 0 and at most 1; give for example 0.25."
+            )
+        self.warmup = float(warmup)
+
+    def in_use(self, progress: float) -> int:
+        """The number of latent dimensions in use at this share of the run."""
+        return min(self.latent, math.floor(self.latent * progress / self.warmup + 1))
+
+    def loss(self, x: Tensor, progress: float) -> Tensor:
+        z = self.encode(x)
+        z = z * (z.new_ones(self.latent).cumsum(0) <= self.in_use(progress))  # [B, Z]
+        return mse_loss(self.decode(z), x)

@@ -1,0 +1,105 @@
+"""The networks of the autoencoders: the paper's convolutions, and the perceptrons of Makhzani et al.
+
+Sizes and initial weights are those of the authors' public repository (yoojy31/unpriortized-autoencoder).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from torch import Tensor, nn
+
+from lde_bench.errors import InputError
+
+#: Channels of the first convolution; each further one has twice as many.
+CHANNELS = 64
+
+#: Units of each of the two hidden layers of the perceptrons (Makhzani et al. 2015, arXiv 1511.05644).
+HIDDEN = 1000
+
+
+class ConvEncoder(nn.Module):
+    """[B, D] -> [B, outputs]: n = int(log2 side) - 1 blocks, all but the last a 4x4 convolution of stride 2 with 64,
+    128, 256, ... channels, BatchNorm (not in the first) and LeakyReLU(0.2); the last one full-size kernel.
+    """
+
+    def __init__(self, image_shape: tuple[int, int], outputs: int) -> None:
+        super().__init__()
+        self.image_shape = image_shape
+        channels, sides = conv_sizes(image_shape)
+        layers: list[nn.Module] = []
+        for index, (inside, outside) in enumerate(zip([1, *channels], channels, strict=False)):
+            layers.append(nn.Conv2d(inside, outside, 4, stride=2, padding=1))
+            layers += [nn.BatchNorm2d(outside)] if index else []
+            layers.append(nn.LeakyReLU(0.2))
+        layers.append(nn.Conv2d(channels[-1], outputs, sides))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        images = x.view(len(x), 1, *self.image_shape)  # [B, 1, H, W]
+        return self.layers(images).flatten(1)  # [B, outputs, 1, 1] -> [B, outputs]
+
+
+class ConvDecoder(nn.Module):
+    """[B, latent] -> [B, D]: the encoder mirrored by transposed convolutions; logits of the pixels come out.
+
+    Nothing stands between the layer of the code and the next; BatchNorm and LeakyReLU(0.2) between the others.
+    """
+
+    def __init__(self, image_shape: tuple[int, int], latent: int) -> None:
+        super().__init__()
+        channels, sides = conv_sizes(image_shape)
+        backwards = channels[::-1]
+        layers: list[nn.Module] = [nn.ConvTranspose2d(latent, backwards[0], sides)]
+        for index, (inside, outside) in enumerate(zip(backwards, [*backwards[1:], 1], strict=True)):
+            layers += [nn.BatchNorm2d(inside), nn.LeakyReLU(0.2)] if index else []
+            layers.append(nn.ConvTranspose2d(inside, outside, 4, stride=2, padding=1))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.layers(z[:, :, None, None]).flatten(1)  # [B, Z, 1, 1] -> [B, 1, H, W] -> [B, D]
+
+
+def conv_sizes(image_shape: tuple[int, int]) -> tuple[list[int], tuple[int, int]]:
+    """Channels of the strided convolutions, and the size of the full-size kernel behind them: 7x7 for 28x28 images.
+
+    Raises:
+        InputError: a side that cannot be halved so often.
+    """
+    count = int(math.log2(min(image_shape))) - 2
+    if count < 1 or any(side % 2**count for side in image_shape):
+        raise InputError(
+            f"images of {image_shape[0]}x{image_shape[1]} do not fit convolutions of stride 2; use sides that are "
+            "multiples of a power of two, such as 28, 32 or 48, of at least 8."
+        )
+    return [CHANNELS * 2**index for index in range(count)], (image_shape[0] >> count, image_shape[1] >> count)
+
+
+def mlp(inputs: int, outputs: int, hidden: int = HIDDEN, layers: int = 2) -> nn.Sequential:
+    """[B, inputs] -> [B, outputs] through hidden layers of ReLU."""
+    sizes = [inputs, *[hidden] * layers]
+    inner = [layer for pair in itertools.pairwise(sizes) for layer in (nn.Linear(*pair), nn.ReLU())]
+    return nn.Sequential(*inner, nn.Linear(sizes[-1], outputs))
+
+
+@torch.no_grad()
+def reset_conv(module: nn.Module) -> None:
+    """Orthogonal weights, BatchNorm scales from N(0, 0.02), zero biases, as the authors' repository has them."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.orthogonal_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d):
+            layer.reset_running_stats()
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+            nn.init.zeros_(layer.bias)
+
+
+def reset_mlp(module: nn.Module) -> None:
+    """torch's own initial weights, drawn anew."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.BatchNorm1d):
+            layer.reset_parameters()

@@ -1,0 +1,124 @@
+"""Models of images that can be sampled: one file, one model, here and in `lde_bench.autoencoders`.
+
+`create_generator(name, image_shape)` makes one; an autoencoder is spelled with the density of its codes, as in
+`ae+lde`, which is any method of `lde_bench.densities`: `iae+gmm:components=20`, `ae+lde+w`, `ae+package.module:Class`.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lde_bench.densities import create, takes_argument
+from lde_bench.densities.spec import MethodSpec, parse_method
+from lde_bench.errors import InputError
+from lde_bench.registry import did_you_mean, discover, own_arguments
+
+if TYPE_CHECKING:
+    from lde_bench.generators.base import Generator
+
+
+@functools.cache
+def generator_classes() -> dict[str, type[Generator]]:
+    """Every model of images of this package by name, autoencoders without a prior too."""
+    from lde_bench.generators.base import Generator
+
+    return {
+        **discover("lde_bench.autoencoders", Generator),
+        **discover("lde_bench.generators", Generator),
+    }
+
+
+def generator_class(name: str) -> type[Generator]:
+    """The class of a model of images.
+
+    Raises:
+        InputError: there is none of that name; the message names the nearest.
+    """
+    known = generator_classes()
+    if name not in known:
+        raise InputError(
+            f"method '{name}' is unknown; {did_you_mean(name, known, 0.4)}choose one of {', '.join(known)}."
+        )
+    return known[name]
+
+
+def parse_generator(text: str) -> MethodSpec:
+    """`name[+density[+wrapper...]][:key=value,...]`: the wrappers are the density of the codes, then its own.
+
+    Raises:
+        InputError: it is not spelled so.
+    """
+    name, colon, tail = text.strip().partition(":")
+    if name in generator_classes():  # `gmmn+ae` is a name
+        return MethodSpec(name, (), parse_method(f"model{colon}{tail}").arguments)
+    head, plus, rest = text.strip().partition("+")
+    if not plus or ":" in head:
+        return parse_method(text)
+    # By itself, as the name of a user's own class has a colon.
+    inner = parse_method(rest)
+    return MethodSpec(parse_method(head).name, (inner.name, *inner.wrappers), inner.arguments)
+
+
+def density_spec(spec: MethodSpec) -> MethodSpec | None:
+    """The density of the codes, with those arguments that the autoencoder does not take; None where there is none."""
+    if not spec.wrappers:
+        return None
+    own = own_arguments(generator_class(spec.name), ["image_shape"])
+    rest = {key: value for key, value in spec.arguments.items() if key not in own}
+    return MethodSpec(spec.wrappers[0], spec.wrappers[1:], rest)
+
+
+def takes_components(spec: MethodSpec) -> bool:
+    """Whether a method has a number of components K: that of the mixtures of its density of codes."""
+    density = density_spec(spec)
+    return density is not None and takes_argument(density, "components")
+
+
+def create_generator(method: str | MethodSpec, image_shape: tuple[int, int], **arguments: Any) -> Generator:
+    """Create a model of images by name, e.g. `create_generator("aae", (28, 28), latent=8)` or
+    `create_generator("ae+lde", (28, 28), components=30)`.
+
+    Args:
+        method: `name[+density...][:key=value,...]`; an argument spelled out there wins over the same keyword.
+        image_shape: (height, width).
+        arguments: the model's own, e.g. `latent`, then those of the density of its codes, e.g. `components`.
+
+    Raises:
+        InputError: unknown name (with the nearest one) or argument, a bad value, or a density of the codes of a model
+            that has none.
+    """
+    from lde_bench.autoencoders.base import Autoencoder
+    from lde_bench.generators.latent_density import LatentDensity
+
+    spec = parse_generator(method) if isinstance(method, str) else method
+    spec = spec.with_arguments(**arguments)
+    kind = generator_class(spec.name)
+    own = own_arguments(kind, ["image_shape"])
+    inner = density_spec(spec)
+    given = {key: value for key, value in spec.arguments.items() if key in own}
+    if inner is None and (unknown := [key for key in spec.arguments if key not in own]):
+        takes = f"it takes {', '.join(own)}" if own else "it takes no arguments"
+        raise InputError(f"{spec.name} has no argument '{unknown[0]}'; {did_you_mean(unknown[0], own)}{takes}.")
+    model = kind(image_shape, **given)
+    if inner is not None:
+        if not isinstance(model, Autoencoder):
+            raise InputError(f"{spec.name} has no codes to fit a density to; leave out +{inner.name}.")
+        model.config = {"method": str(MethodSpec(spec.name, (), given)), "image_shape": list(model.image_shape)}
+        model = LatentDensity(model, create(inner, model.latent))
+    model.config = {"method": str(spec), "image_shape": list(model.image_shape)}
+    return model.eval()
+
+
+def load_generator(path: str | Path) -> Generator:
+    """Read a model of images that `save` wrote.
+
+    Raises:
+        InputError: the file is missing, is no safetensors file, or holds no such model.
+    """
+    from lde_bench.training.model import load_model
+
+    return load_model(
+        path, "model of images", lambda config: create_generator(config["method"], tuple(config["image_shape"]))
+    )

@@ -1,0 +1,54 @@
+"""The base of every model of images that can be sampled: what it learns from is its own `loss` or its own learner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lde_bench.training.device import Compiler
+from lde_bench.training.learner import Learner, LossLearner
+from lde_bench.training.model import Model, positive_integer
+from lde_bench.training.plan import Plan
+
+#: Pixels of the images whose trials `Plan.reference_seconds` of a model of images are measured on: MNIST.
+REFERENCE_PIXELS = 784
+
+
+class Generator(Model):
+    """A model of images, float rows [n, D] with D = height * width pixels in [0, 1], that can be sampled.
+
+    A subclass sets `name`, `card` and `plans`, and gives `draw` and either `loss` or `learner`.
+
+    Args:
+        image_shape: (height, width).
+    """
+
+    #: There is no likelihood to choose weights by, so the last ones are kept, as in the papers.
+    chooses_on_validation: ClassVar[bool] = False
+
+    def __init__(self, image_shape: tuple[int, int]) -> None:
+        height, width = (positive_integer("image_shape", side) for side in image_shape)
+        super().__init__(height * width)
+        self.image_shape = height, width
+
+    def loss(self, x: Tensor, progress: float) -> Tensor:
+        """What a training step makes smaller: [B, D] -> scalar; `progress` in [0, 1] is the share of the budget
+        spent.
+        """
+        raise TypeError(f"{type(self).__name__} does not define loss")
+
+    def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
+        """Stochastic gradients on `loss`, unless a subclass brings another."""
+        return LossLearner(self, plan, device, precision, self.loss)
+
+    def reference_seconds(self, plan: Plan) -> float:
+        return plan.reference_seconds * self.features / REFERENCE_PIXELS
+
+    @property
+    def reconstructs(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """x [n, D] -> the decoding of its encoding [n, D], of models with an encoder; else None."""
+        return None

@@ -1,0 +1,57 @@
+"""An autoencoder and the density of its codes: `ae+lde` and `iae+lde` of Yoo, Lee, Kwak 2020 (arXiv 1902.04294).
+
+The autoencoder is trained first and frozen; then the density is fitted to the codes of the training images and chosen
+on those of the validation images; a sample is the decoding of a sample of the density.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lde_bench.autoencoders.base import Autoencoder
+from lde_bench.densities.base import Density
+from lde_bench.generators.staged import Stage, StagedGenerator
+from lde_bench.training.model import Model
+
+
+class LatentDensity(StagedGenerator):
+    """Images whose codes follow an explicit density.
+
+    Args:
+        autoencoder: gives codes [n, Z].
+        density: of Z features.
+    """
+
+    def __init__(self, autoencoder: Autoencoder, density: Density) -> None:
+        super().__init__(autoencoder.image_shape)
+        self.autoencoder = autoencoder
+        self.density = density
+
+    def parts(self) -> dict[str, Model]:
+        return {"autoencoder": self.autoencoder, "density": self.density}
+
+    def stages(self, train: np.ndarray, validation: np.ndarray | None) -> Iterator[Stage]:
+        yield Stage("autoencoder", train, validation)
+        held_out = None if validation is None else self.autoencoder.codes(validation)
+        yield Stage("density", self.autoencoder.codes(train), held_out)
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        # Seeded by the generator: a density may draw without torch.
+        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        z = torch.from_numpy(self.density.sample(n, seed=seed)).to(self.autoencoder.device, self.autoencoder.dtype)
+        return self.autoencoder.decode(z)
+
+    def code_log_prob(self, x: np.ndarray) -> np.ndarray:
+        """log p(z) in nats of the codes of images, exact: [n, D] -> [n].
+
+        Only figures over one and the same trained encoder compare: scaling the codes shifts them.
+        """
+        return self.density.log_prob(self.autoencoder.codes(x))
+
+    @property
+    def reconstructs(self) -> Callable[[np.ndarray], np.ndarray]:
+        return self.autoencoder.reconstructs
