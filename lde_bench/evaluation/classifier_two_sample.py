@@ -70,7 +70,8 @@ class _Features:
     def __init__(self, train: np.ndarray, seed: int) -> None:
         components = min(COMPONENTS, *train.shape)
         # Of the pixels as they are: standardised, noise at the border would come first.
-        self.pca = PCA(components, svd_solver="randomized", random_state=seed).fit(train)
+        with np.errstate(invalid="ignore"):  # items that are all equal have no variance to share out
+            self.pca = PCA(components, svd_solver="randomized", random_state=seed).fit(train)
         both = self._linear(train)
         self.mean, spread = both.mean(0), both.std(0)
         whole = float(np.sqrt(np.square(spread[: train.shape[1]]).mean()))
