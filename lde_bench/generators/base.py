@@ -49,6 +49,11 @@ class Generator(Model):
         return plan.reference_seconds * self.features / REFERENCE_PIXELS
 
     @property
+    def most_samples(self) -> int | None:
+        """How many samples there are, of a reference row that hands out a fixed set; None where there is no end."""
+        return None
+
+    @property
     def reconstructs(self) -> Callable[[np.ndarray], np.ndarray] | None:
         """x [n, D] -> the decoding of its encoding [n, D], of models with an encoder; else None."""
         return None
