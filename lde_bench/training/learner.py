@@ -77,8 +77,10 @@ class ModuleLearner:
 
 def make_optimizer(parameters: Iterable[nn.Parameter], plan: Plan) -> torch.optim.Optimizer:
     """The plan's optimiser of those parameters that require a gradient."""
-    kind = torch.optim.AdamW if plan.optimizer == "adamw" else torch.optim.Adam
     learnt = [parameter for parameter in parameters if parameter.requires_grad]
+    if plan.optimizer == "sgd":
+        return torch.optim.SGD(learnt, lr=plan.rate, momentum=plan.momentum, weight_decay=plan.weight_decay)
+    kind = torch.optim.AdamW if plan.optimizer == "adamw" else torch.optim.Adam
     return kind(learnt, lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay)
 
 

@@ -23,15 +23,18 @@ class Plan:
     steps: int
     batch_size: int = 256
     rate: float = 1e-3
-    optimizer: Literal["adam", "adamw"] = "adam"
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     betas: tuple[float, float] = (0.9, 0.999)
+    #: Of `sgd`: the share of the last step that the next one repeats.
+    momentum: float = 0.0
     weight_decay: float = 0.0
     #: `cosine`: linear warm-up, then half a cosine to zero. `halving`: x0.5 every `halve_every` steps, or at each of
-    #: the steps `halve_at`.
-    schedule: Literal["cosine", "halving", "constant"] = "cosine"
+    #: the steps `halve_at`. `exponential`: times `decay` every step.
+    schedule: Literal["cosine", "halving", "exponential", "constant"] = "cosine"
     warmup: int = 200
     halve_every: int | None = None
     halve_at: tuple[int, ...] = ()
+    decay: float = 1.0
     clip: float | None = None
     #: Decay of the exponential moving average of the weights; None trains without one.
     average: float | None = None
@@ -56,6 +59,8 @@ class Plan:
         if self.schedule == "halving":
             every = step // self.halve_every if self.halve_every else 0
             return self.rate * 0.5 ** (every + sum(step >= at for at in self.halve_at))
+        if self.schedule == "exponential":
+            return self.rate * self.decay**step
         return self.rate
 
     def steps_within(self, budget: Budget) -> int:
@@ -66,8 +71,9 @@ class Plan:
         """What shapes the result, as JSON-able values, for the run record and the name of the run."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         del values["reference_seconds"]  # says how long it takes, changes nothing
-        if not self.halve_at:  # the names of runs were given without
-            del values["halve_at"]
+        for name in ("halve_at", "momentum", "decay"):  # the names of runs were given without
+            if getattr(self, name) == getattr(Plan, name):
+                del values[name]
         return values
 
 

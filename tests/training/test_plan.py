@@ -31,6 +31,18 @@ def test_halving_halves_at_every_multiple():
     assert [plan.rate_at(step, 0.0) for step in (0, 29, 30, 59, 60, 90)] == [1, 1, 0.5, 0.5, 0.25, 0.125]
 
 
+def test_exponential_falls_by_the_same_factor_at_every_step_whatever_the_budget():
+    plan = Plan(steps=100, rate=2.0, schedule="exponential", decay=0.9)
+    assert [plan.rate_at(step, 0.7) for step in (0, 1, 2)] == pytest.approx([2.0, 1.8, 1.62])
+
+
+def test_what_came_later_is_left_out_of_the_description_of_plans_without_it():
+    """The names of runs are made of descriptions, and were given without."""
+    later = {"halve_at", "momentum", "decay"}
+    assert not later & set(Plan(steps=3).describe())
+    assert later <= set(Plan(steps=3, halve_at=(2,), momentum=0.5, decay=0.9).describe())
+
+
 def test_constant_stays():
     plan = Plan(steps=100, rate=0.3, schedule="constant")
     assert {plan.rate_at(step, step / 100) for step in range(100)} == {0.3}
