@@ -75,13 +75,17 @@ class ModuleLearner:
         self.module.load_state_dict(state["module"])
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], plan: Plan) -> torch.optim.Optimizer:
-    """The plan's optimiser of those parameters that require a gradient."""
+def make_optimizer(parameters: Iterable[nn.Parameter], plan: Plan, *, fused: bool = False) -> torch.optim.Optimizer:
+    """The plan's optimiser of those parameters that require a gradient.
+
+    `fused` takes torch's fused Adam: equal but for rounding, and four times faster where a step of the optimiser costs
+    as much as its gradients, as with the millions of weights of fully connected networks of images.
+    """
     learnt = [parameter for parameter in parameters if parameter.requires_grad]
     if plan.optimizer == "sgd":
         return torch.optim.SGD(learnt, lr=plan.rate, momentum=plan.momentum, weight_decay=plan.weight_decay)
     kind = torch.optim.AdamW if plan.optimizer == "adamw" else torch.optim.Adam
-    return kind(learnt, lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay)
+    return kind(learnt, lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay, fused=fused or None)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
