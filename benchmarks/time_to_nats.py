@@ -214,7 +214,8 @@ class Job:
     def trial(self, dataset: Dataset) -> DensityTrial:
         """Its seed, density and batches."""
         from lde_bench.densities.spec import parse_method
-        from lde_bench.experiments.density_trials import DensityTrial, TrainingOptions
+        from lde_bench.experiments.density_trials import DensityTrial
+        from lde_bench.experiments.trials import TrainingOptions
         from lde_bench.training.plan import Budget
 
         is_patch, fresh = dataset.is_patch, dataset.fresh is not None
@@ -356,7 +357,7 @@ def measure(settings: Settings, job: Job, dataset: Dataset) -> dict[str, Any]:
     started = utc_now()
     folder = Folder(settings.folder)
     trial = job.trial(dataset)
-    density = trial.density()
+    density = trial.model()
     plan = replace(density.plan(trial.budget), patience=None, validate_every=job.validate_every, **job.changes)
     parent = multiprocessing.parent_process()
 

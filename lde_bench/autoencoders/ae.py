@@ -26,6 +26,7 @@ class AE(Autoencoder):
     """
 
     name = "ae"
+    has_no_prior = True
     card = Card(
         summary="autoencoder without a prior",
         source="Yoo, Lee, Kwak 2020, arXiv 1902.04294",
@@ -55,10 +56,6 @@ class AE(Autoencoder):
 
     def reset_parameters(self) -> None:
         reset_conv(self)
-
-    @property
-    def lacks(self) -> frozenset[str]:
-        return frozenset({"samples"})
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x)

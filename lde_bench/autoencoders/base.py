@@ -16,8 +16,8 @@ from lde_bench.training.model import positive_integer
 class Autoencoder(Generator):
     """An encoder x -> z and a decoder z -> x of images, D = height * width pixels in [0, 1].
 
-    A subclass gives `encode` and `decode`; where it has a prior of its own also `draw`, and where it has none, it
-    `lacks` samples until a density of its codes is fitted (`lde_bench.generators.latent_density`).
+    A subclass gives `encode` and `decode`, and where it has a prior of its own also `draw`. One that `has_no_prior` can
+    be sampled once a density of its codes is fitted (`lde_bench.generators.latent_density`).
 
     Args:
         image_shape: (height, width).

@@ -35,7 +35,7 @@ class ConvEncoder(nn.Module):
             layers += [nn.BatchNorm2d(outside)] if index else []
             layers.append(nn.LeakyReLU(0.2))
         layers.append(nn.Conv2d(channels[-1], outputs, sides))
-        self.layers = nn.Sequential(*layers)
+        self.layers = _channels_last(nn.Sequential(*layers))
 
     def forward(self, x: Tensor) -> Tensor:
         images = x.view(len(x), 1, *self.image_shape)  # [B, 1, H, W]
@@ -56,7 +56,7 @@ class ConvDecoder(nn.Module):
         for index, (inside, outside) in enumerate(zip(backwards, [*backwards[1:], 1], strict=True)):
             layers += [nn.BatchNorm2d(inside), nn.LeakyReLU(0.2)] if index else []
             layers.append(nn.ConvTranspose2d(inside, outside, 4, stride=2, padding=1))
-        self.layers = nn.Sequential(*layers)
+        self.layers = _channels_last(nn.Sequential(*layers))
 
     def forward(self, z: Tensor) -> Tensor:
         return self.layers(z[:, :, None, None]).flatten(1)  # [B, Z, 1, 1] -> [B, 1, H, W] -> [B, D]
@@ -77,6 +77,36 @@ def conv_sizes(image_shape: tuple[int, int]) -> tuple[list[int], tuple[int, int]
     return [CHANNELS * 2**index for index in range(count)], (image_shape[0] >> count, image_shape[1] >> count)
 
 
+def coders(backbone: str, image_shape: tuple[int, int], outputs: int, latent: int) -> tuple[nn.Module, nn.Module]:
+    """An encoder [B, D] -> [B, outputs] and a decoder [B, latent] -> [B, D] (logits) of one kind.
+
+    Args:
+        backbone: `mlp`, two hidden layers of 1,000 each way, or `conv`, the networks of the AE.
+
+    Raises:
+        InputError: an unknown backbone, or images that do not fit the convolutions.
+    """
+    if backbone == "conv":
+        return ConvEncoder(image_shape, outputs), ConvDecoder(image_shape, latent)
+    if backbone == "mlp":
+        return mlp(math.prod(image_shape), outputs), mlp(latent, math.prod(image_shape))
+    raise InputError(f"backbone '{backbone}' is unknown; choose mlp or conv.")
+
+
+def reset_coders(backbone: str, *modules: nn.Module) -> None:
+    """The initial weights that go with a backbone."""
+    for module in modules:
+        (reset_conv if backbone == "conv" else reset_mlp)(module)
+
+
+def _channels_last(layers: nn.Sequential) -> nn.Sequential:
+    """A fifth to a quarter faster on a CPU than weights with the channels first."""
+    for parameter in layers.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return layers
+
+
 def mlp(inputs: int, outputs: int, hidden: int = HIDDEN, layers: int = 2) -> nn.Sequential:
     """[B, inputs] -> [B, outputs] through hidden layers of ReLU."""
     sizes = [inputs, *[hidden] * layers]
@@ -89,7 +119,8 @@ def reset_conv(module: nn.Module) -> None:
     """Orthogonal weights, BatchNorm scales from N(0, 0.02), zero biases, as the authors' repository has them."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.orthogonal_(layer.weight)
+            # Not in place: it cannot with the channels last.
+            layer.weight.copy_(nn.init.orthogonal_(torch.empty(layer.weight.shape)))
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d):

@@ -81,7 +81,7 @@ def bsds300(
     continues when the same command is given again.
     """
     from lde_bench.experiments.bsds300 import load_patches, plan_table
-    from lde_bench.experiments.density_trials import TrainingOptions, set_threads
+    from lde_bench.experiments.trials import TrainingOptions, set_threads
     from lde_bench.runs import ResultStore
     from lde_bench.training.plan import Budget
 

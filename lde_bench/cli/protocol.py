@@ -55,8 +55,9 @@ def protocol(
     the test patches.
     """
     from lde_bench.experiments.bsds300 import FEATURES, load_patches
-    from lde_bench.experiments.density_trials import TrainingOptions, expand_methods, set_threads
+    from lde_bench.experiments.density_trials import expand_methods
     from lde_bench.experiments.protocol import plan_protocol, print_report, run_protocol, run_protocol_of_record
+    from lde_bench.experiments.trials import TrainingOptions, set_threads
     from lde_bench.runs import ResultStore
     from lde_bench.training.plan import Budget
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from lde_bench.errors import NothingMeasured
 
 if TYPE_CHECKING:
-    from lde_bench.experiments.density_trials import DensityTrial
+    from lde_bench.experiments.trials import Trial
     from lde_bench.runs import Record, ResultStore
 
 
-def run_trials(planned: Sequence[DensityTrial], store: ResultStore) -> list[Record]:
+def run_trials(planned: Sequence[Trial], store: ResultStore) -> list[Record]:
     """Run the trials that have no record yet, saying beforehand about how long that will take."""
-    from lde_bench.experiments.density_trials import failed_density_record, run_density_trial
+    from lde_bench.experiments.trials import failed_record
     from lde_bench.progress import SweepDisplay, duration, say
     from lde_bench.runs import run_sweep
 
@@ -30,8 +30,8 @@ def run_trials(planned: Sequence[DensityTrial], store: ResultStore) -> list[Reco
         return run_sweep(
             store,
             planned,
-            lambda trial: run_density_trial(trial, store, display.progress, display.note),
-            failed_density_record,
+            lambda trial: trial.run(store, display.progress, display.note),
+            failed_record,
             lambda event, trial, record: display.event(event, trial.title, record),
         )
 

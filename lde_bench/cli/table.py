@@ -69,8 +69,8 @@ def table(
     Where the true density is known, as of the synthetic datasets, the table says how many nats each method leaves on
     it. A run that is killed continues when the same command is given again.
     """
-    from lde_bench.experiments.density_trials import TrainingOptions, set_threads
     from lde_bench.experiments.table import load_data, plan_table
+    from lde_bench.experiments.trials import TrainingOptions, set_threads
     from lde_bench.runs import ResultStore
     from lde_bench.training.plan import Budget
 

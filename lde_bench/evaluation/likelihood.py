@@ -30,12 +30,21 @@ class Likelihood:
 def evaluate(density: HasLogProb, rows: np.ndarray, groups: np.ndarray | None, what: str = "test") -> Likelihood:
     """Log-likelihood of `rows` [n, D], `groups` int64 [n] saying which photograph each came from.
 
+    Raises:
+        TrainingDiverged: see `summarise`.
+    """
+    return summarise(density.log_prob(rows), groups, what)
+
+
+def summarise(log_likelihoods: np.ndarray, groups: np.ndarray | None, what: str = "test") -> Likelihood:
+    """What is reported of the log-likelihoods of items [n], in nats; `groups` as in `evaluate`.
+
     Sums are taken in float64. Nothing is dropped:
 
     Raises:
         TrainingDiverged: a log-likelihood is NaN or infinite; the message counts them.
     """
-    items = np.asarray(density.log_prob(rows), dtype=np.float64)
+    items = np.asarray(log_likelihoods, dtype=np.float64)
     bad = ~np.isfinite(items)
     if bad.any():
         nan, infinite = int(np.isnan(items).sum()), int(np.isinf(items).sum())

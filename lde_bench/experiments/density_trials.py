@@ -9,12 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
 
-from lde_bench import BENCHMARK_VERSION, __version__
+from lde_bench import BENCHMARK_VERSION
 from lde_bench.data import Dataset
 from lde_bench.data.patches import SYMMETRIES, apply_symmetries
 from lde_bench.densities import (
@@ -33,28 +32,23 @@ from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.evaluation.laws import trial_laws
 from lde_bench.evaluation.likelihood import evaluate
 from lde_bench.evaluation.statistics import naive_standard_error
+from lde_bench.experiments.trials import Trained, TrainingOptions, Trial, failed_record, head, training_code
 from lde_bench.experiments.weights import borrow_weights
 from lde_bench.runs import (
     Cost,
-    CurvePoint,
-    DatasetInfo,
     Groups,
     Law,
     Record,
     Result,
     ResultStore,
-    RunPaths,
-    code_version,
     digest,
-    make_run_id,
     provenance,
     run_sweep,
     utc_now,
 )
-from lde_bench.runs.rows import with_components
 from lde_bench.seeds import derive_seed
 from lde_bench.training.batches import ArrayBatches, Augment, Batches, FreshBatches
-from lde_bench.training.device import resolve_device, resolve_precision
+from lde_bench.training.device import resolve_device
 from lde_bench.training.loop import Progress, Seconds
 from lde_bench.training.plan import Budget
 
@@ -66,49 +60,8 @@ KEPT_SAMPLES = 64
 
 
 @dataclass(frozen=True)
-class TrainingOptions:
-    """How trials are trained, beyond the model's own plan.
-
-    Attributes:
-        patches: `fixed`, the prepared training set; `fresh`, patches cut anew with new noise at every step from the
-            same training photographs.
-        augment: `symmetries`, one of the 8 flips and rotations of the patch at random per sample.
-        device: `auto`, `cpu`, `cuda`.
-        precision: `auto`, `fp32`, `bf16`; of the training steps.
-        compile: overrides the plan's use of `torch.compile`.
-    """
-
-    patches: Literal["fixed", "fresh"] = "fixed"
-    augment: Literal["symmetries"] | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    compile: bool | None = None
-
-    def check(self, dataset: Dataset) -> None:
-        """Raises `InputError` when the dataset cannot serve them."""
-        if self.patches not in ("fixed", "fresh"):
-            raise InputError(f"patches '{self.patches}' is unknown; choose fixed or fresh.")
-        if self.augment not in (None, "symmetries"):
-            raise InputError(f"augment '{self.augment}' is unknown; choose symmetries or leave it out.")
-        if self.patches == "fresh" and dataset.fresh is None:
-            raise InputError(f"{dataset.name} holds no photographs to draw fresh patches from; use --patches fixed.")
-        if self.augment is not None and not dataset.is_patch:
-            raise InputError(f"{dataset.name} is no set of 8x8 patches and has no symmetries; leave out --augment.")
-        resolve_precision(self.precision, resolve_device(self.device), bf16_wanted=True)
-
-
-@dataclass(frozen=True)
-class DensityTrial:
+class DensityTrial(Trial):
     """One training run of one method with one seed."""
-
-    experiment: str
-    spec: MethodSpec
-    components: int | None
-    trial: int
-    dataset: Dataset
-    budget: Budget
-    options: TrainingOptions
-    base_seed: int = 0
 
     @property
     def seed(self) -> int:
@@ -118,21 +71,11 @@ class DensityTrial:
         """
         return derive_seed(self.experiment, str(training_spec(self.spec)), self.base_seed, "trial", self.trial)
 
-    @property
-    def title(self) -> str:
-        """For progress displays: `lde+w K=10, trial 1`."""
-        return f"{with_components(self.spec.label, self.components)}, trial {self.trial + 1}"
+    def determines(self) -> dict[str, Any]:
+        return self._determines(self.spec, self.dataset.content_hash)
 
-    @cached_property
-    def run_id(self) -> str:
-        return make_run_id(
-            experiment=self.experiment,
-            method=self.spec.label,
-            components=self.components,
-            budget=self.budget,
-            trial=self.trial,
-            determines=self._determines(self.spec, self.dataset.content_hash),
-        )
+    def run(self, store: ResultStore, on_progress: Callable[[Progress], None], notify: Callable[[str], None]) -> Record:
+        return run_density_trial(self, store, on_progress, notify)
 
     @cached_property
     def training_id(self) -> str:
@@ -180,7 +123,7 @@ class DensityTrial:
         count = len(mixture.members)
         return [replace(self, spec=inner, trial=self.trial * count + index) for index in range(count)]
 
-    def density(self) -> Density:
+    def model(self) -> Density:
         """The density, not yet trained."""
         return create(self.spec, self.dataset.features)
 
@@ -191,10 +134,6 @@ class DensityTrial:
             assert self.dataset.fresh is not None
             return FreshBatches(self.dataset.fresh.draw, self.dataset.features, self.seed, augment)
         return ArrayBatches(self.dataset.train, self.seed, augment)
-
-    def reference_seconds(self) -> float:
-        """About how long the trial takes on the reference machine: 2 cores with bf16."""
-        return self.density().expected_seconds(self.budget)
 
 
 def _random_symmetry(rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -276,8 +215,8 @@ def run_density_trial(
     own evaluation, what the row would have cost by itself.
     """
     started = utc_now()
-    paths = _paths(trial, store)
-    density = trial.density()
+    paths = trial.paths(store)
+    density = trial.model()
     sources = borrow_weights(
         trial, density, store, lambda source: _ensure_weights(source, trial, store, on_progress, notify)
     )
@@ -295,17 +234,15 @@ def run_density_trial(
     if "samples" not in density.lacks:
         paths.save_samples(density.sample(KEPT_SAMPLES, seed=derive_seed(trial.seed, "samples")))
     paths.save_log_likelihoods(test.items)
-    groups = None
-    if test.groups is not None:
-        groups = Groups(test.groups.ids.tolist(), test.groups.counts.tolist(), test.groups.means.tolist())
+    truth, error = _against_truth(trial.dataset, test.items)
     spent = Seconds.now()
     return Record(
-        **_head(trial, density),
+        **head(trial, density),
         status="done",
         reason=None,
         training={
             **trained.setup,
-            **_asked(trial),
+            **trial.options.asked(),
             "training_id": trial.training_id,
             **({"weights_of": [source.run_id for source in sources]} if sources else {}),
         },
@@ -315,8 +252,9 @@ def run_density_trial(
             test_standard_error_naive=test.standard_error,
             test_standard_error_clustered=test.groups.standard_error if test.groups else None,
             best_step=trained.best_step,
-            groups=groups,
-            **_against_truth(trial.dataset, test.items),
+            groups=Groups.of(test.groups),
+            true_test_nats=truth,
+            true_gap_standard_error=error,
         ),
         laws=laws,
         curve=trained.curve,
@@ -327,28 +265,6 @@ def run_density_trial(
         ),
         provenance=provenance(started, utc_now()),
     )
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a record says of the training; `earlier` are the seconds that were spent on it in other runs."""
-
-    setup: dict[str, Any]
-    best_step: int
-    curve: list[CurvePoint]
-    earlier: Seconds
-
-    @classmethod
-    def of(cls, sources: Sequence[Record]) -> Trained:
-        """The training of one record, or of the members of a mixture, which has no curve of its own."""
-        first = sources[0]
-        costs = [source.cost for source in sources if source.cost is not None]
-        return cls(
-            setup=first.training,
-            best_step=max(source.result.best_step for source in sources if source.result is not None),
-            curve=first.curve if len(sources) == 1 else [],
-            earlier=Seconds(sum(cost.wall_seconds for cost in costs), sum(cost.cpu_seconds for cost in costs)),
-        )
 
 
 def train_density(
@@ -370,19 +286,11 @@ def train_density(
         precision=trial.options.precision,
         compile=trial.options.compile,
         checkpoint=checkpoint,
-        code=f"lde-bench {__version__} at {code_version()}",
+        code=training_code(),
         on_progress=on_progress,
         notify=notify,
     )
-    state = density.training_state
-    assert state is not None
-    return Trained(
-        {**density.training_setup, **density_class(trial.spec.name).origin},
-        state.best_step,
-        [CurvePoint(**asdict(point)) for point in state.curve],
-        # A continued run counts the seconds of the runs that it continued, as its checkpoint kept them.
-        Seconds(state.resumed_wall_seconds, state.resumed_cpu_seconds),
-    )
+    return Trained.by(density, density_class(trial.spec.name).origin)
 
 
 def _ensure_weights(
@@ -401,82 +309,26 @@ def _ensure_weights(
     """
     notify(f"{trial.title}: takes the weights of {source.title}")
     (record,) = run_sweep(
-        store, [source], lambda each: run_density_trial(each, store, on_progress, notify), failed_density_record
+        store, [source], lambda each: run_density_trial(each, store, on_progress, notify), failed_record
     )
     if not record.done:
         raise TrainingDiverged(f"{source.title}, whose weights it takes, failed: {record.reason}")
-    paths = _paths(source, store)
+    paths = source.paths(store)
     with store.lock(source.run_id):
         if not paths.weights.is_file():
             notify(f"{source.title}: its record is here and its weights are not; training them again")
-            density = source.density()
+            density = source.model()
             train_density(source, density, paths.checkpoint, on_progress, notify)
             density.save(paths.weights)
             paths.checkpoint.unlink(missing_ok=True)
     return record
 
 
-def _paths(trial: DensityTrial, store: ResultStore) -> RunPaths:
-    return store.place(
-        experiment=trial.experiment,
-        dataset=trial.dataset.name,
-        version=trial.dataset.version,
-        budget=trial.budget,
-        run_id=trial.run_id,
-    )
-
-
-def _against_truth(dataset: Dataset, items: np.ndarray) -> dict[str, float]:
-    """What the true density makes of the test items, beside the model's log-likelihoods of them [n]."""
-    if dataset.true_log_prob is None:
-        return {}
-    truth = np.asarray(dataset.true_log_prob(dataset.test), dtype=np.float64)
-    return {
-        "true_test_nats": float(truth.mean()),
-        "true_gap_standard_error": naive_standard_error(truth - items),
-    }
-
-
-def failed_density_record(trial: DensityTrial, reason: str) -> Record:
-    """The record of a trial that raised."""
-    now = utc_now()
-    return Record(
-        **_head(trial, trial.density()),
-        status="failed",
-        reason=reason,
-        training={**_asked(trial), "precision": trial.options.precision, "device": trial.options.device},
-        result=None,
-        provenance=provenance(now, now),
-    )
-
-
-def _head(trial: DensityTrial, density: Density) -> dict[str, Any]:
-    """What a record says of a trial whether it ended well or not."""
-    return {
-        "experiment": trial.experiment,
-        "run_id": trial.run_id,
-        "method": trial.spec.label,
-        "components": trial.components,
-        "trial": trial.trial,
-        "parameters": density.parameter_count(),
-        "dataset": DatasetInfo.of(trial.dataset),
-        "budget": trial.budget,
-        "seeds": {"base": trial.base_seed, "trial": trial.seed},
-    }
-
-
-def _asked(trial: DensityTrial) -> dict[str, Any]:
-    return {"patches": trial.options.patches, "augment": trial.options.augment}
-
-
-def set_threads(threads: int | None) -> None:
-    """Use this many threads for the arithmetic; None leaves torch's choice.
-
-    Raises:
-        InputError: it is no whole number from 1 up.
+def _against_truth(dataset: Dataset, items: np.ndarray) -> tuple[float, float] | tuple[None, None]:
+    """The mean that the true density gives the test items, and the standard error of what the model's log-likelihoods
+    of them [n] fall short of it.
     """
-    if threads is None:
-        return
-    if threads < 1:
-        raise InputError(f"threads = {threads} is not a whole number from 1 up; give for example --threads 2.")
-    torch.set_num_threads(threads)
+    if dataset.true_log_prob is None:
+        return None, None
+    truth = np.asarray(dataset.true_log_prob(dataset.test), dtype=np.float64)
+    return float(truth.mean()), naive_standard_error(truth - items)

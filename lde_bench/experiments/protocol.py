@@ -29,7 +29,8 @@ from lde_bench.densities.wrapper import Wrapper
 from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.evaluation.statistics import clustered_standard_error
 from lde_bench.experiments.bsds300 import EXPERIMENT
-from lde_bench.experiments.density_trials import DensityTrial, TrainingOptions, plan_trials, train_density
+from lde_bench.experiments.density_trials import DensityTrial, plan_trials, train_density
+from lde_bench.experiments.trials import TrainingOptions
 from lde_bench.files import write_text_atomic
 from lde_bench.progress import SweepDisplay, print_table, say
 from lde_bench.runs import DatasetInfo, Record, ResultStore, RunPaths, provenance, utc_now
@@ -241,7 +242,7 @@ def plan_protocol(
         InputError: the method has no conditionals, or see `plan_trials`.
     """
     (trial,) = plan_trials(EXPERIMENT, dataset, [method], [components], 1, budget, options, seed)
-    if not trial.density().autoregressive:
+    if not trial.model().autoregressive:
         raise InputError(f"{trial.spec.label} has no conditionals to add to; name an autoregressive one such as lde+w.")
     return trial
 
@@ -261,9 +262,9 @@ def run_protocol(trial: DensityTrial, store: ResultStore) -> ProtocolReport:
             train_density(what, density, checkpoint, display.progress, display.note)
             display.event("done", what.title, None)
 
-        peeking = PeekingDensity(trial.density(), test)
+        peeking = PeekingDensity(trial.model(), test)
         train(trial, peeking, paths.checkpoint)
-        barely = bare.density()
+        barely = bare.model()
         train(bare, barely, None)
     looks = tuple(peeking.looks)
     title = with_components(trial.spec.label, trial.components)

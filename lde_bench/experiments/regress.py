@@ -20,13 +20,8 @@ import torch
 from lde_bench import BENCHMARK_VERSION
 from lde_bench.data import Dataset, load_dataset
 from lde_bench.errors import InputError, LawBroken, NothingMeasured
-from lde_bench.experiments.density_trials import (
-    DensityTrial,
-    TrainingOptions,
-    failed_density_record,
-    plan_trials,
-    run_density_trial,
-)
+from lde_bench.experiments.density_trials import DensityTrial, plan_trials, run_density_trial
+from lde_bench.experiments.trials import TrainingOptions, failed_record
 from lde_bench.files import check_writable, write_text_atomic
 from lde_bench.progress import print_table, say
 from lde_bench.runs import Record, ResultStore, run_sweep
@@ -97,7 +92,7 @@ def measure(datasets: dict[str, Dataset], seeds: int) -> list[Record]:
                 say(f"regress: {trial.title} ...")
                 return run_density_trial(trial, store)
 
-            return run_sweep(store, trials, run, failed_density_record)
+            return run_sweep(store, trials, run, failed_record)
     finally:
         torch.set_num_threads(threads)
 

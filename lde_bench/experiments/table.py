@@ -10,7 +10,8 @@ from lde_bench.data.base import SPLITS, Request
 from lde_bench.data.user_file import load_file
 from lde_bench.errors import InputError
 from lde_bench.experiments.bsds300 import PROFILES
-from lde_bench.experiments.density_trials import DensityTrial, TrainingOptions, plan_trials
+from lde_bench.experiments.density_trials import DensityTrial, plan_trials
+from lde_bench.experiments.trials import TrainingOptions
 from lde_bench.training.plan import Budget
 
 EXPERIMENT = "table"

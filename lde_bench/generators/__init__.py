@@ -61,11 +61,16 @@ def parse_generator(text: str) -> MethodSpec:
     return MethodSpec(parse_method(head).name, (inner.name, *inner.wrappers), inner.arguments)
 
 
+def generator_arguments(spec: MethodSpec) -> list[str]:
+    """The arguments that the model of images of a method takes, those of a density of its codes left out."""
+    return own_arguments(generator_class(spec.name), ["image_shape"])
+
+
 def density_spec(spec: MethodSpec) -> MethodSpec | None:
     """The density of the codes, with those arguments that the autoencoder does not take; None where there is none."""
     if not spec.wrappers:
         return None
-    own = own_arguments(generator_class(spec.name), ["image_shape"])
+    own = generator_arguments(spec)
     rest = {key: value for key, value in spec.arguments.items() if key not in own}
     return MethodSpec(spec.wrappers[0], spec.wrappers[1:], rest)
 
@@ -95,7 +100,7 @@ def create_generator(method: str | MethodSpec, image_shape: tuple[int, int], **a
     spec = parse_generator(method) if isinstance(method, str) else method
     spec = spec.with_arguments(**arguments)
     kind = generator_class(spec.name)
-    own = own_arguments(kind, ["image_shape"])
+    own = generator_arguments(spec)
     inner = density_spec(spec)
     given = {key: value for key, value in spec.arguments.items() if key in own}
     if inner is None and (unknown := [key for key in spec.arguments if key not in own]):

@@ -30,6 +30,9 @@ class Generator(Model):
     #: There is no likelihood to choose weights by, so the last ones are kept, as in the papers.
     chooses_on_validation: ClassVar[bool] = False
 
+    #: True of an autoencoder that can be sampled only once a density of its codes is fitted.
+    has_no_prior: ClassVar[bool] = False
+
     def __init__(self, image_shape: tuple[int, int]) -> None:
         height, width = (positive_integer("image_shape", side) for side in image_shape)
         super().__init__(height * width)

@@ -25,6 +25,7 @@ from lde_bench.training.plan import Budget
 
 if TYPE_CHECKING:
     from lde_bench.data import Dataset
+    from lde_bench.evaluation.statistics import GroupMeans
 
 SCHEMA = 1
 
@@ -66,12 +67,49 @@ class Groups:
     counts: list[int]
     mean_nats: list[float]
 
+    @classmethod
+    def of(cls, means: GroupMeans | None) -> Groups | None:
+        """As a record holds them; None where the dataset has no photographs."""
+        return None if means is None else cls(means.ids.tolist(), means.counts.tolist(), means.means.tolist())
+
+
+@dataclass(frozen=True)
+class ParzenWindow:
+    """How a Parzen-window log-likelihood came about: all that was chosen or drawn as a curve is of validation items.
+
+    `sigma` is the best of `grid` by `grid_nats`; another beyond the grid may be better where it is `at_edge`.
+    `count_nats` are those of the first `counts` samples at that sigma.
+    """
+
+    samples: int
+    sigma: float
+    at_edge: bool
+    grid: list[float]
+    grid_nats: list[float]
+    counts: list[int]
+    count_nats: list[float]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure of a model's samples, its standard error, and what two sets of one distribution give: on average, and
+    between which bounds in 95 % of cases.
+    """
+
+    value: float
+    standard_error: float | None = None
+    null: float | None = None
+    null_low: float | None = None
+    null_high: float | None = None
+    detail: str = ""
+
 
 @dataclass(frozen=True)
 class Result:
     """What was measured, once, after the weights were chosen on validation data (nats).
 
-    Where the truth is known, `true_test_nats` is its mean log-density on the same test items, and
+    Of a model of images, the log-likelihoods are those of the `parzen` window around its samples, of which there are
+    other `measures` too. Where the truth is known, `true_test_nats` is its mean log-density on the same test items, and
     `true_gap_standard_error` the standard error, paired by item, of what the model falls short of it.
     """
 
@@ -83,6 +121,8 @@ class Result:
     groups: Groups | None = None
     true_test_nats: float | None = None
     true_gap_standard_error: float | None = None
+    parzen: ParzenWindow | None = None
+    measures: dict[str, Measure] = field(default_factory=dict)
 
     @property
     def true_gap(self) -> float | None:

@@ -17,7 +17,7 @@ import torch
 from lde_bench.cli import main
 from lde_bench.data import bsds300 as bsds300_data
 from lde_bench.data import natural8x8
-from lde_bench.experiments import bsds300, density_trials
+from lde_bench.experiments import bsds300, trials
 from lde_bench.training import loop
 
 
@@ -49,7 +49,7 @@ def few_patches(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(natural8x8, "COUNTS", {"train": 3000, "validation": 200, "test": 400})
     patch.setitem(bsds300.PROFILES, "quick", bsds300.ProfileDefaults(None, None, 1, ("gaussian",)))
     # A checkpoint is continued by the code that wrote it; a commit made while the tests run is none of their business.
-    patch.setattr(density_trials, "code_version", lambda: ("of the tests", False))
+    patch.setattr(trials, "code_version", lambda: ("of the tests", False))
 
 
 if __name__ == "__main__":

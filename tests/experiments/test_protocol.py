@@ -14,7 +14,7 @@ from lde_bench.densities import density_classes
 from lde_bench.densities.made_mog import MadeMog
 from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.experiments import protocol
-from lde_bench.experiments.density_trials import TrainingOptions, run_density_trial, train_density
+from lde_bench.experiments.density_trials import run_density_trial, train_density
 from lde_bench.experiments.protocol import (
     RELEASED_FLOOR,
     PeekingDensity,
@@ -25,6 +25,7 @@ from lde_bench.experiments.protocol import (
     run_protocol_of_record,
     to_markdown,
 )
+from lde_bench.experiments.trials import TrainingOptions
 from lde_bench.runs import ResultStore
 from lde_bench.training import loop
 from lde_bench.training.plan import Budget
@@ -114,9 +115,9 @@ def test_a_conditional_that_is_not_finite_stops_the_report(data):
 def test_looking_at_the_test_patches_does_not_change_the_honest_weights(data, often):
     """The validation choice of the report is the model of the table, to the bit; the test choice is another's."""
     trial = trial_of(data)
-    honest = trial.density().fit(trial.batches(), data.validation, seed=trial.seed, steps=12, device="cpu")
+    honest = trial.model().fit(trial.batches(), data.validation, seed=trial.seed, steps=12, device="cpu")
     peeked = 5 * data.test  # further out than the training rows: learning makes them less likely
-    peeking = PeekingDensity(trial.density(), torch.tensor(peeked))
+    peeking = PeekingDensity(trial.model(), torch.tensor(peeked))
     peeking.fit(trial.batches(), data.validation, seed=trial.seed, steps=12, device="cpu")
     assert [look.step for look in peeking.looks] == [2, 4, 6, 8, 10, 12]
     assert [look.validation_nats for look in peeking.looks] == [
@@ -140,7 +141,7 @@ def test_a_killed_training_continues_with_its_looks_and_the_test_choice(data, of
             if now.step == stop_at:
                 raise KeyboardInterrupt
 
-        peeking = PeekingDensity(trial.density(), peeked)
+        peeking = PeekingDensity(trial.model(), peeked)
         train_density(trial, peeking, checkpoint, progress, lambda message: None)
         return peeking
 

@@ -19,13 +19,8 @@ from lde_bench.densities.symmetric import Symmetric
 from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.evaluation.laws.suite import skewed_rows
 from lde_bench.experiments import density_trials
-from lde_bench.experiments.density_trials import (
-    DensityTrial,
-    TrainingOptions,
-    failed_density_record,
-    plan_trials,
-    run_density_trial,
-)
+from lde_bench.experiments.density_trials import DensityTrial, plan_trials, run_density_trial
+from lde_bench.experiments.trials import TrainingOptions, failed_record
 from lde_bench.runs import Record, ResultStore, run_sweep
 from lde_bench.seeds import derive_seed
 from lde_bench.training.plan import Budget
@@ -73,7 +68,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def run(store: ResultStore, trials: list[DensityTrial]) -> list[Record]:
-    return run_sweep(store, trials, lambda trial: run_density_trial(trial, store), failed_density_record)
+    return run_sweep(store, trials, lambda trial: run_density_trial(trial, store), failed_record)
 
 
 def nats(density: Density, data: Dataset = DATA) -> float:

@@ -1,0 +1,99 @@
+"""`lde-bench parzen`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from lde_bench.cli.app import (
+    CacheDir,
+    Compile,
+    Components,
+    DataDir,
+    Device,
+    Json,
+    Precision,
+    Profile,
+    ResultsDir,
+    Seconds,
+    Seed,
+    Steps,
+    Threads,
+    Whole,
+    app,
+)
+from lde_bench.cli.running import finish, run_trials
+
+
+@app.command
+def parzen(
+    *,
+    dataset: Annotated[
+        str, Parameter(help="mnist, tfd (your own TFD_48x48.mat), faces48, or digits8x8, which needs no download.")
+    ] = "digits8x8",
+    methods: Annotated[
+        list[str] | None,
+        Parameter(
+            consume_multiple=True,
+            negative=(),
+            help="Models of images, each name[+density...][:key=value,...]; see lde-bench list. An autoencoder without "
+            "a prior, ae or iae, gets every density of --density. all, or none named: every row.",
+        ),
+    ] = None,
+    density: Annotated[
+        list[str] | None,
+        Parameter(
+            consume_multiple=True,
+            negative=(),
+            help="Densities of the codes of ae and iae: lde if left out, any other method, or package.module:Class.",
+        ),
+    ] = None,
+    K: Components = [30],  # noqa: B006 (cyclopts shows it, nothing changes it)
+    profile: Profile = "quick",
+    trials: Annotated[
+        Whole | None, Parameter(help="Training runs per row, each with its own seed (1, 1, 5 by profile).")
+    ] = None,
+    samples: Annotated[Whole, Parameter(help="Samples of the window.")] = 10_000,
+    folds: Annotated[
+        list[Whole] | None, Parameter(consume_multiple=True, negative=(), help="Folds of tfd; all five if left out.")
+    ] = None,
+    steps: Steps = None,
+    seconds: Seconds = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    compile: Compile = None,
+    threads: Threads = None,
+    data_dir: DataDir = None,
+    cache_dir: CacheDir = None,
+    results_dir: ResultsDir = Path("results"),
+    json: Json = False,
+) -> int:
+    """Parzen-window log-likelihood of images under the samples of models: the paper's Table 2.
+
+    Trains every model, draws samples, chooses sigma on validation images and prints the test log-likelihood beside
+    better-founded measures of the same samples. A run that is killed continues when the same command is given again.
+    """
+    from lde_bench.experiments.parzen import load_images, plan_parzen
+    from lde_bench.experiments.trials import TrainingOptions, set_threads
+    from lde_bench.runs import ResultStore
+    from lde_bench.training.plan import Budget
+
+    budget = Budget.of(profile, steps, seconds)
+    set_threads(threads)
+    store = ResultStore(results_dir)
+    planned = plan_parzen(
+        budget,
+        TrainingOptions(device=device, precision=precision, compile=compile),
+        load_images(dataset, folds=folds, data_dir=data_dir, cache_dir=cache_dir),
+        methods=methods,
+        densities=density,
+        components=K,
+        trials=trials,
+        samples=samples,
+        seed=seed,
+    )
+    store.check_writable()
+    return finish(run_trials(planned, store), store, json, "" if samples == 10_000 else f"-samples{samples}")

@@ -1,0 +1,210 @@
+"""What every trial is, whatever it trains: its name, its seed, its place, and what its record says of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal, Self
+
+import torch
+
+from lde_bench import __version__
+from lde_bench.data import Dataset
+from lde_bench.densities.spec import MethodSpec
+from lde_bench.errors import InputError
+from lde_bench.runs import (
+    CurvePoint,
+    DatasetInfo,
+    Record,
+    ResultStore,
+    RunPaths,
+    code_version,
+    make_run_id,
+    provenance,
+    utc_now,
+)
+from lde_bench.runs.rows import with_components
+from lde_bench.training.device import resolve_device, resolve_precision
+from lde_bench.training.loop import Progress, Seconds
+from lde_bench.training.model import Model
+from lde_bench.training.plan import Budget
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How trials are trained, beyond the model's own plan.
+
+    Attributes:
+        patches: `fixed`, the prepared training set; `fresh`, patches cut anew with new noise at every step from the
+            same training photographs.
+        augment: `symmetries`, one of the 8 flips and rotations of the patch at random per sample.
+        device: `auto`, `cpu`, `cuda`.
+        precision: `auto`, `fp32`, `bf16`; of the training steps.
+        compile: overrides the plan's use of `torch.compile`.
+    """
+
+    patches: Literal["fixed", "fresh"] = "fixed"
+    augment: Literal["symmetries"] | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    compile: bool | None = None
+
+    def check(self, dataset: Dataset) -> None:
+        """Raises `InputError` when the dataset cannot serve them."""
+        if self.patches not in ("fixed", "fresh"):
+            raise InputError(f"patches '{self.patches}' is unknown; choose fixed or fresh.")
+        if self.augment not in (None, "symmetries"):
+            raise InputError(f"augment '{self.augment}' is unknown; choose symmetries or leave it out.")
+        if self.patches == "fresh" and dataset.fresh is None:
+            raise InputError(f"{dataset.name} holds no photographs to draw fresh patches from; use --patches fixed.")
+        if self.augment is not None and not dataset.is_patch:
+            raise InputError(f"{dataset.name} is no set of 8x8 patches and has no symmetries; leave out --augment.")
+        resolve_precision(self.precision, resolve_device(self.device), bf16_wanted=True)
+
+    def asked(self) -> dict[str, Any]:
+        """What a record says was done to the training data."""
+        return {"patches": self.patches, "augment": self.augment}
+
+
+@dataclass(frozen=True)
+class Trial(ABC):
+    """One training run of one method with one seed."""
+
+    experiment: str
+    spec: MethodSpec
+    components: int | None
+    trial: int
+    dataset: Dataset
+    budget: Budget
+    options: TrainingOptions
+    base_seed: int = 0
+
+    @property
+    @abstractmethod
+    def seed(self) -> int:
+        """Derived from names, so that adding a method or a trial changes nobody else's seed."""
+
+    @abstractmethod
+    def determines(self) -> dict[str, Any]:
+        """Everything that changes the result, by which the run is named."""
+
+    @abstractmethod
+    def model(self) -> Model:
+        """The model, not yet trained."""
+
+    @abstractmethod
+    def run(self, store: ResultStore, on_progress: Callable[[Progress], None], notify: Callable[[str], None]) -> Record:
+        """Train and measure."""
+
+    @property
+    def title(self) -> str:
+        """For progress displays: `lde+w K=10, trial 1`."""
+        return f"{with_components(self.spec.label, self.components)}, trial {self.trial + 1}"
+
+    @cached_property
+    def run_id(self) -> str:
+        return make_run_id(
+            experiment=self.experiment,
+            method=self.spec.label,
+            components=self.components,
+            budget=self.budget,
+            trial=self.trial,
+            determines=self.determines(),
+        )
+
+    def paths(self, store: ResultStore) -> RunPaths:
+        """Where the files of the run go."""
+        return store.place(
+            experiment=self.experiment,
+            dataset=self.dataset.name,
+            version=self.dataset.version,
+            budget=self.budget,
+            run_id=self.run_id,
+        )
+
+    def reference_seconds(self) -> float:
+        """About how long the trial takes on the reference machine: 2 cores with bf16."""
+        return self.model().expected_seconds(self.budget)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a record says of the training; `earlier` are the seconds that were spent on it in other runs."""
+
+    setup: dict[str, Any]
+    best_step: int
+    curve: list[CurvePoint]
+    earlier: Seconds
+
+    @classmethod
+    def of(cls, sources: Sequence[Record]) -> Trained:
+        """The training of one record, or of the members of a mixture, which has no curve of its own."""
+        first = sources[0]
+        costs = [source.cost for source in sources if source.cost is not None]
+        return cls(
+            setup=first.training,
+            best_step=max(source.result.best_step for source in sources if source.result is not None),
+            curve=first.curve if len(sources) == 1 else [],
+            earlier=Seconds(sum(cost.wall_seconds for cost in costs), sum(cost.cpu_seconds for cost in costs)),
+        )
+
+    @classmethod
+    def by(cls, model: Model, origin: Mapping[str, str]) -> Self:
+        """What the last `fit` of a model did; `origin` says which code a model of a user's own is."""
+        state = model.training_state
+        assert state is not None
+        return cls(
+            {**model.training_setup, **origin},
+            state.best_step,
+            [CurvePoint(**asdict(point)) for point in state.curve],
+            # A continued run counts the seconds of the runs that it continued, as its checkpoint kept them.
+            Seconds(state.resumed_wall_seconds, state.resumed_cpu_seconds),
+        )
+
+
+def failed_record(trial: Trial, reason: str) -> Record:
+    """The record of a trial that raised."""
+    now = utc_now()
+    return Record(
+        **head(trial, trial.model()),
+        status="failed",
+        reason=reason,
+        training={**trial.options.asked(), "precision": trial.options.precision, "device": trial.options.device},
+        result=None,
+        provenance=provenance(now, now),
+    )
+
+
+def head(trial: Trial, model: Model) -> dict[str, Any]:
+    """What a record says of a trial whether it ended well or not."""
+    return {
+        "experiment": trial.experiment,
+        "run_id": trial.run_id,
+        "method": trial.spec.label,
+        "components": trial.components,
+        "trial": trial.trial,
+        "parameters": model.parameter_count(),
+        "dataset": DatasetInfo.of(trial.dataset),
+        "budget": trial.budget,
+        "seeds": {"base": trial.base_seed, "trial": trial.seed},
+    }
+
+
+def set_threads(threads: int | None) -> None:
+    """Use this many threads for the arithmetic; None leaves torch's choice.
+
+    Raises:
+        InputError: it is no whole number from 1 up.
+    """
+    if threads is None:
+        return
+    if threads < 1:
+        raise InputError(f"threads = {threads} is not a whole number from 1 up; give for example --threads 2.")
+    torch.set_num_threads(threads)
+
+
+def training_code() -> str:
+    """Names the code that trains; a checkpoint of other code is not continued."""
+    return f"lde-bench {__version__} at {code_version()}"
