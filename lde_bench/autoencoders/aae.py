@@ -1,0 +1,185 @@
+"""AAE: adversarial autoencoder (Makhzani, Shlens, Jaitly, Goodfellow, Frey 2015, arXiv 1511.05644)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
+
+from lde_bench.autoencoders.base import Autoencoder
+from lde_bench.autoencoders.networks import coders, mlp, reset_coders, reset_mlp
+from lde_bench.errors import InputError
+from lde_bench.seeds import derive_seed
+from lde_bench.training.device import Compiler, autocast
+from lde_bench.training.learner import ModuleLearner, make_optimizer, set_rate
+from lde_bench.training.model import Card, positive_integer
+from lde_bench.training.plan import Plan
+
+#: Of the Gaussians of the mixture prior: Makhzani et al. show ten.
+MODES = 10
+
+#: Each mean of the mixture prior is this many standard deviations per dimension from the origin (root mean square): the
+#: two Gaussians of Yoo, Lee, Kwak 2020 (arXiv 1902.04294, section 4.2) are N(-3, I) and N(3, I).
+SPREAD = 3.0
+
+#: The learning rate of the two adversarial phases over that of the reconstruction phase.
+ADVERSARIAL_RATE = 1.0
+
+
+class AAE(Autoencoder):
+    """An autoencoder whose codes, over all images, are pushed towards a prior by a discriminator of codes.
+
+    The encoder is deterministic, as for the paper's log-likelihoods; a sample is the decoding of a draw of the prior.
+
+    Args:
+        image_shape: (height, width).
+        latent: Z, size of the code; the paper has 8 for MNIST and 15 for TFD.
+        backbone: `mlp`, two hidden layers of 1,000 each way, or `conv`, the networks of the AE.
+        prior: `gaussian`, N(0, I), or `mixture`, equal shares of N(mean, I) at the means of `mode_means`.
+        modes: number of Gaussians of the mixture, 10 unless given.
+
+    Raises:
+        InputError: an unknown backbone or prior, modes without a mixture, or modes that find no place.
+    """
+
+    name = "aae"
+    card = Card(
+        summary="adversarial autoencoder",
+        source="Makhzani et al. 2015, arXiv 1511.05644",
+        sample_cost="one decoding",
+        differences="Adam and a cosine rate in place of momentum; N(0, I) in place of N(0, 25 I)",
+        bibtex=("makhzani2015adversarial",),
+    )
+    plans: ClassVar[dict[str, Plan]] = {
+        "quick": Plan(steps=250, batch_size=128, rate=1e-3, betas=(0.5, 0.999), warmup=50, reference_seconds=20.0),
+        "standard": Plan(steps=4_000, batch_size=256, rate=1e-3, betas=(0.5, 0.999), reference_seconds=330.0),
+        "paper": Plan(steps=550_000, batch_size=100, rate=1e-3, betas=(0.5, 0.999), reference_seconds=30_000.0),
+    }
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int],
+        latent: int = 8,
+        backbone: Literal["mlp", "conv"] = "mlp",
+        prior: Literal["gaussian", "mixture"] = "gaussian",
+        modes: int | None = None,
+    ) -> None:
+        super().__init__(image_shape, latent)
+        if prior not in ("gaussian", "mixture"):
+            raise InputError(f"aae: prior '{prior}' is unknown; choose gaussian or mixture.")
+        if prior == "gaussian" and modes is not None:
+            raise InputError(f"aae: a gaussian prior has no modes = {modes}; leave it out, or give prior=mixture.")
+        self.encoder, self.decoder = coders(backbone, self.image_shape, self.latent, self.latent)
+        self.backbone = backbone
+        self.discriminator = mlp(self.latent, 1)
+        self.means: Tensor
+        if prior == "gaussian":
+            means = torch.zeros(1, self.latent)
+        else:
+            means = mode_means(positive_integer("modes", MODES if modes is None else modes), self.latent)
+        self.register_buffer("means", means)  # [modes, Z]
+
+    def reset_parameters(self) -> None:
+        reset_coders(self.backbone, self.encoder, self.decoder)
+        reset_mlp(self.discriminator)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.encoder(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return torch.sigmoid(self.decoder(z))
+
+    def draw_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """`n` independent codes [n, Z] of the prior; by default from torch's global generator."""
+        which = torch.randint(len(self.means), (n,), generator=generator, device=self.device)
+        noise = torch.randn(n, self.latent, generator=generator, dtype=self.dtype, device=self.device)
+        return self.means[which] + noise
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        return self.decode(self.draw_prior(n, generator))
+
+    def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> AdversarialLearner:
+        return AdversarialLearner(self, plan, device, precision)
+
+
+def mode_means(modes: int, latent: int) -> Tensor:
+    """Where the Gaussians of the mixture prior stand, about the origin: [modes, latent].
+
+    Two are at -3 and 3 in every dimension, as in Yoo et al. 2020. In two dimensions they are even on a ring, as in
+    Makhzani et al. 2015, neighbours six standard deviations apart or more. Otherwise they are as far from the origin
+    as the two are, in directions drawn once and for all.
+
+    Raises:
+        InputError: more than two modes in one dimension.
+    """
+    distance = SPREAD * math.sqrt(latent)
+    if modes == 1:
+        return torch.zeros(1, latent)
+    if modes == 2:
+        return SPREAD * torch.tensor([[-1.0], [1.0]]).expand(2, latent).clone()
+    if latent == 1:
+        raise InputError(f"aae: modes = {modes} find no place in a code of size 1; give latent of at least 2.")
+    if latent == 2:
+        angles = 2 * math.pi / modes * torch.arange(modes)
+        radius = max(distance, SPREAD / math.sin(math.pi / modes))
+        return radius * torch.stack([angles.cos(), angles.sin()], dim=1)
+    generator = torch.Generator().manual_seed(derive_seed(0, "modes", modes, latent))
+    return distance * nn.functional.normalize(torch.randn(modes, latent, generator=generator))
+
+
+class AdversarialLearner(ModuleLearner):
+    """A step is a reconstruction phase, a discriminator phase and a generator phase, each with its own optimiser."""
+
+    module: AAE
+
+    def __init__(self, module: AAE, plan: Plan, device: torch.device, precision: str) -> None:
+        super().__init__(module)
+        self.plan = plan
+        self.device = device
+        self.precision = precision
+        parts = {
+            "reconstruction": (module.encoder, module.decoder),
+            "discriminator": (module.discriminator,),
+            "generator": (module.encoder,),
+        }
+        self.optimizers = {
+            phase: make_optimizer([each for part in own for each in part.parameters()], plan, fused=True)
+            for phase, own in parts.items()
+        }
+
+    def step(self, batch: Tensor, step: int, progress: float) -> float:
+        rate = self.plan.rate_at(step, progress)
+        for phase, optimizer in self.optimizers.items():
+            set_rate(optimizer, rate if phase == "reconstruction" else ADVERSARIAL_RATE * rate)
+        model = self.module.train()
+        with autocast(self.device, self.precision):
+            error = mse_loss(model.decode(model.encode(batch)), batch)
+        self._descend("reconstruction", error)
+        with autocast(self.device, self.precision):
+            codes = model.encode(batch)  # of the updated encoder, for both phases that follow
+            told = model.discriminator(torch.cat([model.draw_prior(len(batch)), codes.detach()]))  # [2 B, 1]
+            truth = torch.ones_like(told)
+            truth[len(batch) :] = 0
+            loss = binary_cross_entropy_with_logits(told, truth)
+        self._descend("discriminator", loss)
+        with autocast(self.device, self.precision):
+            told = model.discriminator(codes)  # [B, 1]
+            loss = binary_cross_entropy_with_logits(told, torch.ones_like(told))
+        self._descend("generator", loss)
+        return error.item()
+
+    def _descend(self, phase: str, loss: Tensor) -> None:
+        self.module.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizers[phase].step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), **{phase: each.state_dict() for phase, each in self.optimizers.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        for phase, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state[phase])

@@ -1,0 +1,197 @@
+"""GMMN+AE: a network trained to match all moments of the codes of an autoencoder (Li, Swersky, Zemel 2015, arXiv
+1502.02761). Sizes are those of the authors' public repository (yujiali/gmmn).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy
+
+from lde_bench.autoencoders.base import Autoencoder
+from lde_bench.generators.staged import Stage, StagedGenerator
+from lde_bench.training.device import Compiler
+from lde_bench.training.learner import Learner, LossLearner
+from lde_bench.training.model import Card, Model
+from lde_bench.training.plan import Plan
+
+#: The autoencoder of MNIST: units of the encoder's layers, the last the code, and the share of each layer's inputs that
+#: is dropped in training.
+SMALL_IMAGES = (1024, 32), (0.2, 0.5)
+
+#: The autoencoder of TFD.
+LARGE_IMAGES = (512, 512, 128), (0.1, 0.1, 0.1)
+
+#: Pixels of an image from which on it counts as large: TFD's 48x48.
+LARGE = 48 * 48
+
+#: Units of the generator of codes: the uniform noise, then the hidden layers.
+NOISE, *HIDDEN = 10, 64, 256, 256, 1024
+
+#: Widest of the squared bandwidths of the kernel, and their number: each is half of the one before, down to 1.
+WIDEST, BANDWIDTHS = 32.0, 6
+
+#: Under the root of the loss, whose slope has no bound at 0.
+LEAST_MMD2 = 1e-12
+
+
+class SigmoidAutoencoder(Autoencoder):
+    """Sigmoid units both ways, dropout on the inputs of the encoder's layers, trained on the cross-entropy of pixels.
+
+    The layers are trained together from the start, without the paper's layer-wise pre-training.
+
+    Args:
+        image_shape: (height, width).
+    """
+
+    has_no_prior = True
+    plans: ClassVar[dict[str, Plan]] = {
+        "quick": Plan(steps=300, batch_size=128, rate=2e-3, warmup=20, reference_seconds=7.0),
+        "standard": Plan(steps=4_000, batch_size=128, rate=1e-3, reference_seconds=90.0),
+        "paper": Plan(steps=15_000, batch_size=100, rate=1e-3, reference_seconds=300.0),
+    }
+
+    def __init__(self, image_shape: tuple[int, int]) -> None:
+        height, width = image_shape
+        units, dropped = LARGE_IMAGES if height * width >= LARGE else SMALL_IMAGES
+        super().__init__(image_shape, units[-1])
+        # Of the instance: a class with a name would be listed as a model of images of its own.
+        self.name = "gmmn+ae autoencoder"  # type: ignore[misc]
+        self.encoder, self.decoder = nn.Sequential(), nn.Sequential()
+        sizes = self.features, *units
+        for (inside, outside), share in zip(itertools.pairwise(sizes), dropped, strict=True):
+            self.encoder.extend([nn.Dropout(share), nn.Linear(inside, outside), nn.Sigmoid()])
+        for inside, outside in itertools.pairwise(sizes[::-1]):
+            self.decoder.extend([nn.Linear(inside, outside), nn.Sigmoid()])
+
+    def reset_parameters(self) -> None:
+        # The slope of the sigmoid at 0 is a quarter.
+        _reset_linear(self, lambda weight: nn.init.xavier_uniform_(weight, gain=4.0))
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.encoder(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.decoder(z)
+
+    def loss(self, x: Tensor, progress: float) -> Tensor:
+        pixels = self.decode(self.encode(x))
+        with torch.autocast(x.device.type, enabled=False):  # no cross-entropy of probabilities in bfloat16
+            return binary_cross_entropy(pixels.float(), x)
+
+
+class CodeGenerator(Model):
+    """Uniform noise in [-1, 1] through layers of ReLU to codes in (0, 1), trained on the root of the MMD^2.
+
+    Args:
+        features: Z, the size of the code.
+    """
+
+    name = "gmmn"
+    # In bfloat16 the differences between kernel means would be lost.
+    trains_in_bf16: ClassVar[bool] = False
+    chooses_on_validation: ClassVar[bool] = False
+    plans: ClassVar[dict[str, Plan]] = {
+        "quick": Plan(steps=120, batch_size=1000, rate=3e-3, warmup=20, bf16=False, reference_seconds=12.0),
+        "standard": Plan(steps=2_500, batch_size=1000, rate=1e-3, bf16=False, reference_seconds=220.0),
+        "paper": Plan(steps=40_000, batch_size=1000, rate=1e-3, bf16=False, reference_seconds=3600.0),
+    }
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features)
+        self.layers = nn.Sequential()
+        for inside, outside in itertools.pairwise((NOISE, *HIDDEN)):
+            self.layers.extend([nn.Linear(inside, outside), nn.ReLU()])
+        self.layers.extend([nn.Linear(HIDDEN[-1], self.features), nn.Sigmoid()])
+
+    def reset_parameters(self) -> None:
+        # A network that starts out as nearly a constant learns to be one.
+        _reset_linear(self, lambda weight: nn.init.kaiming_normal_(weight, nonlinearity="relu"))
+
+    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        noise = torch.rand(n, NOISE, generator=generator, dtype=self.dtype, device=self.device)
+        return self.layers(2 * noise - 1)
+
+    def loss(self, x: Tensor, progress: float) -> Tensor:
+        """The root of the MMD^2 between codes [B, Z] and as many generated ones, a scalar."""
+        return biased_mmd2(x, self.draw(len(x))).clamp_min(LEAST_MMD2).sqrt()
+
+    def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
+        return LossLearner(self, plan, device, precision, self.loss)
+
+
+def _reset_linear(module: nn.Module, reset: Callable[[Tensor], Tensor]) -> None:
+    """Fresh weights, and biases of zero."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            reset(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+
+def biased_mmd2(x: Tensor, y: Tensor) -> Tensor:
+    """Squared maximum mean discrepancy of two sets, all pairs counted: [n, Z], [m, Z] -> scalar of at least 0.
+
+    The kernel is the sum of exp(-|a - b|^2 / (2 s)) over the squared bandwidths s (Li et al. 2015, eq. 3, whose means
+    run over each item with itself too).
+    """
+    return kernel_mean(x, x) + kernel_mean(y, y) - 2 * kernel_mean(x, y)
+
+
+def kernel_mean(a: Tensor, b: Tensor) -> Tensor:
+    """The mean over all pairs of the sum of kernels: [n, Z], [m, Z] -> scalar."""
+    squares = a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T  # [n, m]
+    kernel = torch.exp(squares / (-2 * WIDEST))
+    total = kernel.mean()
+    for _ in range(BANDWIDTHS - 1):
+        kernel = kernel.square()  # half the squared bandwidth, at the price of a product
+        total = total + kernel.mean()
+    return total
+
+
+class GMMNAE(StagedGenerator):
+    """An autoencoder, and a generator of its codes, trained one after the other; a sample is a decoded code.
+
+    Images of less than 48x48 pixels have the published networks of MNIST, all others those of TFD.
+
+    Args:
+        image_shape: (height, width).
+    """
+
+    name = "gmmn+ae"
+    card = Card(
+        summary="generative moment matching network on the codes of an autoencoder",
+        source="Li, Swersky, Zemel 2015, arXiv 1502.02761",
+        sample_cost="one pass and one decoding",
+        differences="Adam and a cosine rate in place of momentum; no layer-wise pre-training of the autoencoder; "
+        "bandwidths that double",
+        bibtex=("li2015generative",),
+    )
+    plans: ClassVar[dict[str, Plan]] = CodeGenerator.plans
+
+    def __init__(self, image_shape: tuple[int, int]) -> None:
+        super().__init__(image_shape)
+        self.autoencoder = SigmoidAutoencoder(self.image_shape)
+        self.codes = CodeGenerator(self.autoencoder.latent)
+
+    def reset_parameters(self) -> None:
+        """Each part resets its own before it is trained."""
+
+    def parts(self) -> dict[str, Model]:
+        return {"autoencoder": self.autoencoder, "codes": self.codes}
+
+    def stages(self, train: np.ndarray, validation: np.ndarray | None) -> Iterator[Stage]:
+        yield Stage("autoencoder", train, validation)
+        held_out = None if validation is None else self.autoencoder.codes(validation)
+        yield Stage("codes", self.autoencoder.codes(train), held_out)
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        return self.autoencoder.decode(self.codes.draw(n, generator))
+
+    @property
+    def reconstructs(self) -> Callable[[np.ndarray], np.ndarray]:
+        return self.autoencoder.reconstructs
