@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter, Token
 
 from lde_bench import __version__
+
+if TYPE_CHECKING:
+    from lde_bench.experiments.trials import TrainingOptions
 
 app = App(
     name="lde-bench",
@@ -50,7 +54,6 @@ CacheDir = Annotated[
 ]
 ResultsDir = Annotated[Path, Parameter(help="Folder of run records, tables and figures.")]
 Json = Annotated[bool, Parameter(negative=(), help="Machine-readable output on stdout.")]
-Threads = Annotated[Whole | None, Parameter(help="Threads for the arithmetic; torch's choice if left out.")]
 
 # Of the commands that train densities.
 Components = Annotated[
@@ -83,9 +86,33 @@ Patches = Annotated[
 Augment = Annotated[
     Literal["symmetries"] | None, Parameter(help="symmetries: train on the 8 flips and rotations of the patches.")
 ]
-Seed = Annotated[Whole, Parameter(help="Base of the trials' seeds and of the preparation.")]
-Device = Literal["auto", "cpu", "cuda"]
-Precision = Annotated[
-    Literal["auto", "fp32", "bf16"], Parameter(help="Of training steps; evaluation is always in fp32 or better.")
-]
-Compile = Annotated[bool | None, Parameter(help="Use torch.compile, or not, whatever the plan says.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Running:
+    """On what a command that trains runs, and where its files are: the last options of each."""
+
+    seed: Annotated[Whole, Parameter(help="Base of the trials' seeds and of the preparation.")] = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"], Parameter(help="Of training steps; evaluation is always in fp32 or better.")
+    ] = "auto"
+    compile: Annotated[bool | None, Parameter(help="Use torch.compile, or not, whatever the plan says.")] = None
+    threads: Annotated[Whole | None, Parameter(help="Threads for the arithmetic; torch's choice if left out.")] = None
+    data_dir: DataDir = None
+    cache_dir: CacheDir = None
+    results_dir: ResultsDir = Path("results")
+    json: Json = False
+
+    def training(
+        self, patches: Literal["fixed", "fresh"] = "fixed", augment: Literal["symmetries"] | None = None
+    ) -> TrainingOptions:
+        """How trials are trained."""
+        from lde_bench.experiments.trials import TrainingOptions
+
+        return TrainingOptions(patches, augment, self.device, self.precision, self.compile)
+
+
+#: What stands where a command is given none of them.
+RUNNING = Running()

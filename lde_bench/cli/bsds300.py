@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from lde_bench.cli.app import (
+    RUNNING,
     Augment,
-    CacheDir,
-    Compile,
     Components,
-    DataDir,
-    Device,
-    Json,
     Methods,
     Patches,
-    Precision,
     Profile,
-    ResultsDir,
+    Running,
     Seconds,
-    Seed,
     Steps,
-    Threads,
     Trials,
     Whole,
     app,
@@ -65,15 +57,7 @@ def bsds300(
     seconds: Seconds = None,
     patches: Patches = "fixed",
     augment: Augment = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    compile: Compile = None,
-    threads: Threads = None,
-    data_dir: DataDir = None,
-    cache_dir: CacheDir = None,
-    results_dir: ResultsDir = Path("results"),
-    json: Json = False,
+    running: Running = RUNNING,
 ) -> int:
     """Log-likelihood of 8x8 patches of natural images: the paper's Table 1.
 
@@ -81,31 +65,31 @@ def bsds300(
     continues when the same command is given again.
     """
     from lde_bench.experiments.bsds300 import load_patches, plan_table
-    from lde_bench.experiments.trials import TrainingOptions, set_threads
+    from lde_bench.experiments.trials import set_threads
     from lde_bench.runs import ResultStore
     from lde_bench.training.plan import Budget
 
     budget = Budget.of(profile, steps, seconds)
-    set_threads(threads)
-    store = ResultStore(results_dir)
+    set_threads(running.threads)
+    store = ResultStore(running.results_dir)
     planned = plan_table(
         budget,
-        TrainingOptions(patches, augment, device, precision, compile),
+        running.training(patches, augment),
         partial(
             load_patches,
             budget,
             source=source,
-            data_dir=data_dir,
-            cache_dir=cache_dir,
+            data_dir=running.data_dir,
+            cache_dir=running.cache_dir,
             test=test,
-            seed=seed,
+            seed=running.seed,
             progress=True,
         ),
         components=K,
         methods=methods,
         orderings=orderings,
         trials=trials,
-        seed=seed,
+        seed=running.seed,
     )
     store.check_writable()
-    return finish(run_trials(planned, store), store, json, "" if test is None else f"-test{test}")
+    return finish(run_trials(planned, store), store, running.json, "" if test is None else f"-test{test}")

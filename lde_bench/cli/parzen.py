@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from lde_bench.cli.app import (
-    CacheDir,
-    Compile,
-    Components,
-    DataDir,
-    Device,
-    Json,
-    Precision,
-    Profile,
-    ResultsDir,
-    Seconds,
-    Seed,
-    Steps,
-    Threads,
-    Whole,
-    app,
-)
+from lde_bench.cli.app import RUNNING, Components, Profile, Running, Seconds, Steps, Whole, app
 from lde_bench.cli.running import finish, run_trials
 
 
@@ -61,15 +44,7 @@ def parzen(
     ] = None,
     steps: Steps = None,
     seconds: Seconds = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    compile: Compile = None,
-    threads: Threads = None,
-    data_dir: DataDir = None,
-    cache_dir: CacheDir = None,
-    results_dir: ResultsDir = Path("results"),
-    json: Json = False,
+    running: Running = RUNNING,
 ) -> int:
     """Parzen-window log-likelihood of images under the samples of models: the paper's Table 2.
 
@@ -77,23 +52,23 @@ def parzen(
     better-founded measures of the same samples. A run that is killed continues when the same command is given again.
     """
     from lde_bench.experiments.parzen import load_images, plan_parzen
-    from lde_bench.experiments.trials import TrainingOptions, set_threads
+    from lde_bench.experiments.trials import set_threads
     from lde_bench.runs import ResultStore
     from lde_bench.training.plan import Budget
 
     budget = Budget.of(profile, steps, seconds)
-    set_threads(threads)
-    store = ResultStore(results_dir)
+    set_threads(running.threads)
+    store = ResultStore(running.results_dir)
     planned = plan_parzen(
         budget,
-        TrainingOptions(device=device, precision=precision, compile=compile),
-        load_images(dataset, folds=folds, data_dir=data_dir, cache_dir=cache_dir),
+        running.training(),
+        load_images(dataset, folds=folds, data_dir=running.data_dir, cache_dir=running.cache_dir),
         methods=methods,
         densities=density,
         components=K,
         trials=trials,
         samples=samples,
-        seed=seed,
+        seed=running.seed,
     )
     store.check_writable()
-    return finish(run_trials(planned, store), store, json, "" if samples == 10_000 else f"-samples{samples}")
+    return finish(run_trials(planned, store), store, running.json, "" if samples == 10_000 else f"-samples{samples}")

@@ -7,21 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from lde_bench.cli.app import (
-    CacheDir,
-    Compile,
-    DataDir,
-    Device,
-    Json,
-    Precision,
-    Profile,
-    ResultsDir,
-    Seed,
-    Steps,
-    Threads,
-    Whole,
-    app,
-)
+from lde_bench.cli.app import RUNNING, Profile, Running, Steps, Whole, app
 from lde_bench.errors import InputError
 
 
@@ -39,15 +25,7 @@ def protocol(
     source: Annotated[
         Literal["auto", "embedded", "hdf5"], Parameter(help="Of the patches, as in lde-bench bsds300.")
     ] = "auto",
-    seed: Seed = 0,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    compile: Compile = None,
-    threads: Threads = None,
-    data_dir: DataDir = None,
-    cache_dir: CacheDir = None,
-    results_dir: ResultsDir = Path("results"),
-    json: Json = False,
+    running: Running = RUNNING,
 ) -> int:
     """What the authors' released choices are worth in nats on one trained model; a report, never a row.
 
@@ -57,24 +35,30 @@ def protocol(
     from lde_bench.experiments.bsds300 import FEATURES, load_patches
     from lde_bench.experiments.density_trials import expand_methods
     from lde_bench.experiments.protocol import plan_protocol, print_report, run_protocol, run_protocol_of_record
-    from lde_bench.experiments.trials import TrainingOptions, set_threads
+    from lde_bench.experiments.trials import set_threads
     from lde_bench.runs import ResultStore
     from lde_bench.training.plan import Budget
 
     if record is not None and (method, K, steps) != (None, None, None):
         raise InputError("a record has its method, K and steps already; give --record or what to train, not both.")
-    set_threads(threads)
-    store = ResultStore(results_dir)
+    set_threads(running.threads)
+    store = ResultStore(running.results_dir)
     if record is not None:
-        report = run_protocol_of_record(record, store, data_dir, cache_dir)
+        report = run_protocol_of_record(record, store, running.data_dir, running.cache_dir)
     else:
         budget = Budget.of(profile, steps)
         method, components = method or "lde+w", 10 if K is None else K
         expand_methods([method], [components], FEATURES)  # a wrong name is told before data are loaded
-        data = load_patches(budget, source=source, data_dir=data_dir, cache_dir=cache_dir, seed=seed, progress=True)
-        options = TrainingOptions(device=device, precision=precision, compile=compile)
-        trial = plan_protocol(method, components, data, budget, options, seed)
+        data = load_patches(
+            budget,
+            source=source,
+            data_dir=running.data_dir,
+            cache_dir=running.cache_dir,
+            seed=running.seed,
+            progress=True,
+        )
+        trial = plan_protocol(method, components, data, budget, running.training(), running.seed)
         store.check_writable()
         report = run_protocol(trial, store)
-    print_report(report, json)
+    print_report(report, running.json)
     return 0

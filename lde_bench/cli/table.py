@@ -8,22 +8,15 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from lde_bench.cli.app import (
+    RUNNING,
     Augment,
-    CacheDir,
-    Compile,
     Components,
-    DataDir,
-    Device,
-    Json,
     Methods,
     Patches,
-    Precision,
     Profile,
-    ResultsDir,
+    Running,
     Seconds,
-    Seed,
     Steps,
-    Threads,
     Trials,
     Whole,
     app,
@@ -54,15 +47,7 @@ def table(
     seconds: Seconds = None,
     patches: Patches = "fixed",
     augment: Augment = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    compile: Compile = None,
-    threads: Threads = None,
-    data_dir: DataDir = None,
-    cache_dir: CacheDir = None,
-    results_dir: ResultsDir = Path("results"),
-    json: Json = False,
+    running: Running = RUNNING,
 ) -> int:
     """Log-likelihood on data of your own, or on a registered dataset: laws, records and a table with error bars.
 
@@ -70,24 +55,24 @@ def table(
     it. A run that is killed continues when the same command is given again.
     """
     from lde_bench.experiments.table import load_data, plan_table
-    from lde_bench.experiments.trials import TrainingOptions, set_threads
+    from lde_bench.experiments.trials import set_threads
     from lde_bench.runs import ResultStore
     from lde_bench.training.plan import Budget
 
     budget = Budget.of(profile, steps, seconds)
-    set_threads(threads)
-    store = ResultStore(results_dir)
+    set_threads(running.threads)
+    store = ResultStore(running.results_dir)
     loaded = load_data(
         data,
         dataset,
         train=train,
         validation=validation,
         test=test,
-        data_dir=data_dir,
-        cache_dir=cache_dir,
-        seed=seed,
+        data_dir=running.data_dir,
+        cache_dir=running.cache_dir,
+        seed=running.seed,
     )
-    options = TrainingOptions(patches, augment, device, precision, compile)
-    planned = plan_table(budget, options, loaded, components=K, methods=methods, trials=trials, seed=seed)
+    options = running.training(patches, augment)
+    planned = plan_table(budget, options, loaded, components=K, methods=methods, trials=trials, seed=running.seed)
     store.check_writable()
-    return finish(run_trials(planned, store), store, json)
+    return finish(run_trials(planned, store), store, running.json)

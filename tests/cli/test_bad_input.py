@@ -27,7 +27,7 @@ FAULTS = {
     "steps-1.5": ((*EMBEDDED, "--steps", "1.5"), "1.5 is not a whole number"),
     "seed-0.5": ((*EMBEDDED, "--seed", "0.5"), "0.5 is not a whole number"),
     "misspelt-command": (("tabel",), 'did you mean "table"; available commands: bsds300,'),
-    "some-commands": (("nonsense",), "regress and others (see lde-bench --help)"),
+    "some-commands": (("nonsense",), "protocol and others (see lde-bench --help)"),
     "two-sorts-of-data": (("table", "--data", "mine.npz", "--dataset", "ring"), "name the data once"),
     "a-file-in-a-folder": (("table", "--data", "mine.npz", "--data-dir", "there"), "--data-dir there has no use"),
     "test-0": ((*EMBEDDED, "--test", "0"), "test=0"),
