@@ -80,6 +80,17 @@ def test_the_parzen_window_is_the_mean_over_samples_of_a_gaussian():
     assert best == grid[int(np.argmax(means))]
 
 
+def test_a_model_of_images_is_made_trained_kept_and_sampled_from_python(tmp_path):
+    digits = lb.load_dataset("digits8x8")
+    model = lb.create_generator("ae+gaussian", digits.image_shape, latent=3).fit(digits.train, steps=3)
+    samples = model.sample(30, seed=0)
+    assert samples.shape == (30, digits.features)
+    model.save(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(lb.load_generator(tmp_path / "model.safetensors").sample(30, seed=0), samples)
+    figures = lb.measure_samples(lb.SampleSets(digits.train, digits.test, samples, 0), ["mmd"])
+    assert all(np.isfinite(figure.value) for figure in figures.values())
+
+
 def test_run_records_load_as_a_frame(tmp_path, monkeypatch, capsys):
     from lde_bench.data import natural8x8
 

@@ -7,12 +7,8 @@ trained on other photographs; figures in the features of such a network are not 
 
 from __future__ import annotations
 
-import difflib
 import functools
-import importlib
-import inspect
 import math
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +17,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from lde_bench.errors import InputError
+from lde_bench.registry import did_you_mean, discover
 from lde_bench.seeds import derive_seed
 
 #: Fewer rows than this in a set say nothing.
@@ -94,14 +91,7 @@ class SampleMetric(ABC):
 @functools.cache
 def sample_metrics() -> dict[str, type[SampleMetric]]:
     """Every metric of this package by name."""
-    package = importlib.import_module("lde_bench.evaluation")
-    found: dict[str, type[SampleMetric]] = {}
-    for module_info in pkgutil.iter_modules(package.__path__):
-        module = importlib.import_module(f"{package.__name__}.{module_info.name}")
-        for _, member in inspect.getmembers(module, inspect.isclass):
-            if issubclass(member, SampleMetric) and "name" in vars(member) and member.__module__ == module.__name__:
-                found[member.name] = member
-    return dict(sorted(found.items()))
+    return discover("lde_bench.evaluation", SampleMetric)
 
 
 def measure_samples(sets: SampleSets, names: Sequence[str] | None = None) -> dict[str, Measure]:
@@ -114,8 +104,7 @@ def measure_samples(sets: SampleSets, names: Sequence[str] | None = None) -> dic
     figures: dict[str, Measure] = {}
     for name in metrics if names is None else names:
         if name not in metrics:
-            near = difflib.get_close_matches(name, metrics, n=1, cutoff=0.4)
-            hint = f"did you mean '{near[0]}'? " if near else ""
+            hint = did_you_mean(name, metrics, cutoff=0.4)
             raise InputError(f"metric '{name}' is unknown; {hint}choose one of {', '.join(metrics)}.")
         figures |= metrics[name]().measure(sets)
     return figures
