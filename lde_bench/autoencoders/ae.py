@@ -35,8 +35,8 @@ class AE(Autoencoder):
         bibtex=("yoo2020",),
     )
     plans: ClassVar[dict[str, Plan]] = {
-        "quick": Plan(steps=600, batch_size=128, rate=1e-3, betas=(0.5, 0.999), warmup=50, reference_seconds=20.0),
-        "standard": Plan(steps=6_000, batch_size=128, rate=1e-3, betas=(0.5, 0.999), reference_seconds=180.0),
+        "quick": Plan(steps=600, batch_size=128, rate=1e-3, betas=(0.5, 0.999), warmup=50, reference_seconds=40.0),
+        "standard": Plan(steps=6_000, batch_size=128, rate=1e-3, betas=(0.5, 0.999), reference_seconds=360.0),
         "paper": Plan(
             steps=200 * EPOCH,
             batch_size=128,
@@ -45,7 +45,7 @@ class AE(Autoencoder):
             schedule="halving",
             halve_at=(20 * EPOCH, 50 * EPOCH, 100 * EPOCH),
             bf16=False,
-            reference_seconds=3600.0,
+            reference_seconds=5_200.0,
         ),
     }
 

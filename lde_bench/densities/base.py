@@ -16,7 +16,7 @@ from lde_bench.seeds import derive_seed
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import GradientLearner, Learner, evaluate_rows
 from lde_bench.training.model import Model, TrainingRequest
-from lde_bench.training.plan import Plan
+from lde_bench.training.plan import Budget, Plan
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -43,6 +43,8 @@ class Density(Model):
     trains_as_base: ClassVar[bool] = False
     #: Of a density from outside this package: which code it is. Part of what names a run, and of its record.
     origin: ClassVar[dict[str, str]] = {}
+    #: Plans by profile for the codes of an autoencoder, where they are others than for the rows of a dataset.
+    code_plans: ClassVar[dict[str, Plan]] = {}
     #: How one sees that the density is autoregressive: `conditional_log_prob` and `conditional_cdf` exist.
     autoregressive: bool = False
     #: How one sees that the density is a flow: `encode` and `decode` exist.
@@ -88,6 +90,10 @@ class Density(Model):
         and `perturbation` (to be a density at any weights). Nothing, for those of this package.
         """
         return frozenset().union(*(inner.lacks for inner in self.inner_densities()))
+
+    def code_plan(self, budget: Budget) -> Plan:
+        """The training plan, under a budget's profile, for the codes of an autoencoder."""
+        return self.code_plans.get(budget.profile) or self.plan(budget)
 
     def inner_densities(self) -> Iterator[Density]:
         """The densities that this one wraps, not those that they wrap."""

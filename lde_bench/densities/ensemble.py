@@ -79,7 +79,12 @@ class Ensemble(Density):
         return len(self.members) * self._first.reference_seconds(plan)
 
     def plan(self, budget: Budget) -> Plan:
-        plan = self._first.plan(budget)
+        return self._for_all(self._first.plan(budget))
+
+    def code_plan(self, budget: Budget) -> Plan:
+        return self._for_all(self._first.code_plan(budget))
+
+    def _for_all(self, plan: Plan) -> Plan:
         return replace(plan, batch_size=plan.batch_size * len(self.members))
 
     def prepare(self, batches: Batches) -> None:

@@ -234,6 +234,21 @@ class LDE(AutoregressiveMixture):
         ),
     }
 
+    # 200 epochs of the codes of MNIST, 430 batches each.
+    code_plans: ClassVar[dict[str, Plan]] = {
+        "paper": Plan(
+            steps=86_000,
+            batch_size=128,
+            rate=2e-4,
+            betas=(0.5, 0.999),
+            schedule="halving",
+            halve_at=(6_450, 15_050, 25_800, 43_000),
+            validate_every=430,
+            bf16=False,
+            reference_seconds=1_800,
+        )
+    }
+
     def __init__(self, features: int, components: int = 10) -> None:
         super().__init__(features, components)
         # ceil(log2 D), and one layer for the single feature that has no past at all.

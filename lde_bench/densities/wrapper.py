@@ -38,6 +38,9 @@ class Wrapper(Density):
     def plan(self, budget: Budget) -> Plan:
         return self.base.plan(budget)
 
+    def code_plan(self, budget: Budget) -> Plan:
+        return self.base.code_plan(budget)
+
     def prepare(self, batches: Batches) -> None:
         self.base.prepare(batches)
 

@@ -103,9 +103,10 @@ def create_generator(method: str | MethodSpec, image_shape: tuple[int, int], **a
     own = generator_arguments(spec)
     inner = density_spec(spec)
     given = {key: value for key, value in spec.arguments.items() if key in own}
-    if inner is None and (unknown := [key for key in spec.arguments if key not in own]):
-        takes = f"it takes {', '.join(own)}" if own else "it takes no arguments"
-        raise InputError(f"{spec.name} has no argument '{unknown[0]}'; {did_you_mean(unknown[0], own)}{takes}.")
+    for key in spec.arguments:
+        if key not in own and (inner is None or (did_you_mean(key, own) and not takes_argument(inner, key))):
+            takes = f"it takes {', '.join(own)}" if own else "it takes no arguments"
+            raise InputError(f"{spec.name} has no argument '{key}'; {did_you_mean(key, own)}{takes}.")
     model = kind(image_shape, **given)
     if inner is not None:
         if not isinstance(model, Autoencoder):

@@ -16,6 +16,7 @@ from lde_bench.autoencoders.base import Autoencoder
 from lde_bench.densities.base import Density
 from lde_bench.generators.staged import Stage, StagedGenerator
 from lde_bench.training.model import Model
+from lde_bench.training.plan import Budget, Plan
 
 
 class LatentDensity(StagedGenerator):
@@ -38,6 +39,9 @@ class LatentDensity(StagedGenerator):
         yield Stage("autoencoder", train, validation)
         held_out = None if validation is None else self.autoencoder.codes(validation)
         yield Stage("density", self.autoencoder.codes(train), held_out)
+
+    def part_plan(self, part: Model, budget: Budget) -> Plan:
+        return self.density.code_plan(budget) if part is self.density else super().part_plan(part, budget)
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         # Seeded by the generator: a density may draw without torch.

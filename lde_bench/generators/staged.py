@@ -20,7 +20,7 @@ from lde_bench.seeds import derive_seed
 from lde_bench.training.batches import Batches
 from lde_bench.training.loop import Look, Progress, TrainingState
 from lde_bench.training.model import Model, load_trained
-from lde_bench.training.plan import Budget
+from lde_bench.training.plan import Budget, Plan
 
 #: Of a stage's setup, what the whole model says once.
 SHARED_SETUP = ("precision", "device", "threads", "compile")
@@ -61,14 +61,27 @@ class StagedGenerator(Generator):
         counts = [part.parameter_count() for part in self.parts().values()]
         return None if None in counts else sum(filter(None, counts))
 
-    def describe_training(self, budget: Budget, precision: str, device: torch.device) -> dict[str, Any]:
-        return {name: part.describe_training(budget, precision, device) for name, part in self.parts().items()}
+    def part_plan(self, part: Model, budget: Budget) -> Plan:
+        """How a part is trained under a budget's profile."""
+        return part.plan(budget)
 
-    def expected_seconds(self, budget: Budget) -> float:
+    def describe_training(
+        self, budget: Budget, precision: str, device: torch.device, plan: Plan | None = None
+    ) -> dict[str, Any]:
+        return {
+            name: part.describe_training(budget, precision, device, self.part_plan(part, budget))
+            for name, part in self.parts().items()
+        }
+
+    def expected_seconds(self, budget: Budget, plan: Plan | None = None) -> float:
+        if budget.seconds is not None:
+            return budget.seconds
         return sum(self._seconds_of_parts(budget).values())
 
     def _seconds_of_parts(self, budget: Budget) -> dict[str, float]:
-        return {name: part.expected_seconds(budget) for name, part in self.parts().items()}
+        return {
+            name: part.expected_seconds(budget, self.part_plan(part, budget)) for name, part in self.parts().items()
+        }
 
     def fit(
         self,
@@ -116,6 +129,7 @@ class StagedGenerator(Generator):
                         profile=budget.profile,
                         steps=budget.steps,
                         seconds=None if budget.seconds is None else budget.seconds * share,
+                        plan=self.part_plan(part, budget),
                         checkpoint=checkpoint and checkpoint.with_suffix(f".{stage.name}{checkpoint.suffix}"),
                         on_progress=_within(on_progress, spent, share),
                         notify=notify,

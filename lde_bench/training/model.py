@@ -223,9 +223,13 @@ class Model(nn.Module):
         """The training plan under a budget's profile."""
         return self.plans[budget.profile]
 
-    def describe_training(self, budget: Budget, precision: str, device: torch.device) -> dict[str, Any]:
-        """What of the training under a budget shapes the result: part of what names a run."""
-        plan = self.plan(budget)
+    def describe_training(
+        self, budget: Budget, precision: str, device: torch.device, plan: Plan | None = None
+    ) -> dict[str, Any]:
+        """What of the training under a budget, by `plan` if it is not the profile's, shapes the result: part of what
+        names a run.
+        """
+        plan = plan or self.plan(budget)
         return {"plan": plan.describe(), "precision": self.training_precision(precision, device, plan)}
 
     def training_precision(self, choice: str, device: torch.device, plan: Plan) -> str:
@@ -233,9 +237,9 @@ class Model(nn.Module):
         resolved = resolve_precision(choice, device, plan.bf16)
         return resolved if self.trains_in_bf16 else "fp32"
 
-    def expected_seconds(self, budget: Budget) -> float:
+    def expected_seconds(self, budget: Budget, plan: Plan | None = None) -> float:
         """About how long a trial takes on the reference machine: 2 cores with bf16."""
-        plan = self.plan(budget)
+        plan = plan or self.plan(budget)
         if budget.seconds is not None and not plan.closed_form:
             return budget.seconds
         return self.reference_seconds(plan) * plan.steps_within(budget) / plan.steps

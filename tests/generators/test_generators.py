@@ -1,0 +1,176 @@
+"""Laws that every model of images keeps, whatever it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import lde_bench as lb
+from lde_bench.densities.spec import MethodSpec
+from lde_bench.errors import InputError
+from lde_bench.evaluation.laws.images import image_laws
+from lde_bench.experiments.parzen import METHODS
+from lde_bench.generators import create_generator, generator_class, generator_classes, load_generator, parse_generator
+from lde_bench.generators.base import Generator
+from lde_bench.training import loop
+
+SHAPE = (8, 8)
+STEPS = 6
+
+#: Every model that can be sampled; what has no prior with a density that is quickly fitted.
+SAMPLERS = [f"{name}+gmm:components=2" if kind.has_no_prior else name for name, kind in generator_classes().items()]
+
+
+@pytest.fixture(scope="module")
+def digits() -> lb.data.Dataset:
+    return lb.load_dataset("digits8x8")
+
+
+def fitted(name: str, digits: lb.data.Dataset, seed: int = 0, **options) -> Generator:
+    model = create_generator(name, SHAPE)
+    return model.fit(digits.train, digits.validation, seed=seed, steps=STEPS, precision="fp32", **options)
+
+
+def weights(model: Generator) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def test_every_row_of_the_table_is_a_model_and_every_model_a_row():
+    assert sorted(METHODS) == sorted(generator_classes())
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samples_are_images_and_the_laws_hold(name, digits):
+    model = fitted(name, digits)
+    samples = model.sample(5, seed=3)
+    assert samples.shape == (5, 64)
+    assert samples.dtype == np.float32
+    broken = {law: verdict for law, verdict in image_laws(model, digits.validation).items() if not verdict["passed"]}
+    assert not broken
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_saved_model_gives_the_same_samples_and_reconstructions(name, digits, tmp_path):
+    model = fitted(name, digits)
+    model.save(tmp_path / "model.safetensors")
+    loaded = load_generator(tmp_path / "model.safetensors")
+    assert np.array_equal(loaded.sample(20, seed=1), model.sample(20, seed=1))
+    if model.reconstructs is not None:
+        assert loaded.reconstructs is not None
+        assert np.array_equal(loaded.reconstructs(digits.test[:9]), model.reconstructs(digits.test[:9]))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_seed_decides_the_weights_and_nothing_else_does(name, digits):
+    one = weights(fitted(name, digits))
+    torch.rand(7)  # the state of the global generator is none of its business
+    again, other = weights(fitted(name, digits)), weights(fitted(name, digits, seed=1))
+    assert all(torch.equal(value, again[key]) for key, value in one.items())
+    if name != "train-samples":  # that keeps all of so few images
+        assert any(not torch.equal(value, other[key]) for key, value in one.items())
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_killed_run_goes_on_and_ends_with_the_same_weights(name, digits, tmp_path: Path, monkeypatch):
+    whole = weights(fitted(name, digits))
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    seen = []
+
+    def kill(progress):
+        seen.append(progress.share)
+        if 0.4 < progress.share < 1:
+            raise Killed
+
+    checkpoint = tmp_path / "run.ckpt"
+    try:
+        fitted(name, digits, checkpoint=checkpoint, on_progress=kill)
+    except Killed:
+        assert list(tmp_path.iterdir()), "nothing to go on from"
+    told: list[str] = []
+    resumed = weights(fitted(name, digits, checkpoint=checkpoint, notify=told.append))
+    assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
+    if len(seen) > 2:
+        assert any("continuing from step" in line for line in told)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_training_moves_every_parameter(name, digits):
+    model = create_generator(name, SHAPE)
+    start: dict[str, torch.Tensor] = {}
+
+    def remember(progress):
+        for key, value in model.named_parameters():
+            start.setdefault(key, value.detach().clone())
+
+    model.fit(digits.train, digits.validation, steps=STEPS, precision="fp32", on_progress=remember)
+    still = [key for key, value in model.named_parameters() if key in start and torch.equal(value, start[key])]
+    assert not still
+
+
+def test_the_density_of_the_codes_is_any_method_with_its_arguments():
+    assert parse_generator("ae+lde+w:components=3,latent=5") == MethodSpec(
+        "ae", ("lde", "w"), {"components": 3, "latent": 5}
+    )
+    assert parse_generator("iae+zuko.flows:NSF:transforms=3").wrappers == ("zuko.flows:NSF",)
+    assert parse_generator("gmmn+ae").wrappers == ()
+    model = create_generator("ae+lde+w:components=3,latent=5", SHAPE)
+    assert model.density.features == 5
+    assert model.density.base.components == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("aee", "unknown; did you mean 'ae'"),
+        ("ae+ldee", "unknown; did you mean 'lde'"),
+        ("gan+lde", "has no codes to fit a density to"),
+        ("iae+lde:warmup=2", "warmup = 2 is no share of the run"),
+        ("ae+lde:latnet=3", "ae has no argument 'latnet'; did you mean 'latent'"),
+        ("ae+lde:latent=0", "latent = 0 is not a whole number"),
+        ("kmeans:centroids=3", "has no argument 'centroids'"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_in_one_sentence(method, message):
+    with pytest.raises(InputError, match=message):
+        create_generator(method, SHAPE)
+
+
+def test_images_that_cannot_be_halved_are_refused():
+    with pytest.raises(InputError, match="9x9 do not fit convolutions"):
+        create_generator("ae+gmm", (9, 9))
+
+
+def test_the_code_of_the_iae_grows_through_every_size_and_ends_whole():
+    model = generator_class("iae")(SHAPE, latent=8, warmup=0.5)
+    sizes = [model.in_use(step / 1000) for step in range(1001)]
+    assert sorted(set(sizes)) == list(range(1, 9))
+    assert sizes == sorted(sizes)
+    assert (sizes[0], sizes[499], sizes[-1]) == (1, 8, 8)
+    # int(z e / warm-up epochs + 1) of the paper, at whole epochs.
+    epochs, warmup = 390, 96
+    paper = generator_class("iae")((28, 28), latent=8, warmup=warmup / epochs)
+    assert all(paper.in_use(e / epochs) == min(8, int(8 * e / warmup + 1)) for e in range(epochs) if e % 12)
+
+
+def test_masked_dimensions_of_the_iae_do_nothing():
+    model = generator_class("iae")(SHAPE, latent=4, warmup=1.0).train()
+    model.reset_parameters()
+    x = torch.rand(16, 64)
+    model.loss(x, 0.3).backward()  # the first two of four
+    used = model.encoder.layers[-1].weight.grad.flatten(1).abs().sum(1)
+    assert (used[:2] > 0).all()
+    assert (used[2:] == 0).all()
+
+
+def test_parameters_of_the_paper_network_on_mnist():
+    """By hand: 64 and 128 channels of 4x4 kernels, a 7x7 kernel to 8, and back; biases; BatchNorm but for the first."""
+    encoder = (16 * 64 + 64) + (64 * 128 * 16 + 128) + 2 * 128 + (128 * 49 * 8 + 8)
+    decoder = (8 * 128 * 49 + 128) + (128 * 64 * 16 + 64) + 2 * 64 + (64 * 16 + 1)
+    assert generator_class("ae")((28, 28), latent=8).parameter_count() == encoder + decoder
