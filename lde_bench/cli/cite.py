@@ -16,16 +16,12 @@ def cite(
     results_dir: Annotated[Path | None, Parameter(help="Cite every method that has a run record there.")] = None,
 ) -> int:
     """BibTeX of methods, or of those in a folder of results, and of the benchmark itself."""
-    from lde_bench.densities import density_class
-    from lde_bench.densities.spec import parse_method
+    from lde_bench.cards import check_method
     from lde_bench.report.citations import bibliography
     from lde_bench.runs import ResultStore
 
     for method in methods:  # a misspelt name is told; a record's is somebody's own model
-        spec = parse_method(method)
-        density_class(spec.name)
-        for wrapper in spec.wrappers:
-            density_class(wrapper, wrapper=True)
+        check_method(method)
     recorded = [] if results_dir is None else [record.method for record in ResultStore(results_dir).load()]
     print(bibliography([*methods, *recorded]), end="")
     return 0

@@ -73,6 +73,6 @@ def finish(records: Sequence[Record], store: ResultStore, json: bool, suffix: st
 
 def method_descriptions(records: Sequence[Record]) -> dict[str, str]:
     """The notes under a table: every method in words."""
-    from lde_bench.densities import describe_method
+    from lde_bench.cards import describe_method
 
     return {record.method: describe_method(record.method) for record in records}

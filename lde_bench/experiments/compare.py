@@ -33,7 +33,6 @@ from lde_bench.runs.rows import (
     group_means,
     group_rows,
     group_word,
-    is_patch,
     refusal,
     row_label,
     table_key,
@@ -234,7 +233,7 @@ def compare(a: Side, b: Side) -> Comparison:
     difference = clustered or naive
     assert difference is not None
     units = a.record.dataset.sizes.test if each is None else len(each.ids)
-    group = group_word(is_patch(a.record.dataset))
+    group = group_word(a.record.dataset)
     p_value = two_sided_p(difference, units)
     return Comparison(
         a=a.describe(),

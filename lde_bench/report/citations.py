@@ -8,10 +8,25 @@ from functools import cache
 from importlib.resources import files
 
 from lde_bench import __version__
-from lde_bench.errors import InputError
 
 #: Cited with every table: the protocol of the patches, the photographs, and the paper this benchmark is built around.
 BENCHMARK_KEYS = ("uria2016nade", "martin2001database", "yoo2020unpriortized")
+
+#: Cited where there are samples of images: the Parzen window and what it is worth, the measures beside it, the images.
+SAMPLES_KEYS = (
+    "breuleux2011quickly",
+    "goodfellow2014generative",
+    "theis2016note",
+    "gretton2012kernel",
+    "lopezpaz2017revisiting",
+    "kynkaanniemi2019improved",
+    "naeem2020reliable",
+    "meehan2020nonparametric",
+    "lecun1998gradient",
+    "susskind2010toronto",
+    "huang2007labeled",
+    "alpaydin1998optical",
+)
 
 _SOFTWARE = f"""\
 @misc{{ldebench,
@@ -31,34 +46,41 @@ def references() -> dict[str, str]:
 
 
 def method_keys(label: str) -> tuple[str, ...]:
-    """Keys of what a method and its wrappers come from; empty for a model that is not of this package."""
-    from lde_bench.densities import density_classes
-    from lde_bench.densities.spec import parse_method
+    """Keys of what a method, the density of its codes and its wrappers come from; empty for a model that is not of this
+    package.
+    """
+    from lde_bench.cards import method_cards
 
-    known = density_classes()
-    try:
-        spec = parse_method(label)
-    except InputError:
-        return ()
-    if not {spec.name, *spec.wrappers} <= known.keys():
-        return ()
-    return tuple(dict.fromkeys(key for name in (spec.name, *spec.wrappers) for key in known[name].card.bibtex))
+    return tuple(dict.fromkeys(key for card in method_cards(label).values() for key in card.bibtex))
+
+
+def samples_images(label: str) -> bool:
+    """Whether a method is a model of images, which is measured by its samples."""
+    from lde_bench.cards import method_cards
+    from lde_bench.generators import generator_classes
+
+    return not generator_classes().keys().isdisjoint(method_cards(label))
 
 
 def bibliography(methods: Iterable[str]) -> str:
     """BibTeX of the benchmark, this software and `methods`, each entry once; a comment says where there is none."""
     entries = references()
+    named = list(dict.fromkeys(methods))
     lines = ["% The benchmark: protocol, photographs, paper, software."]
     lines += [entries[key] for key in BENCHMARK_KEYS]
     lines.append(_SOFTWARE)
     cited = set(BENCHMARK_KEYS)
-    for method in dict.fromkeys(methods):
+    if any(map(samples_images, named)):
+        lines.append("% The Parzen window, the other measures of samples, and the images.")
+        lines += [entries[key] for key in SAMPLES_KEYS]
+        cited.update(SAMPLES_KEYS)
+    for method in named:
         keys = method_keys(method)
-        named = "% " + " ".join(method.split())
+        comment = "% " + " ".join(method.split())
         if not keys:
-            lines.append(f"{named}: no reference is known here.")
+            lines.append(f"{comment}: no reference is known here.")
             continue
-        lines.append(f"{named}: {', '.join(keys)}.")
+        lines.append(f"{comment}: {', '.join(keys)}.")
         lines += [entries[key] for key in keys if key not in cited]
         cited.update(keys)
     return "\n\n".join(lines) + "\n"

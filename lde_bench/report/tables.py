@@ -26,7 +26,7 @@ from lde_bench.evaluation.statistics import (
     two_standard_deviations,
 )
 from lde_bench.report.published import paper_lde
-from lde_bench.runs.record import Record
+from lde_bench.runs.record import DatasetInfo, Record
 from lde_bench.runs.rows import (
     PLAIN_DATA,
     common_data_options,
@@ -90,7 +90,8 @@ class Table:
     """Comparable rows and what they share.
 
     `shows_paper` says whether the paper ran this dataset, `is_patch` whether its items are 8x8 patches of photographs,
-    `is_grouped` whether the records know which of them belong together.
+    `is_grouped` whether the records know which of them belong together. `items` is what they are called, `group` what
+    those that are alike come from.
     """
 
     experiment: str
@@ -106,21 +107,13 @@ class Table:
     shows_paper: bool
     is_patch: bool
     is_grouped: bool
-
-    @property
-    def group(self) -> str:
-        """What test items come from that are alike."""
-        return group_word(self.is_patch)
-
-    @property
-    def items(self) -> str:
-        """What the rows of the data are called."""
-        return item_word(self.is_patch)
+    items: str
+    group: str
 
     @property
     def error_column(self) -> str:
         """The error over test items that is shown: clustered, or naive where no items belong together."""
-        return f"SE by {self.group}" if self.is_patch or self.is_grouped else "SE over items"
+        return f"SE by {self.group}" if self.is_patch or self.is_grouped else f"SE over {self.items}"
 
     @property
     def shows_truth(self) -> bool:
@@ -171,12 +164,14 @@ def _build_table(records: Sequence[Record], descriptions: Mapping[str, str]) -> 
             list(dict.fromkeys(record.method for record in accepted if record.training.get("weights_of"))),
             shows_paper,
             knows_truth,
-            patches,
-            groups is not None,
+            patches or groups is not None,
+            first.dataset,
         ),
         shows_paper=shows_paper,
         is_patch=patches,
         is_grouped=groups is not None,
+        items=item_word(first.dataset),
+        group=group_word(first.dataset),
     )
 
 
@@ -252,13 +247,11 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _heading(record: Record, photographs: int | None, options: Sequence[str]) -> tuple[str, ...]:
     data, sizes, budget = record.dataset, record.dataset.sizes, record.budget
-    patches = is_patch(data)
-    things = item_word(patches)
     lines = [
         f"{record.experiment}: {data.name}, version {data.version} "
         f"(seed {data.seed}, content {data.content_hash[:12]})",
-        f"{sizes.train:,} training, {sizes.validation:,} validation, {sizes.test:,} test {things}"
-        + ("" if photographs is None else f" (from {photographs} {group_word(patches)}s)"),
+        f"{sizes.train:,} training, {sizes.validation:,} validation, {sizes.test:,} test {item_word(data)}"
+        + ("" if photographs is None else f" (from {photographs} {group_word(data)}s)"),
     ]
     amount = f"profile {budget.profile}"
     if budget.steps is not None:
@@ -278,24 +271,24 @@ def _notes(
     borrowers: Sequence[str],
     shows_paper: bool,
     shows_truth: bool,
-    patches: bool,
     grouped: bool,
+    data: DatasetInfo,
 ) -> tuple[str, ...]:
-    things, group = item_word(patches), group_word(patches)
+    things, group = item_word(data), group_word(data)
     notes = [f"{name}: {descriptions[name]}." for name in methods if name in descriptions]
     if set(precisions) - {"fp32"}:
         told = "; ".join(f"{', '.join(names)} in {precision}" for precision, names in precisions.items())
         notes.append(f"Training steps: {told}; all log-likelihoods are evaluated in fp32 or better.")
     notes.append("± after the log-likelihood: 2 standard deviations over trials (from 3 trials; at 2 both values).")
-    if patches or grouped:
+    if grouped:
         notes += [
             f"SE by {group}: standard error over test {things}, clustered by {group} (from 10 {group}s).",
             f"Difference to best: paired on the same test {things}, ± its own SE clustered by {group}.",
         ]
     else:
         notes += [
-            "SE over items: standard error over test items, taken as independent.",
-            "Difference to best: on the same test items; lde-bench compare tells its own SE.",
+            f"SE over {things}: standard error over test {things}, taken as independent.",
+            f"Difference to best: on the same test {things}; lde-bench compare tells its own SE.",
         ]
     if borrowers:
         notes.append(f"CPU seconds of {', '.join(borrowers)}: with those of the runs whose weights they have.")

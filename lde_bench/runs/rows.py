@@ -6,6 +6,7 @@ Said once, for tables, figures, reports and comparisons.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple
 from typing import Any
@@ -17,11 +18,18 @@ from lde_bench.runs.record import DatasetInfo, Record
 #: The datasets of 8x8 patches of photographs.
 PATCH_DATASETS = frozenset({"bsds300", "natural8x8", "bsds300-hdf5"})
 
+#: The datasets of whole images; a fold of one is named behind a dash.
+IMAGE_DATASETS = frozenset({"mnist", "tfd", "faces48", "digits8x8"})
+
+#: Methods that model nothing: they hand out fixed images, and show what a figure of samples is worth.
+REFERENCE_METHODS = frozenset({"train-samples", "kmeans"})
+
 #: The training data at these values are what the benchmark means by a plain run; others are told.
 PLAIN_DATA: dict[str, Any] = {"patches": "fixed", "augment": None}
 
 #: What a record says of its training that changes neither the model nor its quality: rows are not split by it.
-EXECUTION_OPTIONS = frozenset({"threads", "compile", "reference_seconds", "training_id", "weights_of"})
+#: `encoder` names the trained autoencoder: every trial has its own.
+EXECUTION_OPTIONS = frozenset({"threads", "compile", "reference_seconds", "training_id", "weights_of", "encoder"})
 
 
 def is_patch(data: DatasetInfo) -> bool:
@@ -29,14 +37,27 @@ def is_patch(data: DatasetInfo) -> bool:
     return data.name in PATCH_DATASETS and data.version != user_file.VERSION
 
 
-def group_word(patches: bool) -> str:
+def _is_named(data: DatasetInfo, names: frozenset[str]) -> bool:
+    return data.version != user_file.VERSION and data.name.partition("-")[0] in names
+
+
+def group_word(data: DatasetInfo) -> str:
     """What test items that are alike come from."""
-    return "photograph" if patches else "group"
+    if is_patch(data):
+        return "photograph"
+    return "person" if _is_named(data, frozenset({"faces48"})) else "group"
 
 
-def item_word(patches: bool) -> str:
+def item_word(data: DatasetInfo) -> str:
     """What the rows of a dataset are called."""
-    return "patches" if patches else "items"
+    if is_patch(data):
+        return "patches"
+    return "images" if _is_named(data, IMAGE_DATASETS) else "items"
+
+
+def is_reference(method: str) -> bool:
+    """Whether a row is there to show what a figure of samples is worth, and is no model."""
+    return re.split("[+:]", method)[0] in REFERENCE_METHODS
 
 
 def refusal(record: Record) -> str | None:

@@ -6,23 +6,26 @@ from importlib.resources import files
 import pytest
 
 from lde_bench.densities import density_classes
-from lde_bench.report.citations import BENCHMARK_KEYS, bibliography, references
+from lde_bench.generators import generator_classes
+from lde_bench.report.citations import BENCHMARK_KEYS, SAMPLES_KEYS, bibliography, references
+
+MODELS = density_classes() | generator_classes()
 
 
 def test_every_key_of_every_card_is_in_the_bibliography():
-    for name, kind in density_classes().items():
+    for name, kind in MODELS.items():
         for key in kind.card.bibtex:
             assert key in references(), f"{name}: {key}"
 
 
 def test_no_entry_of_the_bibliography_is_unused():
-    used = {key for kind in density_classes().values() for key in kind.card.bibtex}
-    assert set(references()) == used | set(BENCHMARK_KEYS)
+    used = {key for kind in MODELS.values() for key in kind.card.bibtex}
+    assert set(references()) == used | set(BENCHMARK_KEYS) | set(SAMPLES_KEYS)
 
 
-def test_every_density_that_is_not_a_wrapper_says_what_to_cite():
-    silent = [name for name, kind in density_classes().items() if not getattr(kind, "wraps", False)]
-    assert [name for name in silent if not density_classes()[name].card.bibtex] == []
+def test_every_model_that_is_not_a_wrapper_says_what_to_cite():
+    models = {name: kind for name, kind in MODELS.items() if not getattr(kind, "wraps", False)}
+    assert [name for name, kind in models.items() if not kind.card.bibtex] == []
 
 
 def test_the_bibliography_parses():
@@ -41,6 +44,14 @@ def test_each_entry_is_printed_once_and_the_benchmark_is_always_cited():
     for key in (*BENCHMARK_KEYS, "ldebench", "dempster1977maximum"):
         assert text.count(f"{{{key},") == 1
     assert "bishop2006pattern" not in text
+
+
+def test_a_model_of_images_brings_its_own_references_those_of_its_density_and_those_of_the_measures():
+    text = bibliography(["gan", "iae+gmm+w:latent=4", "gan"])
+    for key in (*SAMPLES_KEYS, "goodfellow2013maxout", "dempster1977maximum", "yoo2020unpriortized"):
+        assert text.count(f"{{{key},") == 1, key
+    assert "% iae+gmm+w:latent=4: yoo2020unpriortized, dempster1977maximum" in text
+    assert "theis2016note" not in bibliography(["gmm"])
 
 
 @pytest.mark.parametrize("method", ["my_package.models:Mine", "lde+nowrapper", "a\nb"])
