@@ -27,11 +27,11 @@ class Line:
         reference = "" if self.reference_rate is None else f"{self.reference_rate:,.0f}"
         return (
             f"{self.what:<44}{self.threads or '':>3}{reference:>12}{self.rate:>12,.0f}"
-            f"{self.ratio:>20}{self.cpu_ratio:>20}  {self.target}"
+            f"{self.ratio:>24}{self.cpu_ratio:>24}  {self.target}"
         ).rstrip()
 
 
-HEADING = f"{'':<44}{'thr':>3}{'reference/s':>12}{'ours/s':>12}{'ratio [quartiles]':>20}{'in CPU time':>20}  target"
+HEADING = f"{'':<44}{'thr':>3}{'reference/s':>12}{'ours/s':>12}{'ratio [quartiles]':>24}{'in CPU time':>24}  target"
 
 
 @dataclass
@@ -81,8 +81,11 @@ class Timing:
         *,
         rounds: int,
         target: float | None = None,
+        scale: float = 1.0,
     ) -> None:
         """Time both, reference, contender, reference, contender, ...; `target` is a ratio.
+
+        The reference does 1/`scale` of the work, to which its time is proportional.
 
         Neighbours see the same load of the machine, so the median of their ratios holds on a busy one too.
         """
@@ -91,6 +94,7 @@ class Timing:
         self.benchmark.pedantic(fast, setup=slow, rounds=rounds, warmup_rounds=1)
         if self.benchmark.stats is None:
             return
+        slow.wall, slow.cpu = ([scale * seconds for seconds in each] for each in (slow.wall, slow.cpu))
         ratio, printed = _quartiles(slow.wall, fast.wall, rounds)
         _, cpu_printed = _quartiles(slow.cpu, fast.cpu, rounds)
         rates = [items / float(np.median(watch.wall[-rounds:])) for watch in (fast, slow)]
