@@ -32,13 +32,13 @@ class AE(Autoencoder):
         source="Yoo, Lee, Kwak 2020, arXiv 1902.04294",
         sample_cost="one density sample and one decoding",
         differences="quick and standard: fewer steps, cosine rate",
-        bibtex=("yoo2020",),
+        bibtex=("yoo2020unpriortized",),
     )
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(steps=600, batch_size=128, rate=1e-3, betas=(0.5, 0.999), warmup=50, reference_seconds=40.0),
         "standard": Plan(steps=6_000, batch_size=128, rate=1e-3, betas=(0.5, 0.999), reference_seconds=360.0),
         "paper": Plan(
-            steps=200 * EPOCH,
+            steps=280 * EPOCH,
             batch_size=128,
             rate=1e-3,
             betas=(0.5, 0.999),

@@ -18,6 +18,9 @@ from lde_bench.generators.staged import Stage, StagedGenerator
 from lde_bench.training.model import Model
 from lde_bench.training.plan import Budget, Plan
 
+#: Numbers of a patch, which `Plan.reference_seconds` of a density are measured on.
+REFERENCE_FEATURES = 63
+
 
 class LatentDensity(StagedGenerator):
     """Images whose codes follow an explicit density.
@@ -42,6 +45,11 @@ class LatentDensity(StagedGenerator):
 
     def part_plan(self, part: Model, budget: Budget) -> Plan:
         return self.density.code_plan(budget) if part is self.density else super().part_plan(part, budget)
+
+    def _seconds_of_parts(self, budget: Budget) -> dict[str, float]:
+        # Those of a density are of 63 features: one for each conditional of an autoregressive one.
+        seconds = super()._seconds_of_parts(budget)
+        return seconds | {"density": seconds["density"] * self.density.features / REFERENCE_FEATURES}
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         # Seeded by the generator: a density may draw without torch.
