@@ -25,9 +25,6 @@ MODES = 10
 #: two Gaussians of Yoo, Lee, Kwak 2020 (arXiv 1902.04294, section 4.2) are N(-3, I) and N(3, I).
 SPREAD = 3.0
 
-#: The learning rate of the two adversarial phases over that of the reconstruction phase.
-ADVERSARIAL_RATE = 1.0
-
 
 class AAE(Autoencoder):
     """An autoencoder whose codes, over all images, are pushed towards a prior by a discriminator of codes.
@@ -54,8 +51,8 @@ class AAE(Autoencoder):
         bibtex=("makhzani2015adversarial",),
     )
     plans: ClassVar[dict[str, Plan]] = {
-        "quick": Plan(steps=250, batch_size=128, rate=1e-3, betas=(0.5, 0.999), warmup=50, reference_seconds=20.0),
-        "standard": Plan(steps=4_000, batch_size=256, rate=1e-3, betas=(0.5, 0.999), reference_seconds=330.0),
+        "quick": Plan(steps=300, batch_size=128, rate=1e-3, betas=(0.5, 0.999), warmup=50, reference_seconds=20.0),
+        "standard": Plan(steps=5_500, batch_size=128, rate=1e-3, betas=(0.5, 0.999), reference_seconds=330.0),
         "paper": Plan(steps=550_000, batch_size=100, rate=1e-3, betas=(0.5, 0.999), reference_seconds=30_000.0),
     }
 
@@ -151,9 +148,8 @@ class AdversarialLearner(ModuleLearner):
         }
 
     def step(self, batch: Tensor, step: int, progress: float) -> float:
-        rate = self.plan.rate_at(step, progress)
-        for phase, optimizer in self.optimizers.items():
-            set_rate(optimizer, rate if phase == "reconstruction" else ADVERSARIAL_RATE * rate)
+        for optimizer in self.optimizers.values():
+            set_rate(optimizer, self.plan.rate_at(step, progress))
         model = self.module.train()
         with autocast(self.device, self.precision):
             error = mse_loss(model.decode(model.encode(batch)), batch)
