@@ -91,7 +91,7 @@ class SampleMetric(ABC):
 @functools.cache
 def sample_metrics() -> dict[str, type[SampleMetric]]:
     """Every metric of this package by name."""
-    return discover("lde_bench.evaluation", SampleMetric)
+    return discover("lde_bench.evaluation", SampleMetric)  # type: ignore[type-abstract]
 
 
 def measure_samples(sets: SampleSets, names: Sequence[str] | None = None) -> dict[str, Measure]:

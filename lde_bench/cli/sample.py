@@ -1,0 +1,32 @@
+"""`lde-bench sample`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from lde_bench.cli.app import ResultsDir, Whole, app
+
+
+@app.command
+def sample(
+    record: Annotated[str, Parameter(help="A record file, a run id, or a method with records in the results folder.")],
+    /,
+    *,
+    number: Annotated[Whole, Parameter(name=("--number", "-n"), help="How many samples.")] = 64,
+    output: Annotated[
+        Path,
+        Parameter(
+            name=("--output", "-o"),
+            help="A .png, the sheet of images or of 8x8 patches, or a .npy, float32 [n, D], of any model.",
+        ),
+    ] = Path("samples.png"),
+    seed: Annotated[Whole, Parameter(help="Same seed, same samples.")] = 0,
+    results_dir: ResultsDir = Path("results"),
+) -> int:
+    """Draw samples from the trained model of a record: a picture, or an array of as many as you want."""
+    from lde_bench.experiments.sample import run_sample
+
+    return run_sample(record, number, output, seed, results_dir)

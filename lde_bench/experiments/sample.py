@@ -1,0 +1,112 @@
+"""`lde-bench sample`: samples of the trained model that a record tells of, as a picture or as an array."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+
+from lde_bench.data.patches import SIDE, complete
+from lde_bench.densities import load_density
+from lde_bench.errors import InputError
+from lde_bench.experiments.compare import find_side
+from lde_bench.experiments.parzen import EXPERIMENT
+from lde_bench.files import atomic_path, check_writable, write_bytes_atomic
+from lde_bench.generators import load_generator
+from lde_bench.generators.base import Generator
+from lde_bench.progress import say
+from lde_bench.report.pictures import ENLARGEMENT, grey_range
+from lde_bench.runs import Record, RunPaths
+from lde_bench.runs.rows import is_patch
+from lde_bench.training.model import Model
+
+#: On one sheet, 50 by 50.
+MOST_ON_A_SHEET = 2_500
+
+
+def run_sample(name: str, number: int, output: Path, seed: int, results_dir: Path) -> int:
+    """Write `number` samples of the model of a record; see `find_side` for what `name` may be.
+
+    Raises:
+        InputError: there is no such record, its weights are not kept, its model cannot be sampled or holds fewer, the
+            number is below 1, or the samples cannot be shown or written as asked.
+        LawBroken: the trained model breaks a law.
+    """
+    if number < 1:
+        raise InputError(f"number = {number} is not a whole number from 1 up; give for example -n 64.")
+    kind = output.suffix.lower()
+    if kind not in (".png", ".npy"):
+        raise InputError(f"{output}: what to write is told by .png (a picture) or .npy (an array); give one of them.")
+    # Of several trials of a method, the first.
+    paths, record = find_side(name, results_dir).trials[0]
+    if kind == ".png":
+        _check_picture(record, number)
+    check_writable(output)
+    model = load_trained_model(paths, record)
+    samples = model.sample(number, seed=seed)
+    if kind == ".png":
+        images = as_images(samples, model.image_shape if isinstance(model, Generator) else None)
+        write_bytes_atomic(output, draw_sheet(images))
+    else:
+        with atomic_path(output) as temporary, temporary.open("wb") as handle:
+            np.save(handle, samples.astype(np.float32, copy=False), allow_pickle=False)
+    say(f"written: {output}")
+    return 0
+
+
+def load_trained_model(paths: RunPaths, record: Record) -> Model:
+    """The model of a record from the weights beside it.
+
+    Raises:
+        InputError: they are not kept, or are damaged.
+    """
+    if not paths.weights.is_file():
+        # In its own folder the same command trains nothing: the record is there.
+        raise InputError(
+            f"{paths.weights}: the weights of this record are not beside it; run its command again with another "
+            "--results-dir and name the record there."
+        )
+    return load_generator(paths.weights) if record.experiment == EXPERIMENT else load_density(paths.weights)
+
+
+def as_images(samples: np.ndarray, image_shape: tuple[int, int] | None) -> np.ndarray:
+    """Samples [n, D] as pictures uint8 [n, height, width]: of images as they are, of 8x8 patches (`image_shape` None)
+    grey for 0, and black or white beyond what 99 % of all pixels keep to.
+    """
+    if image_shape is None:
+        whole = complete(samples.astype(np.float32)).reshape(-1, SIDE, SIDE)
+        shown = 0.5 * (1 + whole / grey_range(samples))
+    else:
+        shown = samples.reshape(-1, *image_shape)
+    return np.clip(255 * shown + 0.5, 0, 255).astype(np.uint8)
+
+
+def draw_sheet(images: np.ndarray) -> bytes:
+    """PNG of pictures uint8 [n, height, width] in a square of rows, with white lines between them."""
+    from PIL import Image
+
+    n, height, width = images.shape
+    columns = math.ceil(math.sqrt(n))
+    rows = -(-n // columns)
+    cells = np.full((rows * columns, height + 1, width + 1), 255, dtype=np.uint8)
+    cells[:n, 1:, 1:] = images
+    sheet = cells.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2)
+    sheet = np.pad(sheet.reshape(rows * (height + 1), -1), ((0, 1), (0, 1)), constant_values=255)
+    buffer = io.BytesIO()
+    Image.fromarray(sheet.repeat(ENLARGEMENT, 0).repeat(ENLARGEMENT, 1)).save(buffer, "png", optimize=True)
+    return buffer.getvalue()
+
+
+def _check_picture(record: Record, number: int) -> None:
+    if record.experiment != EXPERIMENT and not is_patch(record.dataset):
+        raise InputError(
+            f"{record.run_id}: is of {record.dataset.name}, whose rows are no pictures; give -o a name that ends in "
+            ".npy."
+        )
+    if number > MOST_ON_A_SHEET:
+        raise InputError(
+            f"number = {number} is more than the {MOST_ON_A_SHEET:,} that fit a picture; ask for fewer, or give -o a "
+            "name that ends in .npy."
+        )
