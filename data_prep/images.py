@@ -3,8 +3,8 @@
     python data_prep/images.py DATASET [--data-dir FOLDER] [--out FILE.npz]
 
 How each is read, split and scaled is `lde_bench/data/DATASET.py`, a hundred lines at most; `lde-bench parzen --dataset
-DATASET` reads the official files itself and needs none of this. The file holds train, validation, test, float32 [n, D] in
-[0, 1], and the persons of faces as *_groups, which is what `lde-bench table --data FILE.npz` takes.
+DATASET` reads the official files itself and needs none of this. The file holds train, validation, test, float32 [n, D]
+in [0, 1], and the persons of faces as *_groups, which is what `lde-bench table --data FILE.npz` takes.
 """
 
 from __future__ import annotations
