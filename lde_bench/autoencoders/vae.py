@@ -111,23 +111,22 @@ class VAE(Autoencoder):
             raise InputError(f"pixels '{pixels}' are unknown; choose bernoulli or gaussian.")
         self.beta = float(beta)
         self.backbone = backbone
-        self.encoder, self.decoder = coders(backbone, self.image_shape, self.posterior_outputs, self.latent)
+        self.encoder, self.decoder = coders(backbone, self.image_shape, sum(self.posterior_sizes), self.latent)
         self.log_sigma = nn.Parameter(torch.tensor(LOG_SIGMA)) if pixels == "gaussian" else None
 
     @property
-    def posterior_outputs(self) -> int:
-        """Outputs of the encoder: the mean and the log scale of the code."""
-        return 2 * self.latent
+    def posterior_sizes(self) -> list[int]:
+        """Outputs of the encoder: the mean of the code and its log scale."""
+        return [self.latent, self.latent]
 
     def reset_parameters(self) -> None:
         reset_coders(self.backbone, self.encoder, self.decoder)
         if self.log_sigma is not None:
             nn.init.constant_(self.log_sigma, LOG_SIGMA)
 
-    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log scale of q(z|x): [B, D] -> [B, Z] each."""
-        mean, log_scale = self.encoder(x).to(x.dtype).chunk(2, -1)
-        return mean, log_scale
+    def posterior(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What the encoder gives, the mean and the log scale of q(z|x): [B, D] -> [B, Z] each."""
+        return self.encoder(x).to(x.dtype).split(self.posterior_sizes, -1)
 
     def infer(self, x: Tensor) -> Inference:
         """A code of each image, drawn from its posterior by torch's global generator: [B, D] -> [B, Z]."""

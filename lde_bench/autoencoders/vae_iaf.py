@@ -108,8 +108,9 @@ class VAEIAF(VAE):
         )
 
     @property
-    def posterior_outputs(self) -> int:
-        return 2 * self.latent + CONTEXT
+    def posterior_sizes(self) -> list[int]:
+        """Outputs of the encoder: mean and log scale of the Gaussian before the steps, and h."""
+        return [*super().posterior_sizes, CONTEXT]
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
@@ -118,7 +119,7 @@ class VAEIAF(VAE):
             step.reset_parameters()
 
     def infer(self, x: Tensor) -> Inference:
-        mean, log_scale, h = self._posterior(x)
+        mean, log_scale, h = self.posterior(x)
         start = infer_gaussian(mean, log_scale, torch.randn_like(mean))
         z, log_abs_det = self.transform(start.z, h)
         # log q(z|x) = log q(z_0|x) - log |det dz/dz_0|; start.log_ratio has log p(z_0) in place of log p(z).
@@ -126,7 +127,7 @@ class VAEIAF(VAE):
         return Inference(z, -log_ratio, log_ratio)
 
     def encode(self, x: Tensor) -> Tensor:
-        mean, _, h = self._posterior(x)
+        mean, _, h = self.posterior(x)
         return self.transform(mean, h)[0]
 
     def transform(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,8 +137,3 @@ class VAEIAF(VAE):
             z, change = step(z.flip(-1) if index else z, h)
             log_abs_det = log_abs_det + change
         return z, log_abs_det
-
-    def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean and log scale of the Gaussian before the steps [B, Z], and h [B, C]."""
-        mean, log_scale, h = self.encoder(x).to(x.dtype).split([self.latent, self.latent, CONTEXT], -1)
-        return mean, log_scale, h

@@ -33,7 +33,7 @@ def linear(kind: type[VAE], *, shift: float = 0.0, widen: float = 0.0, **argumen
         def forward(self, x: Tensor) -> Tensor:
             mean = (x - offset) @ weight * variance / SIGMA**2
             log_scale = (0.5 * variance.log()).expand_as(mean)
-            context = mean.new_ones(len(x), model.posterior_outputs - 2 * LATENT)
+            context = mean.new_ones(len(x), sum(model.posterior_sizes[2:]))
             return torch.cat([mean + shift, log_scale + widen, context], 1)
 
     model.encoder = Encoder()

@@ -96,7 +96,7 @@ def test_its_importance_weights_have_the_exact_likelihood_as_their_mean():
     assert errors.max() < 0.05
     assert (ratio.mean(1) < -0.05).all()  # the evidence lower bound
     # Its log-determinants are large enough for a wrong sign to show.
-    mean, _, h = model._posterior(torch.from_numpy(x))
+    mean, _, h = model.posterior(torch.from_numpy(x))
     assert (model.transform(mean, h)[1] < -0.15).all()
 
 
