@@ -6,16 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lde_bench.files import write_text_atomic
-from lde_bench.report.tables import (
-    Table,
-    build_tables,
-    print_tables,
-    to_csv,
-    to_latex,
-    to_markdown,
-    to_payload,
-    to_text,
-)
+from lde_bench.report.sheet import print_tables, to_latex, to_markdown, to_text
+from lde_bench.report.tables import Table, build_tables, to_csv, to_payload
 from lde_bench.runs.record import Record
 
 __all__ = [

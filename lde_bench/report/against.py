@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from lde_bench.report.document import Block, Grid, Heading, Items, Line, Link, Paragraph, Strong
 from lde_bench.report.published import PublishedFigure, load_published
 from lde_bench.report.section import Section, budget_text, part, row_title
-from lde_bench.report.tables import DASH, Row, cells, headers
+from lde_bench.report.sheet import DASH
+from lde_bench.report.tables import Row, cells, headers
 from lde_bench.runs.record import Record
 from lde_bench.runs.rows import with_components
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from lde_bench.report.tables import escape_markdown
+from lde_bench.report.sheet import escape_markdown
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ from lde_bench.report.document import (
     to_markdown,
 )
 from lde_bench.report.section import Section, budget_text, part, row_title
-from lde_bench.report.tables import DASH, Row, build_tables, cells, failure_line, headers
+from lde_bench.report.sheet import DASH
+from lde_bench.report.tables import Row, build_tables, cells, failure_line, headers
 from lde_bench.runs.record import Record
 from lde_bench.runs.rows import group_means, table_key, with_components
 from lde_bench.runs.store import RunPaths

@@ -1,4 +1,4 @@
-"""The published BSDS300 figures, from `data/published_bsds300.csv`: the one place where they are written down."""
+"""The published figures, from `data/published_*.csv`: the one place where they are written down."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
+from lde_bench.data import user_file
+from lde_bench.runs.record import DatasetInfo
+
 #: What stands behind a +-, as far as its source tells: never mixed (DESIGN rule 4).
-PlusMinus = Literal["", "2 SE over test patches", "2 SD over 5 trials", "over runs", "as printed"]
+PlusMinus = Literal[
+    "", "2 SE over test patches", "2 SD over 5 trials", "over runs", "as printed", "SE over test images", "over folds"
+]
 
 
 @dataclass(frozen=True)
 class PublishedFigure:
-    """One figure of a paper on the 63-number 8x8 patches of BSDS300.
+    """One figure of a paper, on the 63-number 8x8 patches of BSDS300 or, by a Parzen window, on whole images.
 
     Attributes:
         model: name as published.
         method: how this package spells that model (`maf-mog`, `mcgsm+sym`); empty where it has none.
         components: K, None where the model has none.
-        test_nats: mean test log-likelihood in nats.
+        test_nats: mean log-likelihood of the test items in nats.
         text: the same with the digits that were printed.
         plus_minus: the printed +-, nats; None where none was printed.
         plus_minus_is: what that +- is over; empty where none was printed.
@@ -39,24 +44,51 @@ class PublishedFigure:
     source: str
     checked: bool
 
+    @property
+    def value(self) -> str:
+        """The figure and its +- with the digits that were printed, and a mark where it was not seen in a source."""
+        digits = len(self.text.partition(".")[2])
+        text = self.text if self.plus_minus is None else f"{self.text} ± {self.plus_minus:.{digits}f}"
+        return text if self.checked else f"{text} (unverified)"
+
 
 @cache
 def load_published() -> tuple[PublishedFigure, ...]:
-    """Every published figure, lowest first."""
-    text = files("lde_bench.report").joinpath("data/published_bsds300.csv").read_text(encoding="utf-8")
-    return tuple(
-        PublishedFigure(
-            model=line["model"],
-            method=line["method"],
-            components=int(line["components"]) if line["components"] else None,
-            test_nats=float(line["test_nats"]),
-            text=line["test_nats"],
-            plus_minus=float(line["plus_minus"]) if line["plus_minus"] else None,
-            plus_minus_is=line["plus_minus_is"],  # type: ignore[arg-type]  # a test holds the file to the names
-            source=line["source"],
-            checked=line["checked"] == "yes",
-        )
-        for line in csv.DictReader(text.splitlines())
+    """Every published figure on BSDS300, lowest first."""
+    return tuple(map(_figure, _lines("published_bsds300.csv")))
+
+
+@cache
+def load_published_parzen(dataset: str) -> tuple[PublishedFigure, ...]:
+    """Every published Parzen-window figure on `mnist` or `tfd`, lowest first; none on others, stand-ins too."""
+    return tuple(_figure(line) for line in _lines("published_parzen.csv") if line["dataset"] == dataset)
+
+
+def published_figures(experiment: str, data: DatasetInfo) -> tuple[PublishedFigure, ...]:
+    """What was published on the same test items by the same measure; a fold of TFD counts as TFD."""
+    if data.version.endswith("unofficial") or data.version == user_file.VERSION:
+        return ()
+    if experiment == "parzen":
+        return load_published_parzen(data.name.partition("-")[0])
+    return load_published() if data.name == "bsds300" else ()
+
+
+def _lines(name: str) -> list[dict[str, str]]:
+    text = files("lde_bench.report").joinpath(f"data/{name}").read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
+def _figure(line: dict[str, str]) -> PublishedFigure:
+    return PublishedFigure(
+        model=line["model"],
+        method=line["method"],
+        components=int(line["components"]) if line["components"] else None,
+        test_nats=float(line["test_nats"]),
+        text=line["test_nats"],
+        plus_minus=float(line["plus_minus"]) if line["plus_minus"] else None,
+        plus_minus_is=line["plus_minus_is"],  # type: ignore[arg-type]  # a test holds the file to the names
+        source=line["source"],
+        checked=line["checked"] == "yes",
     )
 
 

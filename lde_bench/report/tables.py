@@ -10,22 +10,29 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
-from rich import box
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from lde_bench.evaluation.statistics import (
     Difference,
     paired_difference,
     two_standard_deviations,
 )
-from lde_bench.report.published import paper_lde
+from lde_bench.report.published import PublishedFigure, paper_lde, published_figures
+from lde_bench.report.samples import (
+    EXPERIMENT,
+    Samples,
+    measures_panel,
+    place,
+    published_cell,
+    samples_of,
+    sigma_cell,
+    window_notes,
+)
+from lde_bench.report.sheet import DASH, Panel, Sheet
 from lde_bench.runs.record import DatasetInfo, Record
 from lde_bench.runs.rows import (
     PLAIN_DATA,
@@ -34,6 +41,7 @@ from lde_bench.runs.rows import (
     group_rows,
     group_word,
     is_patch,
+    is_reference,
     item_word,
     refusal,
     row_label,
@@ -44,8 +52,6 @@ from lde_bench.runs.rows import (
 
 #: The paper's own rows: K -> test log-likelihood (nats), 2 standard deviations of 5 trials.
 PAPER_LDE = paper_lde()
-
-DASH = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ class Row:
     true_gap: float | None = None
     true_gap_standard_error: float | None = None
     standard_error_naive: float | None = None
+    samples: Samples | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,8 @@ class Table:
 
     `shows_paper` says whether the paper ran this dataset, `is_patch` whether its items are 8x8 patches of photographs,
     `is_grouped` whether the records know which of them belong together. `items` is what they are called, `group` what
-    those that are alike come from.
+    those that are alike come from; `score` is what their figures are called, and `shows_published` says whether others
+    published theirs on the same images.
     """
 
     experiment: str
@@ -109,6 +117,8 @@ class Table:
     is_grouped: bool
     items: str
     group: str
+    score: str = "test log-likelihood"
+    shows_published: bool = False
 
     @property
     def error_column(self) -> str:
@@ -119,6 +129,20 @@ class Table:
     def shows_truth(self) -> bool:
         """Whether the true density of the dataset is known."""
         return any(row.true_gap is not None for row in self.rows)
+
+    @property
+    def shows_samples(self) -> bool:
+        """Whether the log-likelihoods are those of windows around samples."""
+        return self.experiment == EXPERIMENT
+
+    def sheet(self) -> Sheet:
+        """The table in words, and in a second panel what else was measured of its samples."""
+        best = next((number for number, row in enumerate(self.rows) if row.is_best), None)
+        main = Panel(headers(self), [cells(self, row) for row in self.rows], self.notes, best=best)
+        more = measures_panel(self.rows)
+        return Sheet(
+            self.heading, [main] if more is None else [main, more], [failure_line(each) for each in self.failures]
+        )
 
 
 def build_tables(records: Iterable[Record], descriptions: Mapping[str, str] | None = None) -> list[Table]:
@@ -137,12 +161,18 @@ def _build_table(records: Sequence[Record], descriptions: Mapping[str, str]) -> 
     accepted = [record for record in records if refusal(record) is None]
     rows_of = group_rows(accepted)
     methods = list(dict.fromkeys(record.method for record in records))
+    if records[0].experiment == EXPERIMENT:
+        methods.sort(key=place)
     ordered = sorted(rows_of, key=lambda key: (methods.index(key[0]), key[1] or 0))
     first = records[0]
     patches = is_patch(first.dataset)
     shows_paper = patches and first.dataset.name == "bsds300" and not first.dataset.version.endswith("unofficial")
     knows_truth = any(record.result is not None and record.result.true_gap is not None for record in accepted)
     groups = next((r.result.groups for r in records if r.result and r.result.groups), None)
+    samples = first.experiment == EXPERIMENT
+    figures = published_figures(first.experiment, first.dataset) if samples else ()
+    rows = _build_rows([(row_label(rows_of[key][0], records), rows_of[key]) for key in ordered], shows_paper, figures)
+    things = item_word(first.dataset)
     return Table(
         experiment=first.experiment,
         dataset=first.dataset.name,
@@ -151,13 +181,14 @@ def _build_table(records: Sequence[Record], descriptions: Mapping[str, str]) -> 
         benchmark_version=first.benchmark_version,
         budget=first.budget.label,
         heading=_heading(first, None if groups is None else len(groups.ids), common_data_options(records)),
-        rows=_build_rows([(row_label(rows_of[key][0], records), rows_of[key]) for key in ordered], shows_paper),
+        rows=rows,
         failures=tuple(
             Failure(row_label(record, records), record.components, record.trial, reason)
             for record in records
             if (reason := refusal(record)) is not None
         ),
         notes=_notes(
+            window_notes(rows, things, published=bool(figures)) if samples else [],
             methods,
             descriptions,
             _precisions(accepted),
@@ -170,8 +201,10 @@ def _build_table(records: Sequence[Record], descriptions: Mapping[str, str]) -> 
         shows_paper=shows_paper,
         is_patch=patches,
         is_grouped=groups is not None,
-        items=item_word(first.dataset),
+        items=things,
         group=group_word(first.dataset),
+        score="Parzen log-likelihood" if samples else "test log-likelihood",
+        shows_published=bool(figures),
     )
 
 
@@ -189,10 +222,13 @@ def _precisions(records: Sequence[Record]) -> dict[str, list[str]]:
 # ---- rows
 
 
-def _build_rows(groups: Sequence[tuple[str, Sequence[Record]]], shows_paper: bool) -> tuple[Row, ...]:
+def _build_rows(
+    groups: Sequence[tuple[str, Sequence[Record]]], shows_paper: bool, figures: Sequence[PublishedFigure]
+) -> tuple[Row, ...]:
     values = [[record.result.test_nats for record in trials if record.result] for _, trials in groups]
     by_photograph = [group_means(trials) for _, trials in groups]
-    best = max(range(len(groups)), key=lambda number: np.mean(values[number]), default=0)
+    models = [number for number, (_, trials) in enumerate(groups) if not is_reference(trials[0].method)]
+    best = max(models or range(len(groups)), key=lambda number: np.mean(values[number]), default=0)
     best_photographs = by_photograph[best] if groups else None
     rows = []
     for number, (label, trials) in enumerate(groups):
@@ -231,6 +267,7 @@ def _build_rows(groups: Sequence[tuple[str, Sequence[Record]]], shows_paper: boo
                 standard_error_naive=_mean(
                     [trial.result.test_standard_error_naive for trial in trials if trial.result]
                 ),
+                samples=samples_of(trials, figures),
             )
         )
     return tuple(rows)
@@ -265,6 +302,7 @@ def _heading(record: Record, photographs: int | None, options: Sequence[str]) ->
 
 
 def _notes(
+    window: Sequence[str],
     methods: Sequence[str],
     descriptions: Mapping[str, str],
     precisions: Mapping[str, Sequence[str]],
@@ -275,7 +313,7 @@ def _notes(
     data: DatasetInfo,
 ) -> tuple[str, ...]:
     things, group = item_word(data), group_word(data)
-    notes = [f"{name}: {descriptions[name]}." for name in methods if name in descriptions]
+    notes = [*(f"{name}: {descriptions[name]}." for name in methods if name in descriptions), *window]
     if set(precisions) - {"fp32"}:
         told = "; ".join(f"{', '.join(names)} in {precision}" for precision, names in precisions.items())
         notes.append(f"Training steps: {told}; all log-likelihoods are evaluated in fp32 or better.")
@@ -307,55 +345,71 @@ def _notes(
 
 # ---- cells
 
-_HEADERS = (
-    "method",
-    "K",
-    "parameters",
-    "trials",
-    "test log-likelihood (nats)",
-    "difference to best",
-    "CPU seconds",
-)
+
+@dataclass(frozen=True)
+class Column:
+    """A header and the text under it."""
+
+    header: str
+    cell: Callable[[Row], str]
+
+
+def columns(table: Table) -> list[Column]:
+    """What a table shows: the window only of samples, the truth only where it is known, figures of the paper or of
+    others only where they are on the same data.
+    """
+    clustered = table.is_patch or table.is_grouped
+    error = "standard_error_clustered" if clustered else "standard_error_naive"
+    window = [Column("sigma", lambda row: sigma_cell(row.samples))]
+    truth = [Column("gap to truth", _truth_cell)]
+    return [
+        Column("method", lambda row: row.label),
+        Column("K", lambda row: _number(row.components, 0)),
+        Column("parameters", lambda row: DASH if row.parameters is None else f"{row.parameters:,}"),
+        Column("trials", lambda row: str(row.trials)),
+        Column(f"{table.score} (nats)", _score_cell),
+        *(window if table.shows_samples else []),
+        Column(table.error_column, lambda row: _number(getattr(row, error))),
+        Column("difference to best", _difference_cell),
+        Column("CPU seconds", _seconds_cell),
+        *(truth if table.shows_truth else []),
+        *([Column("paper", _paper_cell)] if table.shows_paper else []),
+        *([Column("published", lambda row: published_cell(row.samples))] if table.shows_published else []),
+    ]
 
 
 def headers(table: Table) -> list[str]:
-    """Column headers; the paper's column only where the paper ran the dataset, the truth's where it is known."""
-    truth = ["gap to truth"] if table.shows_truth else []
-    return [*_HEADERS[:5], table.error_column, *_HEADERS[5:], *truth, *(["paper"] if table.shows_paper else [])]
+    """Column headers."""
+    return [column.header for column in columns(table)]
 
 
 def cells(table: Table, row: Row) -> list[str]:
     """The row as text, one string a column of `headers`."""
+    return [column.cell(row) for column in columns(table)]
+
+
+def _score_cell(row: Row) -> str:
     if row.two_standard_deviations is not None:
-        spread = f"± {row.two_standard_deviations:.2f}"
-    elif row.trials == 2:
-        spread = "({:.2f}, {:.2f})".format(*row.trial_nats)
-    else:
-        spread = f"± {DASH}"
-    difference = "best"
-    if not row.is_best:
-        difference = f"{row.difference:+.2f} ± {_number(row.difference_standard_error)}"
-    clustered = table.is_patch or table.is_grouped
-    error = row.standard_error_clustered if clustered else row.standard_error_naive
-    texts = [
-        row.label,
-        DASH if row.components is None else str(row.components),
-        DASH if row.parameters is None else f"{row.parameters:,}",
-        str(row.trials),
-        f"{row.test_nats:.2f} {spread}",
-        _number(error),
-        difference,
-        DASH if row.cpu_seconds is None else f"{row.cpu_seconds:,.{1 if row.cpu_seconds < 10 else 0}f}",
-    ]
-    if table.shows_truth:
-        gap = DASH if row.true_gap is None else f"{row.true_gap:.3f} ± {_number(row.true_gap_standard_error, 3)}"
-        texts.append(gap)
-    if table.shows_paper:
-        paper = DASH
-        if row.paper_nats is not None:
-            paper = f"{row.paper_nats:.2f} ± {_number(row.paper_two_standard_deviations)}"
-        texts.append(paper)
-    return texts
+        return f"{row.test_nats:.2f} ± {row.two_standard_deviations:.2f}"
+    if row.trials == 2:
+        return "{:.2f} ({:.2f}, {:.2f})".format(row.test_nats, *row.trial_nats)
+    return f"{row.test_nats:.2f} ± {DASH}"
+
+
+def _difference_cell(row: Row) -> str:
+    return "best" if row.is_best else f"{row.difference:+.2f} ± {_number(row.difference_standard_error)}"
+
+
+def _seconds_cell(row: Row) -> str:
+    return DASH if row.cpu_seconds is None else f"{row.cpu_seconds:,.{1 if row.cpu_seconds < 10 else 0}f}"
+
+
+def _truth_cell(row: Row) -> str:
+    return DASH if row.true_gap is None else f"{row.true_gap:.3f} ± {_number(row.true_gap_standard_error, 3)}"
+
+
+def _paper_cell(row: Row) -> str:
+    return DASH if row.paper_nats is None else f"{row.paper_nats:.2f} ± {_number(row.paper_two_standard_deviations)}"
 
 
 def _number(value: float | None, digits: int = 2) -> str:
@@ -366,130 +420,6 @@ def failure_line(failure: Failure) -> str:
     """A failed or refused trial and why, on one line."""
     title = with_components(failure.label, failure.components)
     return f"{title}, trial {failure.trial + 1}: {' '.join(failure.reason.split())}"
-
-
-# ---- renderings
-
-_EMPTY = "(no trial finished)"
-
-
-def _rich(table: Table) -> RichTable:
-    rendered = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    # On a narrow terminal the numbers fold first, so that names of ordinary length stay whole.
-    name_width = min(24, max((len(row.label) for row in table.rows), default=0))
-    for number, header in enumerate(headers(table)):
-        if number == 0:
-            rendered.add_column(Text(header), overflow="fold", min_width=name_width)
-        else:
-            rendered.add_column(Text(header), overflow="fold", justify="right")
-    for row in table.rows:
-        style = "bold" if row.is_best else ""
-        rendered.add_row(*(Text(cell, style=style) for cell in cells(table, row)))
-    return rendered
-
-
-def to_text(table: Table) -> str:
-    """The table at its full natural width, without colour: no cell, header or name is cut or folded, ever."""
-    buffer = io.StringIO()
-    # Text of any length fits: the width is a limit, not a size, and COLUMNS is not asked.
-    console = Console(file=buffer, width=1_000_000, no_color=True, force_terminal=False, _environ={})
-    console.print(_rich(table))
-    grid = [line.rstrip() for line in buffer.getvalue().splitlines()]
-    return "\n".join([*table.heading, "", *(grid if table.rows else [_EMPTY]), *_below(table)]) + "\n"
-
-
-def _below(table: Table) -> list[str]:
-    """What stands under the grid, line by line."""
-    lines = [f"  {failure_line(failure)}" for failure in table.failures]
-    return ["", *(["Without a row:", *lines, ""] if lines else []), *table.notes]
-
-
-def print_tables(tables: Sequence[Table], stream: TextIO) -> None:
-    """Print to `stream`: folded to its width, the best row in bold, on a terminal; else as `to_text`."""
-    console = Console(file=stream, highlight=False)
-    for number, table in enumerate(tables):
-        if number:
-            stream.write("\n")
-        if stream.isatty() and table.rows:
-            console.print(Text("\n".join(table.heading), style="bold"), soft_wrap=True)
-            console.print()
-            console.print(_rich(table))
-            console.print(Text("\n".join(_below(table))), soft_wrap=True)
-        else:
-            stream.write(_encodable(to_text(table), stream.encoding))
-
-
-def _encodable(text: str, encoding: str | None) -> str:
-    try:
-        text.encode(encoding or "utf-8")
-    except UnicodeEncodeError:
-        text = text.translate({ord("±"): "+-", ord(DASH): "-", ord("─"): "-"})
-        return text.encode("ascii", "replace").decode()
-    return text
-
-
-def to_markdown(table: Table) -> str:
-    """GitHub Markdown: heading, table, failures, notes."""
-    lines = [
-        f"**{escape_markdown(table.heading[0])}**",
-        "",
-        *(f"{escape_markdown(line)}  " for line in table.heading[1:]),
-        "",
-    ]
-    if table.rows:
-        lines += [_markdown_row(headers(table)), "|:--" + "|--:" * (len(headers(table)) - 1) + "|"]
-        lines += [_markdown_row(cells(table, row)) for row in table.rows]
-    else:
-        lines.append(_EMPTY)
-    if table.failures:
-        lines += ["", "Without a row:", ""]
-        lines += [f"- {escape_markdown(failure_line(failure))}" for failure in table.failures]
-    return "\n".join([*lines, "", *(f"- {escape_markdown(note)}" for note in table.notes)]) + "\n"
-
-
-def escape_markdown(text: str) -> str:
-    """`text` with everything that GitHub Markdown would read as markup escaped."""
-    return "".join("\\" + letter if letter in r"\|*_`<>[]" else letter for letter in text)
-
-
-def _markdown_row(texts: Sequence[str]) -> str:
-    return "| " + " | ".join(escape_markdown(text) for text in texts) + " |"
-
-
-_LATEX = str.maketrans(
-    {
-        **{letter: "\\" + letter for letter in "&%$#_{}"},
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        "±": r"$\pm$",
-        DASH: "--",
-    }
-)
-
-
-def to_latex(table: Table) -> str:
-    """A `table` environment for the booktabs package; everything that came from a record is escaped."""
-    columns = headers(table)
-    caption = ". ".join([*table.heading, *(note.removesuffix(".") for note in table.notes)]) + "."
-    lines = [
-        *(f"% Without a row: {failure_line(failure)}" for failure in table.failures),
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{caption.translate(_LATEX)}}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}",
-        r"\toprule",
-        " & ".join(column.translate(_LATEX) for column in columns) + r" \\",
-        r"\midrule",
-        *(" & ".join(cell.translate(_LATEX) for cell in cells(table, row)) + r" \\" for row in table.rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def to_csv(table: Table) -> str:
@@ -507,15 +437,37 @@ def to_csv(table: Table) -> str:
             "budget",
         )
     }
-    names = [field.name for field in dataclasses.fields(Row)]
+    names = [field.name for field in dataclasses.fields(Row) if field.name != "samples"]
+    measured = [_flat(row.samples) for row in table.rows]
+    extra = list(dict.fromkeys(name for values in measured for name in values))
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, [*common, *names], lineterminator="\n")
+    writer = csv.DictWriter(buffer, [*common, *names, *extra], lineterminator="\n")
     writer.writeheader()
-    for row in table.rows:
+    for row, more in zip(table.rows, measured, strict=True):
         values = {name: getattr(row, name) for name in names}
         lists = {"trial_nats": ";".join(map(repr, row.trial_nats)), "run_ids": ";".join(row.run_ids)}
-        writer.writerow({**common, **values, **lists})
+        writer.writerow({**common, **values, **lists, **more})
     return buffer.getvalue()
+
+
+def _flat(samples: Samples | None) -> dict[str, Any]:
+    """The samples of a row in fields of one value each; none where there are none."""
+    if samples is None:
+        return {}
+    numbers = ("value", "standard_error", "null", "null_low", "null_high")
+    return {
+        "sigmas": ";".join(map(repr, samples.sigmas)),
+        "sigma_at_edge": samples.at_edge,
+        "samples": samples.count,
+        "published_nats": samples.published_nats,
+        "published_plus_minus": samples.published_plus_minus,
+        "encoders": ";".join(samples.encoders),
+        **{
+            name if number == "value" else f"{name}_{number}": getattr(measure, number)
+            for name, measure in samples.measures.items()
+            for number in numbers
+        },
+    }
 
 
 def to_payload(table: Table) -> dict[str, Any]:
