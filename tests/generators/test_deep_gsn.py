@@ -9,6 +9,7 @@ import torch
 from lde_bench.generators import create_generator
 from lde_bench.generators.deep_gsn import DeepGSN
 from lde_bench.training import loop
+from lde_bench.training.batches import ArrayBatches
 from lde_bench.training.plan import Plan
 
 SHAPE = (4, 4)
@@ -144,6 +145,16 @@ def test_samples_are_of_the_data_and_of_chains_of_their_own(trained):
     assert 0.1 < nearest.mean() < 0.9
     # Neighbours in the array are no more alike than any two.
     assert abs(np.corrcoef(nearest[1:], nearest[:-1])[0, 1]) < 5 / math.sqrt(1000)
+
+
+def test_the_first_images_are_around_the_mean_image():
+    rows = np.random.default_rng(0).random((300, 16), dtype=np.float32)
+    rows[:, 0], rows[:, 1] = 0.0, 0.9
+    model = small()
+    model.prepare(ArrayBatches(rows, seed=0))
+    start = torch.sigmoid(model.biases[0]).detach().numpy()
+    np.testing.assert_allclose(start[1:], rows.mean(0)[1:], atol=1e-5)
+    assert 0 < start[0] < 0.01
 
 
 class Killed(Exception):
