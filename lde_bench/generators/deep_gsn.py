@@ -58,8 +58,8 @@ class DeepGSN(Generator):
         source="Bengio et al. 2014, arXiv 1306.1091",
         sample_cost="a Markov chain of its own: burn_in passes through all layers, up and down",
         differences=(
-            "two hidden layers and settings of the authors' code; weights between hidden layers start ten times smaller "
-            "and the images at their mean, in every profile; a chain of its own from noise for each sample, where the "
+            "every profile: two hidden layers, as in the authors' code; weights between hidden layers start ten times "
+            "smaller, and the images at their mean; a chain of its own from noise for each sample, where the "
             "published 10,000 are of one chain that starts at a test image; quick and standard: Adam, a cosine rate, "
             "fewer steps"
         ),
