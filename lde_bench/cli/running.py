@@ -5,12 +5,15 @@ from __future__ import annotations
 import json as json_module
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lde_bench.errors import NothingMeasured
 
 if TYPE_CHECKING:
     from lde_bench.experiments.trials import Trial
+    from lde_bench.report import Table
     from lde_bench.runs import Record, ResultStore
 
 
@@ -37,7 +40,7 @@ def run_trials(planned: Sequence[Trial], store: ResultStore) -> list[Record]:
 
 
 def finish(records: Sequence[Record], store: ResultStore, json: bool, suffix: str = "") -> int:
-    """Print the table of these records and write the one of all comparable records; the exit code.
+    """Print the tables of these records and write those of all comparable records; the exit code.
 
     `suffix` tells the files of tables apart that a sweep's folder holds beside its usual one.
 
@@ -45,22 +48,42 @@ def finish(records: Sequence[Record], store: ResultStore, json: bool, suffix: st
         NothingMeasured: no trial gave a number.
     """
     from lde_bench.progress import say
-    from lde_bench.report import build_tables, print_tables, to_payload, write_report
+    from lde_bench.report import (
+        build_tables,
+        fold_summaries,
+        print_tables,
+        to_payload,
+        write_fold_summary,
+        write_report,
+    )
 
     tables = build_tables(records, method_descriptions(records))
+    summaries = fold_summaries(tables)
     if json:
-        print(json_module.dumps({"tables": [to_payload(table) for table in tables]}, indent=2, allow_nan=False))
+        payload = {"tables": [to_payload(table) for table in tables]}
+        payload |= {"folds": [asdict(summary) for summary in summaries]} if summaries else {}
+        print(json_module.dumps(payload, indent=2, allow_nan=False))
     else:
-        print_tables(tables, sys.stdout)
-    first = records[0]
-    comparable = [
-        record
-        for record in store.load()
-        if (record.experiment, record.dataset, record.budget, record.benchmark_version)
-        == (first.experiment, first.dataset, first.budget, first.benchmark_version)
-    ]
+        print_tables([*tables, *summaries], sys.stdout)
+    first, stored = records[0], store.load()
     stem = ("table" if first.dataset.seed == 0 else f"table-seed{first.dataset.seed}") + suffix
-    for path in write_report(comparable, store.paths(first).folder, stem, method_descriptions(comparable)):
+    asked = [
+        record
+        for record in stored
+        if (record.experiment, record.budget, record.benchmark_version)
+        == (first.experiment, first.budget, first.benchmark_version)
+    ]
+    written: list[Path] = []
+    everywhere: list[Table] = []
+    for dataset in dict.fromkeys(record.dataset for record in records):
+        comparable = [record for record in asked if record.dataset == dataset]
+        folder = _folder(store, first, dataset.name, dataset.version)
+        written += write_report(comparable, folder, stem, method_descriptions(comparable))
+        everywhere += build_tables(comparable)
+    for summary in fold_summaries(everywhere):
+        folder = _folder(store, first, summary.dataset, summary.dataset_version)
+        written += write_fold_summary(summary, folder, f"{stem}-folds")
+    for path in written:
         say(f"written: {path}")
     broken = {law for record in records for law, verdict in record.laws.items() if not verdict.passed}
     if broken:
@@ -69,6 +92,14 @@ def finish(records: Sequence[Record], store: ResultStore, json: bool, suffix: st
     if not any(record.done for record in records):
         raise NothingMeasured(f"no trial finished, so there is no number; the first reason is: {first.reason}")
     return 0
+
+
+def _folder(store: ResultStore, record: Record, dataset: str, version: str) -> Path:
+    """Where the tables of a dataset go that was run as `record` was."""
+    place = store.place(
+        experiment=record.experiment, dataset=dataset, version=version, budget=record.budget, run_id=record.run_id
+    )
+    return place.folder
 
 
 def method_descriptions(records: Sequence[Record]) -> dict[str, str]:

@@ -6,19 +6,23 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lde_bench.files import write_text_atomic
+from lde_bench.report.folds import FoldSummary, fold_summaries
 from lde_bench.report.sheet import print_tables, to_latex, to_markdown, to_text
 from lde_bench.report.tables import Table, build_tables, to_csv, to_payload
 from lde_bench.runs.record import Record
 
 __all__ = [
+    "FoldSummary",
     "Table",
     "build_tables",
+    "fold_summaries",
     "print_tables",
     "to_csv",
     "to_latex",
     "to_markdown",
     "to_payload",
     "to_text",
+    "write_fold_summary",
     "write_report",
 ]
 
@@ -48,4 +52,13 @@ def write_report(
             path = Path(folder) / f"{name}.png"
             write_figure(table, path)
             written.append(path)
+    return written
+
+
+def write_fold_summary(summary: FoldSummary, folder: Path, stem: str) -> list[Path]:
+    """Write `<stem>.md`, `.csv` and `.tex` of the folds of a dataset into `folder`; their paths, errors as above."""
+    written = []
+    for suffix, text in ((".md", to_markdown(summary)), (".csv", summary.to_csv()), (".tex", to_latex(summary))):
+        written.append(Path(folder) / f"{stem}{suffix}")
+        write_text_atomic(written[-1], text)
     return written

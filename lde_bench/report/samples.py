@@ -129,10 +129,14 @@ def sigma_cell(samples: Samples | None) -> str:
 
 def published_cell(samples: Samples | None) -> str:
     """The published figure with its printed +-."""
-    if samples is None or samples.published_nats is None:
+    return DASH if samples is None else published_text(samples.published_nats, samples.published_plus_minus)
+
+
+def published_text(nats: float | None, plus_minus: float | None) -> str:
+    """A published figure with its printed +-, where there are any."""
+    if nats is None:
         return DASH
-    spread = "" if samples.published_plus_minus is None else f" ± {samples.published_plus_minus:g}"
-    return f"{samples.published_nats:g}{spread}"
+    return f"{nats:g}" if plus_minus is None else f"{nats:g} ± {plus_minus:g}"
 
 
 def window_notes(rows: Sequence[Row], items: str, *, published: bool) -> list[str]:

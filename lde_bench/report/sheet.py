@@ -14,6 +14,12 @@ from rich.text import Text
 
 DASH = "\N{EN DASH}"
 
+
+def decimal(value: float | None, digits: int = 2) -> str:
+    """A number with so many digits behind the point; a dash where there is none."""
+    return DASH if value is None else f"{value:.{digits}f}"
+
+
 _EMPTY = "(no trial finished)"
 
 

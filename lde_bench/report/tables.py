@@ -32,7 +32,7 @@ from lde_bench.report.samples import (
     sigma_cell,
     window_notes,
 )
-from lde_bench.report.sheet import DASH, Panel, Sheet
+from lde_bench.report.sheet import DASH, Panel, Sheet, decimal
 from lde_bench.runs.record import DatasetInfo, Record
 from lde_bench.runs.rows import (
     PLAIN_DATA,
@@ -364,12 +364,12 @@ def columns(table: Table) -> list[Column]:
     truth = [Column("gap to truth", _truth_cell)]
     return [
         Column("method", lambda row: row.label),
-        Column("K", lambda row: _number(row.components, 0)),
+        Column("K", lambda row: decimal(row.components, 0)),
         Column("parameters", lambda row: DASH if row.parameters is None else f"{row.parameters:,}"),
         Column("trials", lambda row: str(row.trials)),
         Column(f"{table.score} (nats)", _score_cell),
         *(window if table.shows_samples else []),
-        Column(table.error_column, lambda row: _number(getattr(row, error))),
+        Column(table.error_column, lambda row: decimal(getattr(row, error))),
         Column("difference to best", _difference_cell),
         Column("CPU seconds", _seconds_cell),
         *(truth if table.shows_truth else []),
@@ -397,7 +397,7 @@ def _score_cell(row: Row) -> str:
 
 
 def _difference_cell(row: Row) -> str:
-    return "best" if row.is_best else f"{row.difference:+.2f} ± {_number(row.difference_standard_error)}"
+    return "best" if row.is_best else f"{row.difference:+.2f} ± {decimal(row.difference_standard_error)}"
 
 
 def _seconds_cell(row: Row) -> str:
@@ -405,15 +405,11 @@ def _seconds_cell(row: Row) -> str:
 
 
 def _truth_cell(row: Row) -> str:
-    return DASH if row.true_gap is None else f"{row.true_gap:.3f} ± {_number(row.true_gap_standard_error, 3)}"
+    return DASH if row.true_gap is None else f"{row.true_gap:.3f} ± {decimal(row.true_gap_standard_error, 3)}"
 
 
 def _paper_cell(row: Row) -> str:
-    return DASH if row.paper_nats is None else f"{row.paper_nats:.2f} ± {_number(row.paper_two_standard_deviations)}"
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    return DASH if value is None else f"{value:.{digits}f}"
+    return DASH if row.paper_nats is None else f"{row.paper_nats:.2f} ± {decimal(row.paper_two_standard_deviations)}"
 
 
 def failure_line(failure: Failure) -> str:

@@ -1,0 +1,141 @@
+"""The folds of one dataset together: the mean over them, beside the figure of one."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lde_bench.evaluation.statistics import naive_standard_error
+from lde_bench.report.samples import published_text
+from lde_bench.report.sheet import Panel, Sheet, decimal
+from lde_bench.report.tables import Row, Table
+
+
+@dataclass(frozen=True)
+class FoldRow:
+    """One method at one K, in nats: the mean of its folds' figures with its standard error over folds, and the first
+    fold's with that over test items.
+    """
+
+    label: str
+    components: int | None
+    folds: int
+    mean_nats: float
+    standard_error_over_folds: float | None
+    fold_nats: tuple[float, ...]
+    single_nats: float | None
+    single_standard_error: float | None
+    published_nats: float | None
+    published_plus_minus: float | None
+
+
+@dataclass(frozen=True)
+class FoldSummary:
+    """The rows of the tables of a dataset's folds, which differ in nothing else."""
+
+    experiment: str
+    dataset: str
+    dataset_version: str
+    benchmark_version: str
+    budget: str
+    folds: tuple[int, ...]
+    score: str
+    items: str
+    rows: tuple[FoldRow, ...]
+
+    def sheet(self) -> Sheet:
+        """The summary in words."""
+        numbers = ", ".join(map(str, self.folds))
+        heading = [
+            f"{self.experiment}: {self.dataset}, version {self.dataset_version}, over folds {numbers}",
+            f"{self.score} (nats), {self.budget}, benchmark version {self.benchmark_version}",
+        ]
+        alone = f"fold {self.folds[0]} alone"
+        headers = ["method", "K", "folds", "mean over folds", "SE over folds", alone, f"SE over {self.items}"]
+        shows_published = any(row.published_nats is not None for row in self.rows)
+        lines = [
+            [
+                row.label,
+                decimal(row.components, 0),
+                str(row.folds),
+                decimal(row.mean_nats),
+                decimal(row.standard_error_over_folds),
+                decimal(row.single_nats),
+                decimal(row.single_standard_error),
+                *([published_text(row.published_nats, row.published_plus_minus)] if shows_published else []),
+            ]
+            for row in self.rows
+        ]
+        notes = [
+            "Mean over folds, with its standard error over folds: as the older rows of the published table have it.",
+            f"{alone.capitalize()}, with its standard error over test {self.items}, taken as independent: as the "
+            "paper seems to have it.",
+            "A row of fewer folds than the others is not comparable with them.",
+        ]
+        return Sheet(heading, [Panel([*headers, *(["published"] if shows_published else [])], lines, notes)])
+
+    def to_csv(self) -> str:
+        """One line a row with numbers in full precision; `fold_nats` is `;`-separated."""
+        common = {"experiment": self.experiment, "dataset": self.dataset, "budget": self.budget}
+        names = [field.name for field in dataclasses.fields(FoldRow)]
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, [*common, *names], lineterminator="\n")
+        writer.writeheader()
+        for row in self.rows:
+            values = {name: getattr(row, name) for name in names}
+            writer.writerow({**common, **values, "fold_nats": ";".join(map(repr, row.fold_nats))})
+        return buffer.getvalue()
+
+
+def fold_summaries(tables: Iterable[Table]) -> list[FoldSummary]:
+    """One summary for each dataset, version and budget with tables of two folds or more."""
+    folds: dict[tuple[str, ...], dict[int, Table]] = {}
+    for table in tables:
+        if (named := re.fullmatch(r"(.+)-fold(\d+)", table.dataset)) and table.rows:
+            key = (table.experiment, named[1], table.dataset_version, table.benchmark_version, table.budget)
+            folds.setdefault(key, {})[int(named[2])] = table
+    return [_summary(key, dict(sorted(group.items()))) for key, group in folds.items() if len(group) > 1]
+
+
+def _summary(key: tuple[str, ...], folds: dict[int, Table]) -> FoldSummary:
+    rows: dict[tuple[str, int | None], dict[int, Row]] = {}
+    for fold, table in folds.items():
+        for row in table.rows:
+            rows.setdefault((row.label, row.components), {})[fold] = row
+    first = next(iter(folds.values()))
+    experiment, dataset, version, benchmark_version, budget = key
+    return FoldSummary(
+        experiment=experiment,
+        dataset=dataset,
+        dataset_version=version,
+        benchmark_version=benchmark_version,
+        budget=budget,
+        folds=tuple(folds),
+        score=first.score,
+        items=first.items,
+        rows=tuple(_row(of_folds, min(folds)) for of_folds in rows.values()),
+    )
+
+
+def _row(of_folds: dict[int, Row], first: int) -> FoldRow:
+    values: Sequence[float] = [row.test_nats for row in of_folds.values()]
+    one, single = next(iter(of_folds.values())), of_folds.get(first)
+    samples = one.samples
+    return FoldRow(
+        label=one.label,
+        components=one.components,
+        folds=len(values),
+        mean_nats=float(np.mean(values)),
+        standard_error_over_folds=naive_standard_error(values) if len(values) > 1 else None,
+        fold_nats=tuple(values),
+        single_nats=None if single is None else single.test_nats,
+        single_standard_error=None if single is None else single.standard_error_naive,
+        published_nats=None if samples is None else samples.published_nats,
+        published_plus_minus=None if samples is None else samples.published_plus_minus,
+    )
