@@ -10,7 +10,7 @@ import numpy as np
 
 from lde_bench.data.base import SPLITS, Dataset, Request
 from lde_bench.errors import InputError
-from lde_bench.seeds import derive_seed
+from lde_bench.seeds import derive_generator
 
 
 def image_dataset(
@@ -49,7 +49,7 @@ def image_dataset(
 
 def shuffled(n: int, *names: str) -> np.ndarray:
     """A permutation of range(n) that depends on nothing but `names`: int64 [n]."""
-    return np.random.Generator(np.random.Philox(derive_seed(*names))).permutation(n)
+    return derive_generator(*names).permutation(n)
 
 
 def search(request: Request, folders: Iterable[str], files: Iterable[str]) -> Path | None:

@@ -7,7 +7,8 @@ process when it is imported, which nobody who uses this package asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -26,13 +27,20 @@ LONE_SCALE = 0.1
 CONDITIONER_BOUND = 30.0
 
 
-def import_zuko() -> ModuleType:
-    """zuko, with the process-wide validation of torch.distributions left as it was."""
-    validated = Distribution._validate_args
+@contextmanager
+def distributions_unchanged() -> Iterator[None]:
+    """Keep torch's process-wide validation of distributions as it is: `import zuko` switches it off for everybody."""
+    before = Distribution._validate_args
     try:
-        import zuko
+        yield
     finally:
-        Distribution.set_default_validate_args(validated)
+        Distribution.set_default_validate_args(before)
+
+
+def import_zuko() -> ModuleType:
+    """zuko, imported without its change to torch."""
+    with distributions_unchanged():
+        import zuko
     return zuko
 
 

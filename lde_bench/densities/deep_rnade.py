@@ -13,14 +13,13 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lde_bench.densities.mixture import AutoregressiveMixture, Mixture, initial_outputs
 from lde_bench.densities.triangular import standardisation
-from lde_bench.seeds import derive_seed
+from lde_bench.seeds import derive_generator
 from lde_bench.training.batches import Batches
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import GradientLearner, Learner
@@ -223,7 +222,7 @@ class DeepRnade(AutoregressiveMixture):
 
 def fixed_orderings(features: int, n: int) -> list[Tensor]:
     """The sequential ordering and n - 1 fixed random ones, the same on every machine; each is int64 [D]."""
-    generators = (np.random.Generator(np.random.Philox(derive_seed(0, "ordering", i))) for i in range(1, n))
+    generators = (derive_generator(0, "ordering", i) for i in range(1, n))
     return [torch.arange(features), *(torch.as_tensor(generator.permutation(features)) for generator in generators)]
 
 

@@ -35,9 +35,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
 from lde_bench.densities.base import Density
+from lde_bench.densities.bijections import distributions_unchanged
 from lde_bench.errors import InputError
 from lde_bench.registry import did_you_mean
 from lde_bench.training.batches import Batches
@@ -154,7 +154,7 @@ def _import(name: str, target: str) -> type:
         sys.path.insert(0, folder)  # as `python -m` has it: the file of a user's is in the current folder
     importlib.invalidate_caches()
     try:
-        with _distributions_unchanged():
+        with distributions_unchanged():
             found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
@@ -172,16 +172,6 @@ def _import(name: str, target: str) -> type:
     if not inspect.isclass(found):
         raise InputError(f"{name}: '{path}' of module '{module_name}' is a {type(found).__name__}; name a class.")
     return found
-
-
-@contextmanager
-def _distributions_unchanged() -> Iterator[None]:
-    """Keep torch's validation of distributions as it is: `import zuko` switches it off for everybody."""
-    before = Distribution._validate_args
-    try:
-        yield
-    finally:
-        Distribution.set_default_validate_args(before)
 
 
 def _version_of(found: type) -> str:

@@ -15,6 +15,20 @@ from lde_bench.densities.base import LOG_2PI, Density
 from lde_bench.densities.bijections import Bijection
 from lde_bench.densities.triangular import standardisation
 from lde_bench.training.batches import Batches
+from lde_bench.training.plan import Plan
+
+#: How Papamakarios et al. 2017 (arXiv 1705.07057) trained their flows.
+FLOW_PLAN = Plan(
+    steps=10_000_000,
+    batch_size=100,
+    rate=1e-4,
+    weight_decay=1e-6,
+    schedule="constant",
+    validate_every=10_000,
+    patience=30,
+    bf16=False,
+    reference_seconds=1e6,
+)
 
 
 class Flow(Density):

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 
 from lde_bench.densities.bijections import BatchNorm, Bijection, affine_coupling
-from lde_bench.densities.flow import Flow
+from lde_bench.densities.flow import FLOW_PLAN, Flow
 from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
 
@@ -57,17 +57,7 @@ class RealNvp(Flow):
             reference_seconds=450,
         ),
         # Adam 1e-4, batch 100, L2 1e-6, stop after 30 epochs without an improvement; one epoch is 10,000 steps.
-        "paper": Plan(
-            steps=10_000_000,
-            batch_size=100,
-            rate=1e-4,
-            weight_decay=1e-6,
-            schedule="constant",
-            validate_every=10_000,
-            patience=30,
-            bf16=False,
-            reference_seconds=1e6,
-        ),
+        "paper": FLOW_PLAN,
     }
 
     def __init__(self, features: int, transforms: int = 10, hidden: int = 512, layers: int = 2) -> None:

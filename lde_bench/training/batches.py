@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lde_bench.seeds import derive_seed
+from lde_bench.seeds import derive_generator
 
 #: Changes a batch given the batch and its own random generator, e.g. a random flip per sample.
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -34,10 +34,6 @@ class Batches(Protocol):
         """About `n` samples for data-dependent initialisation (whitening, mixture centres), augmented alike."""
 
 
-def _generator(seed: int, *names: str | int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(derive_seed(seed, *names)))
-
-
 class ArrayBatches:
     """Shuffled epochs over `array` [n, features], each epoch a fresh permutation."""
 
@@ -57,7 +53,7 @@ class ArrayBatches:
 
     def _permutation(self, epoch: int) -> np.ndarray:
         if self._epoch is None or self._epoch[0] != epoch:
-            self._epoch = (epoch, _generator(self.seed, "epoch", epoch).permutation(len(self.array)))
+            self._epoch = (epoch, derive_generator(self.seed, "epoch", epoch).permutation(len(self.array)))
         return self._epoch[1]
 
     def batch(self, step: int, size: int) -> np.ndarray:
@@ -67,11 +63,11 @@ class ArrayBatches:
             epoch += 1
             index = np.concatenate([index, self._permutation(epoch)[: size - len(index)]])
         rows = self.array[index]
-        return rows if self.augment is None else self.augment(rows, _generator(self.seed, "augment", step))
+        return rows if self.augment is None else self.augment(rows, derive_generator(self.seed, "augment", step))
 
     def take(self, n: int) -> np.ndarray:
         rows = self.array if n >= len(self.array) else self.array[self._permutation(0)[:n]]
-        return rows if self.augment is None else self.augment(rows, _generator(self.seed, "take"))
+        return rows if self.augment is None else self.augment(rows, derive_generator(self.seed, "take"))
 
 
 class FreshBatches:
@@ -98,10 +94,10 @@ class FreshBatches:
         return None
 
     def batch(self, step: int, size: int) -> np.ndarray:
-        return self._rows(size, _generator(self.seed, "fresh", step))
+        return self._rows(size, derive_generator(self.seed, "fresh", step))
 
     def take(self, n: int) -> np.ndarray:
-        return self._rows(n, _generator(self.seed, "take"))
+        return self._rows(n, derive_generator(self.seed, "take"))
 
     def _rows(self, n: int, generator: np.random.Generator) -> np.ndarray:
         rows = self._draw(n, generator)
