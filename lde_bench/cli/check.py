@@ -13,13 +13,16 @@ from lde_bench.errors import InputError
 @app.command
 def check(
     *names: str,
-    all: Annotated[bool, Parameter(negative=(), help="Every density.")] = False,
+    all: Annotated[bool, Parameter(negative=(), help="Every density and every model of images.")] = False,
     json: Json = False,
 ) -> int:
-    """Hold densities to the laws of a density on tiny networks: normalised, causal, batch-independent, ..."""
+    """Hold methods to their laws on tiny networks: a density is normalised, causal, batch-independent, ..., and a model
+    of images gives pixels in [0, 1], the same ones for the same seed, ...
+    """
     from lde_bench.densities import density_names
     from lde_bench.experiments.check import check_methods
+    from lde_bench.generators import generator_classes
 
     if all == bool(names):
-        raise InputError("name the densities to check, or give --all; see lde-bench list.")
-    return check_methods(density_names() if all else names, json)
+        raise InputError("name the methods to check, or give --all; see lde-bench list.")
+    return check_methods([*density_names(), *generator_classes()] if all else names, json)
