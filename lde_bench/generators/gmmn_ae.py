@@ -51,8 +51,8 @@ class SigmoidAutoencoder(Autoencoder):
 
     has_no_prior = True
     plans: ClassVar[dict[str, Plan]] = {
-        "quick": Plan(steps=300, batch_size=128, rate=2e-3, warmup=20, reference_seconds=7.0),
-        "standard": Plan(steps=4_000, batch_size=128, rate=1e-3, reference_seconds=90.0),
+        "quick": Plan(steps=450, batch_size=128, rate=5e-3, warmup=20, reference_seconds=12.0),
+        "standard": Plan(steps=8_000, batch_size=128, rate=3e-3, reference_seconds=210.0),
         "paper": Plan(steps=15_000, batch_size=100, rate=1e-3, reference_seconds=300.0),
     }
 
@@ -97,8 +97,8 @@ class CodeGenerator(Model):
     trains_in_bf16: ClassVar[bool] = False
     chooses_on_validation: ClassVar[bool] = False
     plans: ClassVar[dict[str, Plan]] = {
-        "quick": Plan(steps=120, batch_size=1000, rate=3e-3, warmup=20, bf16=False, reference_seconds=12.0),
-        "standard": Plan(steps=2_500, batch_size=1000, rate=1e-3, bf16=False, reference_seconds=220.0),
+        "quick": Plan(steps=60, batch_size=1000, rate=3e-3, warmup=10, bf16=False, reference_seconds=8.0),
+        "standard": Plan(steps=1_000, batch_size=1000, rate=2e-3, bf16=False, reference_seconds=125.0),
         "paper": Plan(steps=40_000, batch_size=1000, rate=1e-3, bf16=False, reference_seconds=3600.0),
     }
 
