@@ -102,10 +102,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Figure:
-    """One picture, or several of one scale side by side, each under its own words; with a caption."""
+    """One picture, or several of one scale side by side, each under its own words; with a caption.
+
+    `width` is that of each of several, in screen pixels, where it is not that of a sheet of patches.
+    """
 
     pictures: Sequence[tuple[Picture, str]]
     caption: Line
+    width: int | None = None
 
 
 Block: TypeAlias = Heading | Paragraph | Items | Grid | Listing | Figure

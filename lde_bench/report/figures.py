@@ -1,5 +1,5 @@
-"""Log-likelihood against the number of components, from the rows of one table (matplotlib, no global
-state).
+"""Log-likelihood against the number of components, or of samples row by row beside the published figures, from the rows
+of one table (matplotlib, no global state).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lde_bench.files import atomic_path
 from lde_bench.report.tables import PAPER_LDE, Row, Table
+from lde_bench.runs.rows import is_reference, with_components
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,10 +32,12 @@ def draw(table: Table) -> Figure:
     Error bars and bands are 2 standard deviations over trials, so they say what another seed would change;
     a point of fewer than 3 trials has none. (The error over test photographs is not drawn: it is shared by
     all methods and does not set them apart; the table has the paired differences.) Rows far below the
-    others get a panel of their own.
+    others get a panel of their own. Of samples, see `draw_rows`.
     """
     from matplotlib.figure import Figure  # slow to import, and only wanted here
 
+    if table.shows_samples:
+        return draw_rows(table)
     figure = Figure(figsize=(7.2, 5.4), dpi=150, layout="constrained")
     ranges = _ranges([row.test_nats for row in table.rows])
     heights = [3, 1] if len(ranges) == 2 else [1]
@@ -58,6 +61,74 @@ def draw(table: Table) -> Figure:
         figure.set_figheight(5.4 + 0.19 * max(0, lines - 5))  # a long legend takes nothing from the axes
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8.5, frameon=False)
     return figure
+
+
+def draw_rows(table: Table) -> Figure:
+    """A line for each row: ours with two standard errors over test items to either side, and the published figure with
+    twice its printed +-. Rows too far below the others stand at the edge, by an arrow.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 2.0 + 0.36 * len(table.rows)), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    published = [row.samples.published_nats for row in table.rows if row.samples and row.samples.published_nats]
+    low, high = value_range([*(row.test_nats for row in table.rows), *published])
+    margin = 0.08 * (high - low) or 1.0
+    for place, row in enumerate(table.rows):
+        error = row.standard_error_clustered or row.standard_error_naive or 0.0
+        colour = "0.45" if is_reference(row.method) else COLOURS[0]
+        inside = row.test_nats >= low
+        axes.errorbar(
+            [row.test_nats if inside else low - margin / 2],
+            [place],
+            xerr=[2 * error] if inside else None,
+            color=colour,
+            marker="o" if inside else "<",
+            capsize=3,
+            linestyle="none",
+        )
+        axes.annotate(
+            f"{row.test_nats:.1f}",
+            (max(row.test_nats, low - margin / 2), place),
+            (0, 6),
+            textcoords="offset points",
+            ha="center",
+            fontsize=7.5,
+            color=colour,
+        )
+        if row.samples and row.samples.published_nats is not None:
+            axes.errorbar(
+                [row.samples.published_nats],
+                [place + 0.22],
+                xerr=[2 * (row.samples.published_plus_minus or 0.0)],
+                color=COLOURS[1],
+                marker="D",
+                markerfacecolor="white",
+                capsize=3,
+                linestyle="none",
+            )
+    axes.set_yticks(range(len(table.rows)), [with_components(row.label, row.components) for row in table.rows])
+    axes.set_ylim(len(table.rows) - 0.4, -0.7)
+    axes.set_xlim(low - margin, high + margin)
+    told = f"{table.score} (nats), bars: two standard errors over test {table.items}; grey: models nothing"
+    diamonds = "\nopen diamonds: published, bars: twice the printed ±" if published else ""
+    axes.set_xlabel(told + diamonds, fontsize=8.5, loc="right")
+    axes.grid(visible=True, color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    heading = [part for line in table.heading for part in wrap(line, 88)]
+    axes.set_title("\n".join(heading), fontsize=9, loc="left")
+    return figure
+
+
+def value_range(values: Sequence[float]) -> tuple[float, float]:
+    """The range to draw: all of the values, or those that are not so far below the median that they would squeeze the
+    others.
+    """
+    high, median = max(values), sorted(values)[len(values) // 2]
+    floor = median - 4 * max(high - median, 0.02 * abs(high), 1.0)
+    low = min(value for value in values if value >= floor)
+    return (low, high) if high > low else (low - 1.0, high + 1.0)
 
 
 def _ranges(values: Sequence[float]) -> list[tuple[float, float]]:

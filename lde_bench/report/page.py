@@ -35,6 +35,8 @@ from lde_bench.report.document import (
     to_html,
     to_markdown,
 )
+from lde_bench.report.folds import fold_summaries
+from lde_bench.report.images import sample_results, sample_sheets, strong_note
 from lde_bench.report.section import Section, budget_text, part, row_title
 from lde_bench.report.sheet import DASH
 from lde_bench.report.tables import Row, build_tables, cells, failure_line, headers
@@ -104,7 +106,7 @@ def build_document(
     sections.sort(key=lambda section: -len(section.table.rows))
     if pair is not None and not any(_pair(section, pair) for section in sections):
         raise InputError(f"no table has rows of both '{pair[0]}' and '{pair[1]}'; name two methods that share one.")
-    blocks = [*_opening(sections)]
+    blocks = [*_opening(sections), *_folds(sections)]
     for section in sections:
         blocks += _section(section, pair, cache_dir)
     blocks += published_list([section for section in sections if section.table.shows_paper])
@@ -155,6 +157,18 @@ def _opening(sections: Sequence[Section]) -> list[Block]:
     return [*blocks, Items(contents)]
 
 
+def _folds(sections: Sequence[Section]) -> list[Block]:
+    """The folds of one dataset together, before their own sections."""
+    ordered = sorted(sections, key=lambda section: section.table.dataset)
+    blocks: list[Block] = []
+    for number, summary in enumerate(fold_summaries(section.table for section in ordered)):
+        heading, *more = summary.sheet().heading
+        (panel,) = summary.sheet().panels
+        blocks += [Heading(2, heading, f"folds-{number}"), Items(more)]
+        blocks += [Grid(panel.headers, panel.rows), Items(panel.notes)]
+    return blocks
+
+
 def _section(section: Section, pair: tuple[str, str] | None, cache_dir: Path | None) -> list[Block]:
     table = section.table
     blocks: list[Block] = [Heading(2, _title(section), section.name), Items(table.heading)]
@@ -164,6 +178,11 @@ def _section(section: Section, pair: tuple[str, str] | None, cache_dir: Path | N
                 Strong(f"Benchmark version {table.benchmark_version}: not comparable with version {BENCHMARK_VERSION}.")
             )
         )
+    if table.shows_samples:
+        blocks += [strong_note(section), *_results(section)]
+        if table.rows:
+            blocks += [*sample_results(section), *sample_sheets(section, cache_dir)]
+        return [*blocks, *_laws(section), *_costs(section), *_provenance(section)]
     if table.shows_paper:
         blocks += against_published(section)
     blocks += _results(section)
@@ -188,7 +207,10 @@ def _results(section: Section) -> list[Block]:
     failures: list[Block] = []
     if table.failures:
         failures = [Paragraph("Without a row:"), Items([failure_line(failure) for failure in table.failures])]
-    return part(section, "All results", body, *failures, Items(table.notes))
+    more: list[Block] = []
+    for panel in table.sheet().panels[1:]:
+        more += [Paragraph(Strong(panel.title)), Grid(panel.headers, panel.rows), Items(panel.notes)]
+    return part(section, "All results", body, *failures, Items(table.notes), *more)
 
 
 def _components(section: Section) -> list[Block]:
@@ -324,15 +346,9 @@ def _row_samples(section: Section, row: Row) -> np.ndarray | None:
     """64 samples [64, 63] of the first trial of a row that has any, kept or drawn from its weights; else None."""
     from lde_bench.densities import load_density
 
+    if (kept := next((each for each in section.kept_samples(row) if each.shape[1] == FEATURES), None)) is not None:
+        return kept
     places = [RunPaths(section.runs[run_id][0].parent, run_id) for run_id in row.run_ids]
-    for paths in places:
-        try:
-            samples = paths.load_samples()
-        except InputError as error:
-            log.warning("The report does without the samples of %s", error)
-            continue
-        if samples is not None and samples.ndim == 2 and samples.shape[1] == FEATURES:
-            return samples
     for paths in places:
         if not paths.weights.is_file():
             continue
@@ -367,8 +383,13 @@ def _laws(section: Section) -> list[Block]:
         broken = any(not law.passed for record in records for law in record.laws.values())
         verdict: Line = Strong("FAILED") if broken else "passed"
         lines.append([title, verdict, *(_law_cell(records, name) for name in names)])
+    held = (
+        "a model of images, and that of its codes to those of a density,"
+        if section.table.shows_samples
+        else "a density"
+    )
     words = (
-        "Each trained model is held to the laws of a density on validation rows; a cell is what was measured and its "
+        f"Each trained model is held to the laws of {held} on validation rows; a cell is what was measured and its "
         "bound, the worst over the trials. A model that breaks a law gets no row in the tables."
     )
     return part(section, "Laws", Paragraph(words), Grid(["row", "verdict", *names], lines, left=2))

@@ -1,8 +1,9 @@
-"""The pictures of a report: learning curves, two methods photograph by photograph, samples as patches."""
+"""The pictures of a report: learning curves, two methods photograph by photograph, windows, sheets of samples."""
 
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Sequence
 from itertools import cycle
@@ -12,8 +13,8 @@ import numpy as np
 
 from lde_bench.data.patches import SIDE, complete
 from lde_bench.evaluation.statistics import GroupMeans
-from lde_bench.report.figures import COLOURS, DASHES
-from lde_bench.runs.record import CurvePoint
+from lde_bench.report.figures import COLOURS, DASHES, value_range
+from lde_bench.runs.record import CurvePoint, ParzenWindow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +25,9 @@ CURVE_NATS = 25.0
 
 #: Screen pixels to a pixel of a patch.
 ENLARGEMENT = 3
+
+#: Images of a sheet, and about how many screen pixels it is wide; large images make it wider.
+SHEET_SIDE, SHEET_WIDTH = 10, 300
 
 
 def to_svg(figure: Figure) -> bytes:
@@ -108,6 +112,66 @@ def draw_photographs(first: tuple[str, GroupMeans], second: tuple[str, GroupMean
     for axes in (left, right):
         _plain(axes)
     return figure
+
+
+def draw_windows(windows: Sequence[tuple[str, ParzenWindow]]) -> tuple[Figure, list[str]]:
+    """Validation log-likelihood (nats) against sigma with the chosen one marked, and against the number of samples at
+    that sigma, one colour a row; and, in words, the rows too far below the others to be drawn.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator
+
+    ends = {label: max(window.grid_nats) for label, window in windows}
+    low, high = value_range(list(ends.values()))
+    drawn = [(label, window) for label, window in windows if ends[label] >= low]
+    below = [f"{label} ({end:.1f} nats)" for label, end in ends.items() if end < low]
+    columns = 4 if max(len(label) for label, _ in drawn) < 20 else 2
+    figure = Figure(figsize=(8.6, 4.0 + 0.19 * -(-len(drawn) // columns)), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    styles = [(colour, dashes) for dashes in ("-", *DASHES) for colour in COLOURS]
+    for (label, window), (colour, dashes) in zip(drawn, cycle(styles), strict=False):
+        style = {"color": colour, "linestyle": dashes, "linewidth": 1.5}
+        left.plot(window.grid, window.grid_nats, **style)
+        left.plot([window.sigma], [ends[label]], "o", color=colour, markersize=5)
+        right.plot(window.counts, window.count_nats, marker="o", markersize=3, label=label, **style)
+    left.set_ylim(low - 0.6 * (high - low), high + 0.1 * (high - low))
+    left.set_xlabel("sigma")
+    left.set_ylabel("validation Parzen log-likelihood (nats)")
+    right.set_xscale("log")
+    ticks = sorted({count for _, window in drawn for count in window.counts if count in _ROUND_COUNTS})
+    right.set_xticks(ticks, labels=[f"{tick:,}" for tick in ticks])
+    right.xaxis.set_minor_locator(NullLocator())
+    right.set_xlabel("samples (logarithmic axis)")
+    for axes in (left, right):
+        _plain(axes)
+    figure.legend(loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+    return figure, below
+
+
+_ROUND_COUNTS = frozenset(10**power * first for power in range(8) for first in (1, 3))
+
+
+def sheet_width(pixels: int) -> int:
+    """Width on the screen of a sheet of images of so many pixels."""
+    width = SHEET_SIDE * (math.isqrt(pixels) + 1) + 1
+    return width * max(1, SHEET_WIDTH // width)
+
+
+def draw_images(images: np.ndarray) -> bytes:
+    """PNG of up to 100 square images [n, side * side] in rows of ten, black for 0 and white for 1."""
+    from PIL import Image
+
+    side = math.isqrt(images.shape[1])
+    grey = np.clip(np.rint(255 * images[: SHEET_SIDE**2]), 0, 255).astype(np.uint8).reshape(-1, side, side)
+    rows = -(-len(grey) // SHEET_SIDE)
+    sheet = np.full((rows * (side + 1) + 1, SHEET_SIDE * (side + 1) + 1), 128, dtype=np.uint8)
+    for number, image in enumerate(grey):
+        top, left = (1 + (side + 1) * place for place in divmod(number, SHEET_SIDE))
+        sheet[top : top + side, left : left + side] = image
+    larger = sheet_width(images.shape[1]) // sheet.shape[1]
+    buffer = io.BytesIO()
+    Image.fromarray(sheet.repeat(larger, 0).repeat(larger, 1)).save(buffer, "png", optimize=True)
+    return buffer.getvalue()
 
 
 def grey_range(patches: np.ndarray) -> float:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
+
+from lde_bench.errors import InputError
 from lde_bench.report.document import Block, Heading, Line, Link
+from lde_bench.report.published import PublishedFigure, published_figures
 from lde_bench.report.tables import Row, Table
-from lde_bench.runs.record import Record
+from lde_bench.runs.record import DatasetInfo, Record
 from lde_bench.runs.rows import with_components
+from lde_bench.runs.store import RunPaths
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,27 @@ class Section:
             f"-b{table.benchmark_version}"
         )
         return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+
+    @property
+    def data(self) -> DatasetInfo:
+        """Which bytes the trials saw."""
+        return next(iter(self.runs.values()))[1].dataset
+
+    @property
+    def published(self) -> tuple[PublishedFigure, ...]:
+        """What others published on the same data."""
+        return published_figures(self.table.experiment, self.data)
+
+    def kept_samples(self, row: Row) -> Iterator[np.ndarray]:
+        """Samples [n, D] that were kept beside the records of a row; of damaged files the log tells."""
+        for run_id in row.run_ids:
+            try:
+                samples = RunPaths(self.runs[run_id][0].parent, run_id).load_samples()
+            except InputError as error:
+                log.warning("The report does without the samples of %s", error)
+                continue
+            if samples is not None:
+                yield samples
 
     def trials(self, row: Row) -> list[Record]:
         """The records of a row."""
@@ -63,9 +92,12 @@ def budget_text(record: Record) -> str:
     """What a trial was given: steps of its batch size, seconds, or a closed form."""
     if record.training.get("closed_form"):
         return "closed form"
-    steps, batch = record.training.get("steps"), record.training.get("batch_size")
     if record.budget.seconds is not None:
         return f"{record.budget.seconds:g} s"
+    stages = {name: plan for name, plan in record.training.items() if isinstance(plan, dict) and plan.get("steps")}
+    if stages:
+        return ", ".join(f"{name} {plan['steps']:,} steps of {plan['batch_size']:,}" for name, plan in stages.items())
+    steps, batch = record.training.get("steps"), record.training.get("batch_size")
     if not steps or not batch:
         return record.budget.label
     members = len(record.training.get("weights_of", ()))

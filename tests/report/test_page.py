@@ -229,7 +229,7 @@ def test_unverified_figures_are_marked_wherever_they_are_printed(report):
 )
 def test_a_row_is_held_against_its_own_published_figure(make, method, components, model, exact):
     ((row,),) = [table.rows for table in build_tables([make(method, components)])]
-    found = figure_of(row)
+    found = figure_of(row, load_published())
     assert (found and found[0].model) == model
     assert (found is not None and found[1]) == exact
 
