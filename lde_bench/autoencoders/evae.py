@@ -48,7 +48,7 @@ class EVAE(VAE):
         bibtex=("yeung2017tackling",),
     )
     plans: ClassVar[dict[str, Plan]] = {
-        "quick": replace(VAE.plans["quick"], steps=450),
+        "quick": replace(VAE.plans["quick"], steps=400),
         "standard": replace(VAE.plans["standard"], steps=9_000),
         "paper": VAE.plans["paper"],
     }

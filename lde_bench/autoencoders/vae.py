@@ -89,7 +89,7 @@ class VAE(Autoencoder):
         bibtex=("kingma2014auto", "higgins2017beta"),
     )
     plans: ClassVar[dict[str, Plan]] = {
-        "quick": Plan(steps=600, batch_size=128, rate=1e-3, warmup=50, reference_seconds=20.0),
+        "quick": Plan(steps=500, batch_size=128, rate=2e-3, warmup=50, reference_seconds=15.0),
         "standard": Plan(steps=12_000, batch_size=128, rate=1e-3, reference_seconds=330.0),
         "paper": Plan(
             steps=200 * EPOCH, batch_size=100, rate=1e-3, schedule="constant", bf16=False, reference_seconds=4000.0

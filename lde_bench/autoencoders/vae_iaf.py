@@ -86,7 +86,7 @@ class VAEIAF(VAE):
         bibtex=("kingma2016improved",),
     )
     plans: ClassVar[dict[str, Plan]] = {
-        "quick": replace(VAE.plans["quick"], steps=500),
+        "quick": replace(VAE.plans["quick"], steps=450),
         "standard": replace(VAE.plans["standard"], steps=10_000),
         "paper": VAE.plans["paper"],
     }
