@@ -36,7 +36,7 @@ class AE(Autoencoder):
     )
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(steps=600, batch_size=128, rate=1e-3, betas=(0.5, 0.999), warmup=50, reference_seconds=40.0),
-        "standard": Plan(steps=6_000, batch_size=128, rate=1e-3, betas=(0.5, 0.999), reference_seconds=360.0),
+        "standard": Plan(steps=9_000, batch_size=128, rate=1e-3, betas=(0.5, 0.999), reference_seconds=540.0),
         "paper": Plan(
             steps=280 * EPOCH,
             batch_size=128,

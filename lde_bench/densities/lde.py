@@ -234,8 +234,17 @@ class LDE(AutoregressiveMixture):
         ),
     }
 
-    # 200 epochs of the codes of MNIST, 430 batches each.
+    # Standard: codes are few numbers and a step costs little. Paper: 200 epochs of the codes of MNIST, 430 steps each.
     code_plans: ClassVar[dict[str, Plan]] = {
+        "standard": Plan(
+            steps=10_000,
+            batch_size=512,
+            rate=1.5e-3,
+            clip=0.5,
+            average=0.995,
+            validate_every=1000,
+            reference_seconds=800,
+        ),
         "paper": Plan(
             steps=86_000,
             batch_size=128,

@@ -69,7 +69,7 @@ def run_sweep(
                 record = failed_record(trial, reason)
             records[run_id] = store.write(record)
             if records[run_id].done:
-                store.paths(record).checkpoint.unlink(missing_ok=True)
+                store.paths(record).discard_checkpoints()
             notify("done" if records[run_id].done else "failed", trial, records[run_id])
             return True
 

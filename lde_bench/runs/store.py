@@ -69,8 +69,13 @@ class RunPaths:
 
     @property
     def checkpoint(self) -> Path:
-        """The state of unfinished training."""
+        """The state of unfinished training; those of a model trained in stages are `<run_id>.<stage>.ckpt`."""
         return self.folder / f"{self.run_id}.ckpt"
+
+    def discard_checkpoints(self) -> None:
+        """Of a trial that is done, of all its stages."""
+        for path in self.folder.glob(f"{self.run_id}*.ckpt"):
+            path.unlink(missing_ok=True)
 
     def save_log_likelihoods(self, values: np.ndarray) -> None:
         """Write `values` [n] (nats) atomically as float32; `ValueError` when one is not finite."""
