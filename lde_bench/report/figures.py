@@ -110,7 +110,7 @@ def draw_rows(table: Table) -> Figure:
     axes.set_yticks(range(len(table.rows)), [with_components(row.label, row.components) for row in table.rows])
     axes.set_ylim(len(table.rows) - 0.4, -0.7)
     axes.set_xlim(low - margin, high + margin)
-    told = f"{table.score} (nats), bars: two standard errors over test {table.items}; grey: models nothing"
+    told = f"{table.score} (nats), bars: two standard errors over test {table.items}; grey: rows that model nothing"
     diamonds = "\nopen diamonds: published, bars: twice the printed ±" if published else ""
     axes.set_xlabel(told + diamonds, fontsize=8.5, loc="right")
     axes.grid(visible=True, color="0.9", linewidth=0.8)

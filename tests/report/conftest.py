@@ -73,3 +73,44 @@ def make() -> Callable[..., Record]:
         return Record.from_dict({**content, **changes})
 
     return make_record
+
+
+@pytest.fixture(scope="session")
+def make_samples(make) -> Callable[..., Record]:
+    """A record of a model of images: Parzen log-likelihood, window and a few measures of its samples."""
+
+    def make_record(
+        method: str = "ae+lde",
+        components: int | None = 30,
+        nats: float = 320.0,
+        trial: int = 0,
+        *,
+        dataset: str = "mnist",
+        sigma: float = 0.17,
+        at_edge: bool = False,
+        samples: int = 10_000,
+        encoder: str | None = None,
+        measures: dict[str, dict[str, float]] | None = None,
+        persons: bool = False,
+        **changes: Any,
+    ) -> Record:
+        record = make(method, components, nats, trial, dataset=dataset, groups=HARDNESS if persons else None, **changes)
+        content = record.to_dict()
+        content["experiment"] = "parzen"
+        content["run_id"] = f"parzen-{content['run_id']}"
+        if encoder is not None:
+            content["training"]["encoder"] = encoder
+        if content["result"] is not None:
+            content["result"]["parzen"] = {
+                "samples": samples,
+                "sigma": sigma,
+                "at_edge": at_edge,
+                "grid": [0.1, sigma, 0.25],
+                "grid_nats": [nats - 40.0, nats, nats - 20.0],
+                "counts": [100, 1000, samples],
+                "count_nats": [nats - 60.0, nats - 20.0, nats],
+            }
+            content["result"]["measures"] = measures or {}
+        return Record.from_dict(content)
+
+    return make_record

@@ -1,0 +1,273 @@
+# ruff: noqa: RUF001  (the dash of a missing value is an en dash)
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lde_bench.evaluation.sample_measures import SampleSets, sample_metrics
+from lde_bench.report import build_tables, fold_summaries, to_csv, to_latex, to_markdown, to_payload, to_text
+from lde_bench.report.figures import write_figure
+from lde_bench.report.images import rank_correlation
+from lde_bench.report.page import PICTURES, write_page
+from lde_bench.report.pictures import draw_images
+from lde_bench.report.published import load_published_parzen
+from lde_bench.report.samples import MEASURES, ORDER, POWER
+from lde_bench.report.tables import cells, headers
+from lde_bench.runs.store import RunPaths
+
+BAND = {"null": 0.9, "null_low": 0.85, "null_high": 0.95}
+
+
+def measure(value: float, **more: float) -> dict[str, float]:
+    return {"value": value, "standard_error": 0.01, **more}
+
+
+def column(table, header: str) -> list[str]:
+    place = headers(table).index(header)
+    return [cells(table, row)[place] for row in table.rows]
+
+
+@pytest.fixture
+def records(make_samples):
+    def measures(recall: float, mse: float | None = None):
+        told = {
+            "recall": measure(recall, **BAND),
+            "c2st_power": measure(0.64, null=0.5, null_low=0.45, null_high=0.55),
+            "memorisation_gap": measure(0.5 - recall, null=0.0, null_low=-0.03, null_high=0.03),
+        }
+        return told | ({} if mse is None else {"reconstruction_mse": measure(mse)})
+
+    return [
+        make_samples("iae+lde", 30, 331.5, encoder="b", measures=measures(0.8, 0.01)),
+        make_samples("ae+lde", 30, 320.0, encoder="a", measures=measures(0.7, 0.02), sigma=0.18),
+        make_samples("ae+lde", 30, 324.0, 1, encoder="c", measures=measures(0.6, 0.02)),
+        make_samples("gan", None, 200.0, at_edge=True, measures=measures(0.5)),
+        make_samples("aae", None, 335.0, measures=measures(0.9, 0.03)),
+        make_samples("kmeans", None, 350.0, samples=5000, measures=measures(0.95)),
+    ]
+
+
+@pytest.fixture
+def table(records):
+    (table,) = build_tables(records)
+    return table
+
+
+def test_a_parzen_figure_is_called_so_and_never_a_test_log_likelihood(table):
+    assert column(table, "Parzen log-likelihood (nats)")[-1] == "331.50 ± –"
+    for rendering in (to_text, to_markdown, to_latex, to_csv):
+        assert not re.search("test log-likelihood", rendering(table), re.IGNORECASE)
+    assert "a figure of the samples and their window, not of the model" in to_text(table)
+    assert "kmeans, which model nothing, show it" in to_text(table)
+
+
+def test_trials_with_an_autoencoder_each_are_one_row_in_the_order_of_the_papers_table(table):
+    assert column(table, "method") == ["kmeans", "gan", "aae", "ae+lde", "iae+lde"]
+    assert column(table, "trials") == ["1", "1", "1", "2", "1"]
+
+
+def test_sigma_is_shown_with_a_mark_at_the_edge_of_its_grid(table):
+    assert column(table, "sigma") == ["0.17", "0.17 (edge)", "0.17", "0.17, 0.18", "0.17"]
+    assert "(edge): sigma is at the edge" in to_text(table)
+    assert "Samples in the window: 10,000; of kmeans 5,000." in to_text(table)
+
+
+def test_a_reference_row_is_never_the_best(table):
+    assert column(table, "difference to best") == ["+15.00 ± –", "-135.00 ± –", "best", "-13.00 ± –", "-3.50 ± –"]
+
+
+def test_the_published_figures_stand_beside_their_own_images_only(make_samples):
+    def published(dataset, version="1"):
+        (table,) = build_tables([make_samples(dataset=dataset, version=version)])
+        return column(table, "published")[0] if "published" in headers(table) else None
+
+    assert published("mnist") == "326 ± 2"
+    assert published("tfd-fold3") == "2476 ± 33"
+    assert [published(name) for name in ("faces48", "digits8x8")] == [None, None]
+    assert published("tfd-fold3", "1-unofficial") is None
+    (table,) = build_tables([make_samples("ae+lde", 10), make_samples("ae+lde+w", 30), make_samples("vae", None)])
+    assert set(column(table, "published")) == {"–"}
+
+
+def test_the_published_figures_are_those_of_the_papers_table():
+    told = {
+        name: [f"{f.method} {f.text} {f.plus_minus:g}" for f in load_published_parzen(name)]
+        for name in ("mnist", "tfd")
+    }
+    assert told["mnist"] == [
+        "deep-gsn 214 1", "gan 225 2", "vae-iaf 272 2", "gmmn+ae 282 2", "ae+lde 326 2", "iae+lde 326 2", "evae 337 2",
+        "aae 340 2",
+    ]  # fmt: skip
+    assert told["tfd"] == [
+        "deep-gsn 1890 29", "gan 2057 26", "gmmn+ae 2204 20", "aae 2252 16", "evae 2371 20", "ae+lde 2476 33",
+        "iae+lde 2507 32",
+    ]  # fmt: skip
+    assert load_published_parzen("faces48") == ()
+
+
+def test_every_published_model_and_every_row_of_the_order_has_a_method_here():
+    from lde_bench.experiments.parzen import METHODS
+    from lde_bench.generators import generator_classes, parse_generator
+
+    assert ORDER == METHODS
+    for dataset in ("mnist", "tfd"):
+        for figure in load_published_parzen(dataset):
+            assert parse_generator(figure.method).name in generator_classes()
+
+
+def test_the_second_panel_marks_what_two_real_sets_would_not_give(table):
+    text = to_text(table).split("The same samples by better-founded measures")[1]
+    lines = {line.split("  ")[0]: line for line in text.splitlines() if line}
+    assert "0.950 ± 0.010 " in lines["kmeans"]
+    assert "0.950 ± 0.010 *" not in lines["kmeans"]
+    assert "0.500 ± 0.010 *" in lines["gan"]
+    assert "0.650 ± 0.010 *" in lines["ae+lde K=30"]
+    assert "0.850 to 0.950" in lines["two real sets"]
+    assert "with accuracy 0.640 (by chance 0.450 to 0.550)." in text
+    assert POWER not in text
+
+
+def test_nats_of_codes_carry_the_letter_of_their_encoder_and_are_never_ranked_across(make_samples, tmp_path):
+    records = [
+        make_samples(f"{kind}+{density}", k, 300.0 + k, encoder=kind, measures={"code_nats": measure(k)})
+        for kind in ("ae", "iae")
+        for density, k in (("lde", 30), ("lde", 10), ("gmm", 20), ("gmm", 5))
+    ]
+    (table,) = build_tables(records)
+    panel = table.sheet().panels[1]
+    assert [(row[0], row[1][-3:]) for row in panel.rows[:-1]] == [
+        (row.label + f" K={row.components}", "[a]" if row.label.startswith("ae") else "[b]") for row in table.rows
+    ]
+    twin = report(tmp_path, records)[1]
+    assert twin.count(r"| code log-likelihood (nats) \[a\] | higher | 4 | 1.00 |") == 1
+    assert "| 8 | " not in twin
+
+
+def test_the_file_of_numbers_has_the_samples_beside_the_usual_columns(table):
+    rows = list(csv.DictReader(io.StringIO(to_csv(table))))
+    assert rows[3]["sigmas"] == "0.18;0.17"
+    assert float(rows[3]["recall"]) == pytest.approx(0.65)
+    assert rows[0]["recall_null_low"] == "0.85"
+    assert rows[0]["reconstruction_mse"] == rows[0]["published_nats"] == ""
+    assert rows[2]["published_nats"] == "340.0"
+    assert to_payload(table)["rows"][1]["samples"]["at_edge"] is True
+
+
+def test_images_and_persons_are_called_so(make_samples):
+    (table,) = build_tables(
+        [make_samples(dataset="faces48", persons=True), make_samples("gan", None, dataset="faces48", persons=True)]
+    )
+    assert "test images (from 12 persons)" in table.heading[1]
+    assert "SE by person" in headers(table)
+    assert not re.search("photograph|patch", to_text(table))
+
+
+def test_folds_have_a_mean_over_them_beside_one_fold_alone(make_samples):
+    nats = [2400.0, 2500.0, 2450.0, 2550.0, 2600.0]
+    records = [
+        make_samples("ae+lde", 30, value, dataset=f"tfd-fold{fold}", content_hash=f"{fold}" * 64)
+        for fold, value in enumerate(nats, 1)
+    ]
+    (summary,) = fold_summaries(build_tables(records))
+    (row,) = summary.rows
+    assert row.mean_nats == pytest.approx(2500)
+    assert row.standard_error_over_folds == pytest.approx(np.std(nats, ddof=1) / 5**0.5)
+    assert (row.single_nats, row.single_standard_error) == (2400.0, 0.5)
+    text = to_text(summary)
+    assert "fold 1 alone   SE over images   published" in text
+    assert "2500.00           35.36        2400.00             0.50   2476 ± 33" in text
+    assert row.fold_nats == tuple(nats)
+    assert fold_summaries(build_tables(records[:1])) == []
+
+
+# ---- the page
+
+
+def report(folder, records, samples=()) -> tuple[str, str]:
+    runs = [(folder / "results" / f"{record.run_id}.json", record) for record in records]
+    for path, record in runs:
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(record.to_json())
+    for record, images in samples:
+        RunPaths(folder / "results", record.run_id).save_samples(images)
+    page, twin = write_page(runs, folder / "here", descriptions={}, cache_dir=folder / "no-cache")
+    return page.read_text(encoding="utf-8"), twin.read_text(encoding="utf-8")
+
+
+def test_the_page_has_windows_sheets_published_figures_and_nothing_of_patches(records, tmp_path, monkeypatch):
+    monkeypatch.delenv("LDE_BENCH_DATA", raising=False)
+    images = np.random.default_rng(0).random((100, 784))
+    text, twin = report(tmp_path, records, [(records[0], images)])
+    for words in (text, twin):
+        assert not re.search(
+            "photograph|8x8 patches of|test log-likelihood|[Ll]earning curves", words.split("References")[1]
+        )
+        for title in ("The rows at a glance", "The published figures and ours", "The window", "Samples"):
+            assert title in words
+    assert "No samples were kept of kmeans, gan, aae, ae+lde K=30." in twin
+    assert "Real images are left out" in twin
+    assert "| Deep GSN | SE over test images | no record of deep-gsn | 214 ± 1 |" in twin
+    assert "kmeans, which models nothing, has a higher Parzen figure than 4 of the 4 models." in twin
+    names = {path.name.rsplit("b1-")[1] for path in (tmp_path / "here" / PICTURES).iterdir()}
+    assert names == {"rows.svg", "windows.svg", "samples-0.png"}
+    assert "theis2016note" in text
+
+
+def test_real_images_stand_first_where_the_dataset_is_at_hand(make_samples, tmp_path):
+    from lde_bench.data import load_dataset
+
+    digits = load_dataset("digits8x8")
+    record = make_samples("gan", None, dataset="digits8x8", content_hash=digits.content_hash)
+    _, twin = report(tmp_path, [record], [(record, digits.train[:100])])
+    assert "| test images | gan |" in twin
+    other = make_samples("gan", None, dataset="digits8x8")
+    _, twin = report(tmp_path / "other", [other], [(other, digits.train[:100])])
+    assert "Real images are left out" in twin
+
+
+def test_the_order_of_the_models_is_compared_without_the_references(records, tmp_path):
+    twin = report(tmp_path, records)[1]
+    assert "| recall | higher | 4 | 1.00 | 0.083 |" in twin  # one of 24 orders, and its mirror image
+    assert "| memorisation gap | at its null | 4 | -1.00 | 0.083 |" in twin
+    assert "reconstruction MSE | lower" not in twin  # three models have one
+    assert "Fewer than 4 models" in report(tmp_path / "other", records[3:])[1]
+
+
+def test_a_rank_correlation_is_that_of_scipy_and_its_p_is_exact(table):
+    models = [row for row in table.rows if row.method != "kmeans"]
+    assert rank_correlation(models, "recall", "higher") == pytest.approx((1.0, 2 / 24))
+    assert rank_correlation(models, "recall", "lower") == pytest.approx((-1.0, 2 / 24))
+    assert rank_correlation(models, POWER, "higher") == (None, None)
+
+
+def test_a_sheet_is_ten_by_ten_images_the_right_way_up():
+    images = np.zeros((100, 28 * 28), dtype=np.float32)
+    images[13, 2 * 28 + 5] = 1.0  # second row, fourth image; its third row, sixth pixel
+    images[0] = -3.0
+    with Image.open(io.BytesIO(draw_images(images))) as picture:
+        pixels = np.asarray(picture)
+    assert pixels.shape == (291, 291)
+    assert np.argwhere(pixels == 255).tolist() == [[1 + 29 + 2, 1 + 3 * 29 + 5]]
+    assert pixels[1, 1] == 0
+
+
+def test_nothing_of_the_picture_of_the_rows_is_clipped(table, tmp_path):
+    write_figure(table, tmp_path / "rows.png")
+    with Image.open(tmp_path / "rows.png") as image:
+        pixels = np.asarray(image.convert("L"))
+    for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+        assert edge.min() == 255
+
+
+def test_the_wording_of_every_measure_says_which_way_its_metric_improves():
+    rng = np.random.default_rng(0)
+    train, test, samples = (rng.random((60, 4)) for _ in range(3))
+    sets = SampleSets(train, test, samples, 0, reconstruct=lambda x: x * 0.9)
+    for metric in sample_metrics().values():
+        for name in metric().measure(sets):
+            assert name == POWER or MEASURES[name].better == metric.better, name
