@@ -1,16 +1,32 @@
-"""What `lde-bench list` shows: methods, wrappers, datasets and profiles, each with its source."""
+"""What `lde-bench list` shows: methods, models of images, wrappers, measures of samples, datasets and profiles, each
+with its source.
+"""
 
 from __future__ import annotations
 
 import inspect
 from typing import Any
 
+from lde_bench.cards import check_method, describe_method, method_cards
 from lde_bench.data import datasets
-from lde_bench.densities import create, density_class, density_classes, density_names, describe_method, is_wrapper
+from lde_bench.densities import create, density_class, density_classes, density_names, is_wrapper
 from lde_bench.densities.spec import parse_method
 from lde_bench.errors import InputError
+from lde_bench.evaluation.sample_measures import sample_metrics
 from lde_bench.experiments.bsds300 import FEATURES, PROFILES
+from lde_bench.generators import (
+    create_generator,
+    generator_arguments,
+    generator_class,
+    generator_classes,
+    parse_generator,
+)
+from lde_bench.generators.staged import StagedGenerator
 from lde_bench.progress import duration, print_table
+from lde_bench.training.plan import Budget, Plan
+
+#: Models of images are listed with their parameters at this size, MNIST's, and this size of the code, if they have one.
+IMAGE_SHAPE, LATENT = (28, 28), 8
 
 
 def catalogue(name: str | None = None) -> dict[str, Any]:
@@ -20,7 +36,7 @@ def catalogue(name: str | None = None) -> dict[str, Any]:
         InputError: `name` is no method.
     """
     if name is not None:
-        return _method(name)
+        return _card(name)
     names, own = density_names(), density_classes()
     return {
         "methods": [_method(method) for method in names if method in own]
@@ -29,6 +45,11 @@ def catalogue(name: str | None = None) -> dict[str, Any]:
             {"suffix": f"+{kind.name}", "summary": kind.card.summary, "source": kind.card.source}
             for kind in density_classes().values()
             if is_wrapper(kind)
+        ],
+        "models_of_images": [_image_model(method) for method in generator_classes()],
+        "metrics": [
+            {"name": metric.name, "summary": metric.summary, "source": metric.source}
+            for metric in sample_metrics().values()
         ],
         "datasets": [
             {"name": entry.name, "version": entry.version, "summary": entry.description, "source": entry.source}
@@ -47,28 +68,68 @@ def catalogue(name: str | None = None) -> dict[str, Any]:
     }
 
 
+def _card(name: str) -> dict[str, Any]:
+    check_method(name)
+    return _image_model(name) if _is_image_model(name) else _method(name)
+
+
+def _is_image_model(name: str) -> bool:
+    return parse_generator(name).name in generator_classes()
+
+
 def _method(name: str) -> dict[str, Any]:
     spec = parse_method(name)
     density = create(spec, FEATURES)
     kind = density_class(spec.name)
-    arguments = {
-        key: _plain(parameter.default)
-        for key, parameter in inspect.signature(kind.__init__).parameters.items()
-        if key not in ("self", "features") and parameter.kind is not parameter.VAR_KEYWORD
-    }
     return {
         "name": name,
         "summary": describe_method(name),
         "source": kind.card.source,
         "differences": kind.card.differences,
         "sample_cost": kind.card.sample_cost,
-        "arguments": arguments,
+        "arguments": _arguments(kind, "features"),
         "parameters_at_63_features": density.parameter_count(),
+        "plans": {profile: _plan(plan) for profile, plan in kind.plans.items()},
+    }
+
+
+def _image_model(name: str) -> dict[str, Any]:
+    spec = parse_generator(name)
+    kind = generator_class(spec.name)
+    model = create_generator(spec, IMAGE_SHAPE, **({"latent": LATENT} if "latent" in generator_arguments(spec) else {}))
+    parts = model.parts() if isinstance(model, StagedGenerator) else {"": model}
+    budgets = {profile: Budget.of(profile) for profile in PROFILES}
+    cards = method_cards(name).values()
+    return {
+        "name": name,
+        "summary": describe_method(name),
+        "source": "; ".join(dict.fromkeys(card.source for card in cards)),
+        "differences": kind.card.differences,
+        "sample_cost": kind.card.sample_cost,
+        "arguments": _arguments(kind, "image_shape"),
+        "parameters_at_28x28": model.parameter_count(),
         "plans": {
-            profile: {**plan.describe(), "reference_seconds": plan.reference_seconds}
-            for profile, plan in kind.plans.items()
+            f"{profile} {part}".strip(): _plan(
+                model.part_plan(each, budget) if isinstance(model, StagedGenerator) else model.plan(budget)
+            )
+            for profile, budget in budgets.items()
+            for part, each in parts.items()
         },
     }
+
+
+def _arguments(kind: type, taken: str) -> dict[str, Any]:
+    """What a constructor takes and its defaults, but for the size of the data."""
+    init: Any = kind.__init__  # type: ignore[misc]
+    return {
+        key: _plain(parameter.default)
+        for key, parameter in inspect.signature(init).parameters.items()
+        if key not in ("self", taken) and parameter.kind is not parameter.VAR_KEYWORD
+    }
+
+
+def _plan(plan: Plan) -> dict[str, Any]:
+    return {**plan.describe(), "reference_seconds": plan.reference_seconds}
 
 
 def _brought(name: str) -> dict[str, Any]:
@@ -98,26 +159,35 @@ def _count(parameters: int | None) -> str:
 
 def print_card(name: str) -> None:
     """One method in full, on stdout."""
-    card = _method(name)
+    card = _card(name)
+    of_images = _is_image_model(name)
     defaults = ", ".join(f"{key}={value}" for key, value in card["arguments"].items()) or "none"
-    lines = [
-        f"{card['name']}: {card['summary']}",
-        f"  source            {card['source']}",
-        f"  against published {card['differences']}",
-        f"  sampling          {card['sample_cost']}",
-        f"  arguments         {defaults}",
-        f"  parameters        {_count(card['parameters_at_63_features'])} at {FEATURES} features and these arguments",
-    ]
-    own_fit = density_class(parse_method(name).name).origin.get("fit")
-    if own_fit:
-        lines.append("  training          its own fit, once")
-    for profile, plan in [] if own_fit else card["plans"].items():
-        reference = duration(plan["reference_seconds"])
-        lines.append(
-            f"  {profile:<17} {plan['steps']:,} steps of {plan['batch_size']:,}, rate {plan['rate']:g} "
-            f"({plan['schedule']}), about {reference} on 2 cores with bf16"
-        )
+    if of_images:
+        parameters = f"{_count(card['parameters_at_28x28'])} at {_at(IMAGE_SHAPE)}"
+    else:
+        parameters = f"{_count(card['parameters_at_63_features'])} at {FEATURES} features and these arguments"
+    facts = {
+        "source": card["source"],
+        "against published": card["differences"],
+        "sampling": card["sample_cost"],
+        "arguments": defaults,
+        "parameters": parameters,
+    }
+    if not of_images and density_class(parse_method(name).name).origin.get("fit"):
+        facts["training"] = "its own fit, once"
+    else:
+        for profile, plan in card["plans"].items():
+            facts[profile] = (
+                f"{plan['steps']:,} steps of {plan['batch_size']:,}, rate {plan['rate']:g} ({plan['schedule']}), about "
+                f"{duration(plan['reference_seconds'])} on 2 cores with bf16"
+            )
+    width = max(map(len, facts))
+    lines = [f"{card['name']}: {card['summary']}", *(f"  {key:<{width}} {fact}" for key, fact in facts.items())]
     print("\n".join(lines))
+
+
+def _at(image_shape: tuple[int, int]) -> str:
+    return f"{image_shape[0]}x{image_shape[1]} pixels, latent {LATENT} where there is one"
 
 
 def print_catalogue() -> None:
@@ -132,7 +202,21 @@ def print_catalogue() -> None:
         ],
     )
     print_table(
+        "Models of images (name[:key=value,...]; ae+NAME and iae+NAME are sampled by any of the methods above on their "
+        f"codes; parameters at {_at(IMAGE_SHAPE)})",
+        ["model", "parameters", "what", "source"],
+        [
+            [card["name"], _count(card["parameters_at_28x28"]), card["summary"], card["source"]]
+            for card in parts["models_of_images"]
+        ],
+    )
+    print_table(
         "Wrappers", ["suffix", "what", "source"], [[w["suffix"], w["summary"], w["source"]] for w in parts["wrappers"]]
+    )
+    print_table(
+        "Measures of samples, beside the Parzen window",
+        ["measure", "what", "source"],
+        [[metric["name"], metric["summary"], metric["source"]] for metric in parts["metrics"]],
     )
     print_table(
         "Datasets",

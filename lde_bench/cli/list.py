@@ -14,7 +14,7 @@ from lde_bench.cli.app import Json, app
 def list_(
     name: Annotated[str | None, Parameter(help="One method, with its full card.")] = None, *, json: Json = False
 ) -> int:
-    """Methods, datasets and profiles, each with its source."""
+    """Methods, models of images, measures of samples, datasets and profiles, each with its source."""
     from lde_bench.catalogue import catalogue, print_card, print_catalogue
 
     if json:

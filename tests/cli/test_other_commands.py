@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+import lde_bench as lb
 from lde_bench.data import bsds300 as _bsds300
 from lde_bench.data import datasets
 from lde_bench.densities import density_names
 from lde_bench.evaluation import laws
+from lde_bench.evaluation.sample_measures import sample_metrics
+from lde_bench.generators import generator_classes
 
 
 def test_list_shows_every_method_dataset_and_profile_with_its_source_uncut(cli):
@@ -16,7 +19,17 @@ def test_list_shows_every_method_dataset_and_profile_with_its_source_uncut(cli):
     assert outcome.err == ""
     assert "\x1b" not in outcome.out
     assert "…" not in outcome.out
-    for name in [*density_names(), "+w", *datasets(), "quick", "standard", "paper"]:
+    listed = [
+        *density_names(),
+        *generator_classes(),
+        *sample_metrics(),
+        "+w",
+        *datasets(),
+        "quick",
+        "standard",
+        "paper",
+    ]
+    for name in listed:
         assert any(line.split()[:1] == [name] for line in outcome.out.splitlines()), name
     for source in ["arXiv 1902.04294", *(entry.source for entry in datasets().values())]:
         assert source in outcome.out
@@ -30,11 +43,28 @@ def test_list_of_one_method_is_its_card(cli):
     assert cli("list", "lde:components=30").out.count("398,442") == 1
 
 
+def test_list_of_a_model_of_images_is_its_card(cli):
+    card = cli("list", "aae:backbone=mlp")
+    assert card.code == 0
+    for part in ("Makhzani", "backbone=", "at 28x28 pixels", "against published", "paper"):
+        assert part in card.out
+    both = cli("list", "ae+lde:components=30").out
+    count = lb.create_generator("ae+lde:components=30", (28, 28)).parameter_count()
+    assert f"{count:,} at 28x28" in both
+    assert "on its codes" in both
+    assert {"quick autoencoder", "paper density"} <= set(cli("list", "ae+lde", "--json").payload["plans"])
+    refused = cli("list", "aee")
+    assert (refused.code, refused.out) == (2, "")
+    assert "did you mean 'ae'?" in refused.err
+
+
 def test_list_json_holds_what_the_tables_hold(cli):
     payload = cli("list", "--json").payload
     assert [card["name"] for card in payload["methods"]] == density_names()
     assert {entry["name"] for entry in payload["datasets"]} == set(datasets())
-    assert all(entry["source"] for part in ("methods", "wrappers", "datasets") for entry in payload[part])
+    assert [card["name"] for card in payload["models_of_images"]] == list(generator_classes())
+    parts = ("methods", "models_of_images", "wrappers", "metrics", "datasets")
+    assert all(entry["source"] for part in parts for entry in payload[part])
     assert cli("list", "lde", "--json").payload["sample_cost"]
 
 
