@@ -66,8 +66,8 @@ class DeepGSN(Generator):
         bibtex=("bengio2014deep",),
     )
     plans: ClassVar[dict[str, Plan]] = {
-        "quick": Plan(steps=120, batch_size=50, rate=1e-3, warmup=10, reference_seconds=15.0),
-        "standard": Plan(steps=2000, batch_size=100, rate=1e-3, warmup=50, reference_seconds=330.0),
+        "quick": Plan(steps=60, batch_size=50, rate=1e-3, warmup=10, reference_seconds=8.0),
+        "standard": Plan(steps=2000, batch_size=100, rate=3e-4, warmup=50, reference_seconds=330.0),
         # The published momentum weighs the gradient by 1 - 0.5, at a rate of 0.25.
         "paper": Plan(
             steps=1000 * EPOCH,
