@@ -14,6 +14,8 @@ from lde_bench.autoencoders.base import Autoencoder
 from lde_bench.autoencoders.networks import coders, reset_coders
 from lde_bench.densities.base import LOG_2PI
 from lde_bench.errors import InputError
+from lde_bench.training.device import Compiler
+from lde_bench.training.learner import Learner, LossLearner
 from lde_bench.training.model import Card, positive_integer, seeded
 from lde_bench.training.plan import Plan
 
@@ -148,6 +150,9 @@ class VAE(Autoencoder):
         if self.log_sigma is None:
             return -F.binary_cross_entropy_with_logits(self.logits(z), x, reduction="none").sum(-1)
         return gaussian_log_prob(x, self.decode(z), self.log_sigma)
+
+    def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
+        return LossLearner(self, plan, device, precision, self.loss, fused=True)
 
     def loss(self, x: Tensor, progress: float) -> Tensor:
         """The mean over the batch of beta KL(q(z|x) || p(z)) - log p(x|z) in nats, with one code of each image: at

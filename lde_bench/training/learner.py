@@ -52,27 +52,60 @@ def clone_state(module: nn.Module) -> dict[str, Tensor]:
 
 
 class ModuleLearner:
-    """What learners of one module share: its weights are the candidate, its own log-density is the score."""
+    """What learners of one module share: its weights are the candidate, its own log-density is the score.
 
-    def __init__(self, module: nn.Module) -> None:
+    Args:
+        module: to train.
+        average: decay of an exponential moving average of its weights, which is then the candidate; None: without one.
+    """
+
+    def __init__(self, module: nn.Module, average: float | None = None) -> None:
         self.module = module
+        self.decay = average
+        # The average covers buffers too: the running statistics of BatchNorm belong to the weights they follow.
+        self.average = None if average is None else clone_state(module)
+
+    def follow(self, step: int) -> None:
+        """Move the average, where there is one, towards the weights after a step."""
+        if self.average is None or self.decay is None:
+            return
+        # A short memory at first, so that the average forgets the initial weights at any budget.
+        decay = min(self.decay, (1 + step) / (10 + step))
+        slow, fast = [], []
+        for name, value in self.module.state_dict().items():
+            if value.is_floating_point():
+                slow.append(self.average[name])
+                fast.append(value.detach())
+            else:
+                self.average[name].copy_(value)
+        torch._foreach_lerp_(slow, fast, 1 - decay)
 
     def score(self, validation: Tensor) -> float:
+        own = clone_state(self.module) if self.average is not None else None
+        if self.average is not None:
+            self.module.load_state_dict(self.average)
         self.module.eval()
-        return evaluate_rows(self.module, validation).double().mean().item()
+        mean = evaluate_rows(self.module, validation).double().mean().item()
+        if own is not None:
+            self.module.load_state_dict(own)
+        return mean
 
     def candidate(self) -> dict[str, Tensor]:
-        return clone_state(self.module)
+        if self.average is None:
+            return clone_state(self.module)
+        return {name: value.clone() for name, value in self.average.items()}
 
     def adopt(self, weights: dict[str, Tensor]) -> None:
         self.module.load_state_dict(weights)
         self.module.eval()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"module": self.module.state_dict()}
+        return {"module": self.module.state_dict(), "average": self.average}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.module.load_state_dict(state["module"])
+        if self.average is not None:
+            self.average = {name: value.to(self.average[name].device) for name, value in state["average"].items()}
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], plan: Plan, *, fused: bool = False) -> torch.optim.Optimizer:
@@ -96,7 +129,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 class LossLearner(ModuleLearner):
     """Stochastic gradients on one loss: `loss(x [B, D], progress) -> scalar`, `progress` in [0, 1] the share of the
-    budget spent.
+    budget spent. `fused` is that of `make_optimizer`.
     """
 
     def __init__(
@@ -106,15 +139,15 @@ class LossLearner(ModuleLearner):
         device: torch.device,
         precision: str,
         loss: Callable[[Tensor, float], Tensor],
+        *,
+        fused: bool = False,
     ) -> None:
-        super().__init__(module)
+        super().__init__(module, plan.average)
         self.plan = plan
         self.device = device
         self.precision = precision
         self.loss = loss
-        self.optimizer = make_optimizer(module.parameters(), plan)
-        # The average covers buffers too: the running statistics of BatchNorm belong to the weights they follow.
-        self.average = clone_state(module) if plan.average is not None else None
+        self.optimizer = make_optimizer(module.parameters(), plan, fused=fused)
 
     def step(self, batch: Tensor, step: int, progress: float) -> float:
         set_rate(self.optimizer, self.plan.rate_at(step, progress))
@@ -126,46 +159,15 @@ class LossLearner(ModuleLearner):
         if self.plan.clip is not None:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.plan.clip)
         self.optimizer.step()
-        if self.average is not None:
-            self._follow(step)
+        self.follow(step)
         return loss.item()
 
-    def _follow(self, step: int) -> None:
-        assert self.average is not None
-        assert self.plan.average is not None
-        # A short memory at first, so that the average forgets the initial weights at any budget.
-        decay = min(self.plan.average, (1 + step) / (10 + step))
-        slow, fast = [], []
-        for name, value in self.module.state_dict().items():
-            if value.is_floating_point():
-                slow.append(self.average[name])
-                fast.append(value.detach())
-            else:
-                self.average[name].copy_(value)
-        torch._foreach_lerp_(slow, fast, 1 - decay)
-
-    def score(self, validation: Tensor) -> float:
-        own = clone_state(self.module) if self.average is not None else None
-        if self.average is not None:
-            self.module.load_state_dict(self.average)
-        mean = super().score(validation)
-        if own is not None:
-            self.module.load_state_dict(own)
-        return mean
-
-    def candidate(self) -> dict[str, Tensor]:
-        if self.average is not None:
-            return {name: value.clone() for name, value in self.average.items()}
-        return super().candidate()
-
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "optimizer": self.optimizer.state_dict(), "average": self.average}
+        return {**super().state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.average is not None:
-            self.average = {name: value.to(self.device) for name, value in state["average"].items()}
 
 
 class GradientLearner(LossLearner):
