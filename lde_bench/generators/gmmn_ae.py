@@ -52,7 +52,7 @@ class SigmoidAutoencoder(Autoencoder):
     has_no_prior = True
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(steps=450, batch_size=128, rate=5e-3, warmup=20, reference_seconds=12.0),
-        "standard": Plan(steps=8_000, batch_size=128, rate=3e-3, reference_seconds=210.0),
+        "standard": Plan(steps=4_000, batch_size=128, rate=3e-3, reference_seconds=70.0),
         "paper": Plan(steps=15_000, batch_size=100, rate=1e-3, reference_seconds=300.0),
     }
 
@@ -79,6 +79,9 @@ class SigmoidAutoencoder(Autoencoder):
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder(z)
 
+    def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
+        return LossLearner(self, plan, device, precision, self.loss, fused=True)
+
     def loss(self, x: Tensor, progress: float) -> Tensor:
         pixels = self.decode(self.encode(x))
         with torch.autocast(x.device.type, enabled=False):  # no cross-entropy of probabilities in bfloat16
@@ -98,7 +101,7 @@ class CodeGenerator(Model):
     chooses_on_validation: ClassVar[bool] = False
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(steps=60, batch_size=1000, rate=3e-3, warmup=10, bf16=False, reference_seconds=8.0),
-        "standard": Plan(steps=1_000, batch_size=1000, rate=2e-3, bf16=False, reference_seconds=125.0),
+        "standard": Plan(steps=2_500, batch_size=1000, rate=2e-3, bf16=False, reference_seconds=310.0),
         "paper": Plan(steps=40_000, batch_size=1000, rate=1e-3, bf16=False, reference_seconds=3600.0),
     }
 
