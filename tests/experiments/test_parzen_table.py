@@ -1,0 +1,125 @@
+"""Trials of the Parzen table: what is chosen on what, what is shared, and that a record's figure can be made again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.neighbors import KernelDensity
+
+import lde_bench as lb
+from lde_bench.data import Dataset
+from lde_bench.data.base import content_hash
+from lde_bench.errors import TrainingDiverged
+from lde_bench.experiments.parzen import ParzenTrial, choose_window, draw_samples, plan_parzen, setting
+from lde_bench.experiments.trials import TrainingOptions, failed_record
+from lde_bench.generators import load_generator
+from lde_bench.runs import Record, ResultStore, run_sweep
+from lde_bench.seeds import derive_seed
+from lde_bench.training.plan import Budget
+
+OPTIONS = TrainingOptions(precision="fp32", device="cpu")
+SAMPLES = 300
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return lb.load_dataset("digits8x8", test=120)
+
+
+def planned(digits: Dataset, *methods: str) -> list[ParzenTrial]:
+    return plan_parzen(Budget.of(steps=4), OPTIONS, [digits], methods=methods, samples=SAMPLES, components=[2])
+
+
+def run(store: ResultStore, trials: list[ParzenTrial]) -> list[Record]:
+    quiet = (lambda progress: None, lambda message: None)
+    return run_sweep(store, trials, lambda trial: trial.run(store, *quiet), failed_record)
+
+
+def test_the_figure_of_a_record_is_made_again_from_its_weights_by_other_code(digits, tmp_path):
+    store = ResultStore(tmp_path)
+    trials = planned(digits, "ae+gmm")
+    (record,) = run(store, trials)
+    assert record.done, record.reason
+    assert record.result is not None
+    assert record.result.parzen is not None
+    assert Record.from_json(record.to_json()) == record
+    model = load_generator(store.paths(record).weights)
+    samples = model.sample(SAMPLES, seed=derive_seed(trials[0].seed, "samples")).astype(np.float64)
+    exact = KernelDensity(bandwidth=record.result.parzen.sigma, rtol=0, atol=0, leaf_size=SAMPLES).fit(samples)
+    items = exact.score_samples(digits.test.astype(np.float64))
+    assert record.result.test_nats == pytest.approx(items.mean(), rel=1e-6)
+    assert record.result.test_standard_error_naive == pytest.approx(items.std(ddof=1) / np.sqrt(len(items)), rel=1e-5)
+    kept = store.paths(record).load_samples()
+    assert kept is not None
+    assert np.array_equal(kept, samples[:100].astype(np.float32))
+
+
+def test_nothing_but_the_test_figures_depends_on_the_test_images(digits, tmp_path):
+    other = replace(digits, test=digits.test[::-1] * 0.5)
+    other = replace(other, content_hash=content_hash({"train": other.train, "test": other.test}))
+    first, second = (
+        run(ResultStore(tmp_path / n), planned(data, "kmeans", "ae+gmm")) for n, data in (("a", digits), ("b", other))
+    )
+    for one, two in zip(first, second, strict=True):
+        assert one.run_id != two.run_id
+        assert one.result is not None
+        assert two.result is not None
+        assert one.result.parzen == two.result.parzen
+        assert one.result.validation_nats == two.result.validation_nats
+        assert one.result.test_nats != two.result.test_nats
+
+
+def test_sigma_is_the_best_of_the_grid_and_its_edge_is_told(digits):
+    samples = digits.train[:SAMPLES]
+    grid = setting(digits).grid
+    window = choose_window(digits.validation, samples, grid)
+    assert window.sigma == grid[int(np.argmax(window.grid_nats))]
+    assert not window.at_edge
+    assert window.counts == [100, SAMPLES]
+    assert window.count_nats[-1] == max(window.grid_nats)
+    assert choose_window(digits.validation, samples, grid[grid > window.sigma]).at_edge
+
+
+def test_densities_share_one_trained_autoencoder_and_their_code_figures_say_so(digits, tmp_path):
+    store = ResultStore(tmp_path)
+    trials = planned(digits, "ae+gmm", "ae+gaussian", "iae+gmm")
+    assert trials[0].seed == trials[1].seed
+    one, other, grown = run(store, trials)
+    assert one.training["encoder"] == other.training["encoder"] != grown.training["encoder"]
+    assert len(list(tmp_path.rglob("ae-*.safetensors"))) == 1
+    first, second = (load_generator(store.paths(record).weights) for record in (one, other))
+    assert np.array_equal(first.autoencoder.codes(digits.test), second.autoencoder.codes(digits.test))
+    assert one.result is not None
+    assert one.result.measures["code_nats"].value == pytest.approx(first.code_log_prob(digits.test).mean(), rel=1e-5)
+
+
+def test_a_sweep_leaves_no_checkpoint_behind(digits, tmp_path, monkeypatch):
+    from lde_bench.training import loop
+
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    run(ResultStore(tmp_path), planned(digits, "ae+gmm"))
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_samples_that_are_not_finite_fail_the_trial_and_are_counted(digits):
+    class Broken:
+        most_samples = None
+
+        def sample(self, n: int, seed: int) -> np.ndarray:
+            samples = np.zeros((n, 64), dtype=np.float32)
+            samples[:3, 5] = np.nan
+            return samples
+
+    with pytest.raises(TrainingDiverged, match="3 of 50 samples hold NaN"):
+        draw_samples(Broken(), 50, seed=0)
+
+
+def test_what_a_dataset_fixes_is_taken_unless_it_is_spelled_out(digits):
+    plain, spelled, other = planned(digits, "ae+gmm", "ae+gmm:latent=3", "aae")
+    assert plain.model().autoencoder.latent == setting(digits).latent
+    assert spelled.model().autoencoder.latent == 3
+    assert other.model().latent == setting(digits).latent
+    assert plain.spec.label == "ae+gmm"
+    assert plain.run_id != spelled.run_id
