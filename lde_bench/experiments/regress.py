@@ -1,9 +1,10 @@
 """`lde-bench regress`: has a change of the code moved the likelihoods?
 
-Small fixed cases, on synthetic data that every machine can make (true log-likelihood known), in fp32, uncompiled, on
-one thread. The committed baseline holds for every method the test log-likelihoods of several seeds; its tolerance is a
-multiple of their measured spread. A log-likelihood that is too *high* fails like one that is too low: a forgotten
-log-determinant or a mask that lets a dimension see itself looks like a good result.
+Small fixed cases, on synthetic data that every machine can make (true log-likelihood known) and, of models of images,
+on the embedded digits (log-likelihood of the Parzen window around their samples), in fp32, uncompiled, on one thread.
+The committed baseline holds for every method the test log-likelihoods of several seeds; its tolerance is a multiple of
+their measured spread. A log-likelihood that is too *high* fails like one that is too low: a forgotten log-determinant
+or a mask that lets a dimension see itself looks like a good result.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import torch
 from lde_bench import BENCHMARK_VERSION
 from lde_bench.data import Dataset, load_dataset
 from lde_bench.errors import InputError, LawBroken, NothingMeasured
-from lde_bench.experiments.density_trials import DensityTrial, plan_trials, run_density_trial
-from lde_bench.experiments.trials import TrainingOptions, failed_record
+from lde_bench.experiments.density_trials import plan_trials
+from lde_bench.experiments.parzen import plan_parzen
+from lde_bench.experiments.trials import TrainingOptions, Trial, failed_record
 from lde_bench.files import check_writable, write_text_atomic
 from lde_bench.progress import print_table, say
 from lde_bench.runs import Record, ResultStore, run_sweep
@@ -35,8 +37,15 @@ BASELINE = Path(__file__).with_name("regress_baseline.json")
 CASES = {
     "scale-mixture": ("gaussian", "gmm:components=3", "resmade-mog+w:components=3,hidden=128,blocks=1"),
     "gaussian-correlated": ("made-mog:components=3,hidden=128", "lde:components=3", "lde+w:components=3"),
+    "digits8x8": ("ae+gmm:components=5", "vae"),
 }
 STEPS = 300
+
+#: The dataset of models of images; the others are synthetic.
+IMAGES = "digits8x8"
+
+#: Of a Parzen window.
+SAMPLES = 2_000
 
 #: Seeds behind a baseline.
 SEEDS = 5
@@ -70,7 +79,10 @@ class Verdict:
 
 def fixed_cases() -> dict[str, Dataset]:
     """The data of the check by name, made afresh."""
-    return {name: load_dataset(name, train=20_000, validation=1_000, test=4_000) for name in CASES}
+    return {
+        name: load_dataset(name) if name == IMAGES else load_dataset(name, train=20_000, validation=1_000, test=4_000)
+        for name in CASES
+    }
 
 
 def measure(datasets: dict[str, Dataset], seeds: int) -> list[Record]:
@@ -80,17 +92,18 @@ def measure(datasets: dict[str, Dataset], seeds: int) -> list[Record]:
     try:
         options = TrainingOptions(device="cpu", precision="fp32", compile=False)
         budget = Budget.of(steps=STEPS)
-        trials = [
-            trial
-            for name, methods in CASES.items()
-            for trial in plan_trials("regress", datasets[name], methods, [], seeds, budget, options)
-        ]
+        trials: list[Trial] = []
+        for name, methods in CASES.items():
+            if name == IMAGES:
+                trials += plan_parzen(budget, options, [datasets[name]], methods=methods, trials=seeds, samples=SAMPLES)
+            else:
+                trials += plan_trials("regress", datasets[name], methods, [], seeds, budget, options)
         with tempfile.TemporaryDirectory(prefix="lde-bench-regress-") as folder:
             store = ResultStore(folder)
 
-            def run(trial: DensityTrial) -> Record:
+            def run(trial: Trial) -> Record:
                 say(f"regress: {trial.title} ...")
-                return run_density_trial(trial, store)
+                return trial.run(store, lambda progress: None, lambda message: None)
 
             return run_sweep(store, trials, run, failed_record)
     finally:

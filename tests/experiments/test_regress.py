@@ -13,6 +13,7 @@ from lde_bench.densities.lde import _CausalProduct
 from lde_bench.densities.masked import MixtureOutputs
 from lde_bench.densities.whitened import Whitened
 from lde_bench.experiments import density_trials, regress
+from lde_bench.generators.latent_density import LatentDensity
 
 
 @pytest.fixture
@@ -108,6 +109,17 @@ def test_an_injected_fault_is_exit_code_1(only, capsys, monkeypatch, inject, dat
     assert check(baseline) == 1
     (found,) = verdicts(capsys).values()
     assert found == ("failed" if held_to_laws else state)
+
+
+def test_a_fault_of_a_model_of_images_moves_the_window_around_its_samples(only, capsys, monkeypatch):
+    baseline = only("digits8x8", "ae+gmm:components=5")
+
+    def draw(self, n, generator):  # codes of another density than the fitted one
+        return self.autoencoder.decode(torch.randn(n, 8, generator=generator))
+
+    monkeypatch.setattr(LatentDensity, "draw", draw)
+    assert check(baseline) == 1
+    assert verdicts(capsys) == {"ae+gmm K=5": "worse"}
 
 
 # -- what cannot be compared -------------------------------------------------------------------------------------------
