@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import math
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,7 @@ from lde_bench.files import atomic_path, check_writable, write_bytes_atomic
 from lde_bench.generators import load_generator
 from lde_bench.generators.base import Generator
 from lde_bench.progress import say
-from lde_bench.report.pictures import ENLARGEMENT, grey_range
+from lde_bench.report.pictures import draw_sheet, grey_range
 from lde_bench.runs import Record, RunPaths
 from lde_bench.runs.rows import is_patch
 from lde_bench.training.model import Model
@@ -81,22 +79,6 @@ def as_images(samples: np.ndarray, image_shape: tuple[int, int] | None) -> np.nd
     else:
         shown = samples.reshape(-1, *image_shape)
     return np.clip(255 * shown + 0.5, 0, 255).astype(np.uint8)
-
-
-def draw_sheet(images: np.ndarray) -> bytes:
-    """PNG of pictures uint8 [n, height, width] in a square of rows, with white lines between them."""
-    from PIL import Image
-
-    n, height, width = images.shape
-    columns = math.ceil(math.sqrt(n))
-    rows = -(-n // columns)
-    cells = np.full((rows * columns, height + 1, width + 1), 255, dtype=np.uint8)
-    cells[:n, 1:, 1:] = images
-    sheet = cells.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2)
-    sheet = np.pad(sheet.reshape(rows * (height + 1), -1), ((0, 1), (0, 1)), constant_values=255)
-    buffer = io.BytesIO()
-    Image.fromarray(sheet.repeat(ENLARGEMENT, 0).repeat(ENLARGEMENT, 1)).save(buffer, "png", optimize=True)
-    return buffer.getvalue()
 
 
 def _check_picture(record: Record, number: int) -> None:

@@ -157,21 +157,30 @@ def sheet_width(pixels: int) -> int:
     return width * max(1, SHEET_WIDTH // width)
 
 
-def draw_images(images: np.ndarray) -> bytes:
-    """PNG of up to 100 square images [n, side * side] in rows of ten, black for 0 and white for 1."""
+def draw_sheet(images: np.ndarray, columns: int | None = None, line: int = 255, larger: int = ENLARGEMENT) -> bytes:
+    """PNG of pictures uint8 [n, height, width] in rows of `columns`, in a square if that is left out, with lines of
+    one pixel between them and every pixel `larger` times as wide and high.
+    """
     from PIL import Image
 
-    side = math.isqrt(images.shape[1])
-    grey = np.clip(np.rint(255 * images[: SHEET_SIDE**2]), 0, 255).astype(np.uint8).reshape(-1, side, side)
-    rows = -(-len(grey) // SHEET_SIDE)
-    sheet = np.full((rows * (side + 1) + 1, SHEET_SIDE * (side + 1) + 1), 128, dtype=np.uint8)
-    for number, image in enumerate(grey):
-        top, left = (1 + (side + 1) * place for place in divmod(number, SHEET_SIDE))
-        sheet[top : top + side, left : left + side] = image
-    larger = sheet_width(images.shape[1]) // sheet.shape[1]
+    n, height, width = images.shape
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = -(-n // columns)
+    cells = np.full((rows * columns, height + 1, width + 1), line, dtype=np.uint8)
+    cells[:n, 1:, 1:] = images
+    sheet = cells.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2).reshape(rows * (height + 1), -1)
+    sheet = np.pad(sheet, ((0, 1), (0, 1)), constant_values=line)
     buffer = io.BytesIO()
     Image.fromarray(sheet.repeat(larger, 0).repeat(larger, 1)).save(buffer, "png", optimize=True)
     return buffer.getvalue()
+
+
+def draw_images(images: np.ndarray) -> bytes:
+    """PNG of up to 100 square images [n, side * side] in rows of ten, black for 0 and white for 1."""
+    side = math.isqrt(images.shape[1])
+    grey = np.clip(np.rint(255 * images[: SHEET_SIDE**2]), 0, 255).astype(np.uint8).reshape(-1, side, side)
+    larger = sheet_width(images.shape[1]) // (SHEET_SIDE * (side + 1) + 1)
+    return draw_sheet(grey, SHEET_SIDE, line=128, larger=larger)
 
 
 def grey_range(patches: np.ndarray) -> float:
@@ -183,15 +192,5 @@ def grey_range(patches: np.ndarray) -> float:
 
 def draw_patches(patches: np.ndarray, scale: float) -> bytes:
     """PNG of up to 64 patches [n, 63] in rows of eight, grey for 0, black and white for -`scale` and +`scale`."""
-    from PIL import Image
-
     shown = complete(np.asarray(patches[:64], dtype=np.float32)).reshape(-1, SIDE, SIDE)
-    grey = np.clip(127.5 * (1 + shown / scale), 0, 255).astype(np.uint8)
-    rows = -(-len(grey) // 8)
-    sheet = np.full((rows * (SIDE + 1) + 1, 8 * (SIDE + 1) + 1), 255, dtype=np.uint8)
-    for number, patch in enumerate(grey):
-        top, left = (1 + (SIDE + 1) * place for place in divmod(number, 8))
-        sheet[top : top + SIDE, left : left + SIDE] = patch
-    buffer = io.BytesIO()
-    Image.fromarray(sheet.repeat(ENLARGEMENT, 0).repeat(ENLARGEMENT, 1)).save(buffer, "png", optimize=True)
-    return buffer.getvalue()
+    return draw_sheet(np.clip(127.5 * (1 + shown / scale), 0, 255).astype(np.uint8), 8)
