@@ -143,7 +143,7 @@ def window_notes(rows: Sequence[Row], items: str, *, published: bool) -> list[st
     """What the figures of the window are, and are not."""
     references = [row.label for row in rows if is_reference(row.method)]
     shown = (
-        f"{' and '.join(references)}, which model nothing, show it"
+        f"{' and '.join(references)}, which model{_s(references)} nothing, show{_s(references)} it"
         if references
         else "reference rows such as train-samples and kmeans, which model nothing, would show it"
     )
@@ -173,6 +173,11 @@ def window_notes(rows: Sequence[Row], items: str, *, published: bool) -> list[st
 
 
 # ---- the other measures
+
+
+def _s(subjects: Sequence[str]) -> str:
+    """Of a verb after one subject."""
+    return "s" if len(subjects) == 1 else ""
 
 
 def measure_names(rows: Sequence[Row]) -> list[str]:
