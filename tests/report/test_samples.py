@@ -63,7 +63,7 @@ def test_a_parzen_figure_is_called_so_and_never_a_test_log_likelihood(table):
     for rendering in (to_text, to_markdown, to_latex, to_csv):
         assert not re.search("test log-likelihood", rendering(table), re.IGNORECASE)
     assert "a figure of the samples and their window, not of the model" in to_text(table)
-    assert "kmeans, which model nothing, show it" in to_text(table)
+    assert "kmeans, which models nothing, shows it" in to_text(table)
 
 
 def test_trials_with_an_autoencoder_each_are_one_row_in_the_order_of_the_papers_table(table):
