@@ -255,7 +255,7 @@ class LDE(AutoregressiveMixture):
             validate_every=430,
             bf16=False,
             reference_seconds=1_800,
-        )
+        ),
     }
 
     def __init__(self, features: int, components: int = 10) -> None:
