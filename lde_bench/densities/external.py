@@ -363,8 +363,9 @@ class Stranger(Density):
             return False
         try:
             drawn = self._draw(3, 0)
+        # No fault to report: torch's Distribution, and scikit-learn's KernelDensity with most kernels, have the method
+        # and say by this error that they cannot sample. The row then has a density and no samples.
         except NotImplementedError:
-            # How torch's Distribution, and scikit-learn's KernelDensity with most kernels, say that they cannot sample.
             return False
         except Exception as error:  # whatever a user's sampler raises
             raise InputError(
