@@ -57,6 +57,7 @@ from lde_bench.runs import (
 from lde_bench.seeds import derive_seed
 from lde_bench.training.device import resolve_device
 from lde_bench.training.loop import Progress, Seconds
+from lde_bench.training.model import Model
 from lde_bench.training.plan import Budget
 
 EXPERIMENT = "parzen"
@@ -142,22 +143,32 @@ class ParzenTrial(Trial):
         assert self.dataset.image_shape is not None
         return self.dataset.image_shape
 
+    @property
+    def origin(self) -> dict[str, str]:
+        """Which code the density of the codes is, where it is a user's own."""
+        inner = density_spec(self.spec)
+        return next(filter(None, (kind.origin for kind in method_classes(inner))), {}) if inner else {}
+
     def determines(self) -> dict[str, Any]:
-        model = self.model()
+        return {
+            **self._training(self.model(), self.dataset.content_hash),
+            "samples": self.samples,
+            "grid": setting(self.dataset).grid,
+            **({"origin": self.origin} if self.origin else {}),
+        }
+
+    def _training(self, model: Model, content: str) -> dict[str, Any]:
+        """Everything that changes how `model`, the whole or a part, is trained on data of this hash."""
         device = resolve_device(self.options.device)
-        origins = [kind.origin for kind in method_classes(inner)] if (inner := density_spec(self.spec)) else []
         return {
             "benchmark_version": BENCHMARK_VERSION,
-            "dataset": [self.dataset.name, self.dataset.version, self.dataset.content_hash],
+            "dataset": [self.dataset.name, self.dataset.version, content],
             "model": model.config,
             "training": model.describe_training(self.budget, self.options.precision, device),
             "budget": asdict(self.budget),
             "device": device.type,
             "compile": self.options.compile,
             "seed": self.seed,
-            "samples": self.samples,
-            "grid": setting(self.dataset).grid,
-            **({"origin": origin} if (origin := next(filter(None, origins), None)) else {}),
         }
 
     def model(self) -> Generator:
@@ -173,18 +184,7 @@ class ParzenTrial(Trial):
         """Names the trained autoencoder: 16 hex digits, the same for models that differ in the density of the codes."""
         model = self.model()
         part = next(iter(model.parts().values())) if isinstance(model, StagedGenerator) else model
-        device = resolve_device(self.options.device)
-        determines = {
-            "benchmark_version": BENCHMARK_VERSION,
-            "dataset": [self.dataset.name, self.dataset.version, self.dataset.training_hash],
-            "model": part.config,
-            "training": part.describe_training(self.budget, self.options.precision, device),
-            "budget": asdict(self.budget),
-            "device": device.type,
-            "compile": self.options.compile,
-            "seed": self.seed,
-        }
-        return digest(determines)[:16]
+        return digest(self._training(part, self.dataset.training_hash))[:16]
 
 
 def own_settings(spec: MethodSpec, fixed: Setting) -> dict[str, Any]:
@@ -318,8 +318,7 @@ def run_parzen_trial(
         on_progress=on_progress,
         notify=notify,
     )
-    origins = [kind.origin for kind in method_classes(inner)] if (inner := density_spec(trial.spec)) else []
-    trained = Trained.by(model, next(filter(None, origins), {}))
+    trained = Trained.by(model, trial.origin)
     samples = draw_samples(model, trial.samples, derive_seed(trial.seed, "samples"))
     window = choose_window(dataset.validation, samples, setting(dataset).grid, options.device)
     laws = image_laws(model, dataset.validation)
