@@ -32,7 +32,7 @@ from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.evaluation.laws import trial_laws
 from lde_bench.evaluation.likelihood import evaluate
 from lde_bench.evaluation.statistics import naive_standard_error
-from lde_bench.experiments.trials import Trained, TrainingOptions, Trial, failed_record, head, training_code
+from lde_bench.experiments.trials import Trained, TrainingOptions, Trial, failed_record, head
 from lde_bench.experiments.weights import borrow_weights
 from lde_bench.runs import (
     Cost,
@@ -275,21 +275,7 @@ def train_density(
     notify: Callable[[str], None],
 ) -> Trained:
     """Train `density` on the data, and with the seed, budget and options, of a trial."""
-    density.fit(
-        trial.batches(),
-        trial.dataset.validation,
-        seed=trial.seed,
-        profile=trial.budget.profile,
-        steps=trial.budget.steps,
-        seconds=trial.budget.seconds,
-        device=trial.options.device,
-        precision=trial.options.precision,
-        compile=trial.options.compile,
-        checkpoint=checkpoint,
-        code=training_code(),
-        on_progress=on_progress,
-        notify=notify,
-    )
+    trial.train(density.fit, trial.batches(), checkpoint, on_progress, notify)
     return Trained.by(density, density_class(trial.spec.name).origin)
 
 

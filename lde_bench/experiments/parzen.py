@@ -29,7 +29,7 @@ from lde_bench.evaluation.laws.images import image_laws
 from lde_bench.evaluation.likelihood import Likelihood, summarise
 from lde_bench.evaluation.parzen import parzen_curve, parzen_log_prob, select_sigma
 from lde_bench.evaluation.sample_measures import SampleSets, measure_samples
-from lde_bench.experiments.trials import Trained, TrainingOptions, Trial, head, training_code
+from lde_bench.experiments.trials import Trained, TrainingOptions, Trial, head
 from lde_bench.generators import (
     create_generator,
     density_spec,
@@ -303,21 +303,7 @@ def run_parzen_trial(
     # Seconds are divided among the parts: how far the autoencoder gets in its share depends on the density.
     if isinstance(model, LatentDensity) and trial.budget.seconds is None:
         fit = partial(model.fit, shared_file=lambda part, seed: _shared_file(trial, store))
-    fit(
-        dataset.train,
-        dataset.validation,
-        seed=trial.seed,
-        profile=trial.budget.profile,
-        steps=trial.budget.steps,
-        seconds=trial.budget.seconds,
-        device=options.device,
-        precision=options.precision,
-        compile=options.compile,
-        checkpoint=paths.checkpoint,
-        code=training_code(),
-        on_progress=on_progress,
-        notify=notify,
-    )
+    trial.train(fit, dataset.train, paths.checkpoint, on_progress, notify)
     trained = Trained.by(model, trial.origin)
     samples = draw_samples(model, trial.samples, derive_seed(trial.seed, "samples"))
     window = choose_window(dataset.validation, samples, setting(dataset).grid, options.device)

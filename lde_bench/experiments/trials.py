@@ -6,8 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 
 from lde_bench import __version__
@@ -26,6 +28,7 @@ from lde_bench.runs import (
     utc_now,
 )
 from lde_bench.runs.rows import with_components
+from lde_bench.training.batches import Batches
 from lde_bench.training.device import resolve_device, resolve_precision
 from lde_bench.training.loop import Progress, Seconds
 from lde_bench.training.model import Model
@@ -112,6 +115,31 @@ class Trial(ABC):
             budget=self.budget,
             trial=self.trial,
             determines=self.determines(),
+        )
+
+    def train(
+        self,
+        fit: Callable[..., Any],
+        rows: np.ndarray | Batches,
+        checkpoint: Path | None,
+        on_progress: Callable[[Progress], None],
+        notify: Callable[[str], None],
+    ) -> None:
+        """Call a model's `fit` on training `rows`, with the seed, budget and options of the trial."""
+        fit(
+            rows,
+            self.dataset.validation,
+            seed=self.seed,
+            profile=self.budget.profile,
+            steps=self.budget.steps,
+            seconds=self.budget.seconds,
+            device=self.options.device,
+            precision=self.options.precision,
+            compile=self.options.compile,
+            checkpoint=checkpoint,
+            code=f"lde-bench {__version__} at {code_version()}",
+            on_progress=on_progress,
+            notify=notify,
         )
 
     def paths(self, store: ResultStore) -> RunPaths:
@@ -203,8 +231,3 @@ def set_threads(threads: int | None) -> None:
     if threads < 1:
         raise InputError(f"threads = {threads} is not a whole number from 1 up; give for example --threads 2.")
     torch.set_num_threads(threads)
-
-
-def training_code() -> str:
-    """Names the code that trains; a checkpoint of other code is not continued."""
-    return f"lde-bench {__version__} at {code_version()}"
