@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
     from lde_bench.data import Dataset
     from lde_bench.evaluation.statistics import GroupMeans
-    from lde_bench.experiments.density_trials import DensityTrial
     from lde_bench.training.plan import Plan
+    from lde_bench.trials.density import DensityTrial
 
 EXPERIMENT = "time-to-nats"
 VERSION = 1  # changes whenever finished files no longer compare
@@ -214,9 +214,9 @@ class Job:
     def trial(self, dataset: Dataset) -> DensityTrial:
         """Its seed, density and batches."""
         from lde_bench.densities.spec import parse_method
-        from lde_bench.experiments.density_trials import DensityTrial
-        from lde_bench.experiments.trials import TrainingOptions
         from lde_bench.training.plan import Budget
+        from lde_bench.trials.base import TrainingOptions
+        from lde_bench.trials.density import DensityTrial
 
         is_patch, fresh = dataset.is_patch, dataset.fresh is not None
         options = TrainingOptions(
@@ -349,10 +349,10 @@ class Comparison:
 
 def measure(settings: Settings, job: Job, dataset: Dataset) -> dict[str, Any]:
     """Train, and of a run touch the test set once; what is written of it."""
-    from lde_bench import __version__
     from lde_bench.evaluation.laws import trial_laws
     from lde_bench.evaluation.likelihood import evaluate
     from lde_bench.runs import code_version, provenance, utc_now
+    from lde_bench.version import __version__
 
     started = utc_now()
     folder = Folder(settings.folder)

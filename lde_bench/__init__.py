@@ -9,10 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
-#: Records of another benchmark version are *not comparable*, never *regressed*.
-BENCHMARK_VERSION = "1"
+from lde_bench.version import BENCHMARK_VERSION, __version__
 
 _HOME = {
     "load_dataset": "lde_bench.data",

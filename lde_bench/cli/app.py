@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter, Token
 
-from lde_bench import __version__
+from lde_bench.version import __version__
 
 if TYPE_CHECKING:
-    from lde_bench.experiments.trials import TrainingOptions
+    from lde_bench.trials.base import TrainingOptions
 
 app = App(
     name="lde-bench",
@@ -109,7 +109,7 @@ class Running:
         self, patches: Literal["fixed", "fresh"] = "fixed", augment: Literal["symmetries"] | None = None
     ) -> TrainingOptions:
         """How trials are trained."""
-        from lde_bench.experiments.trials import TrainingOptions
+        from lde_bench.trials.base import TrainingOptions
 
         return TrainingOptions(patches, augment, self.device, self.precision, self.compile)
 

@@ -21,7 +21,7 @@ from lde_bench.cli.app import (
     Whole,
     app,
 )
-from lde_bench.cli.running import finish, run_trials
+from lde_bench.cli.running import finish
 
 
 @app.command
@@ -65,9 +65,10 @@ def bsds300(
     continues when the same command is given again.
     """
     from lde_bench.experiments.bsds300 import load_patches, plan_table
-    from lde_bench.experiments.trials import set_threads
     from lde_bench.runs import ResultStore
     from lde_bench.training.plan import Budget
+    from lde_bench.trials.base import set_threads
+    from lde_bench.trials.run import run_trials
 
     budget = Budget.of(profile, steps, seconds)
     set_threads(running.threads)

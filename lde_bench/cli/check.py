@@ -19,8 +19,8 @@ def check(
     """Hold methods to their laws on tiny networks: a density is normalised, causal, batch-independent, ..., and a model
     of images gives pixels in [0, 1], the same ones for the same seed, ...
     """
+    from lde_bench.checks.check import check_methods
     from lde_bench.densities import density_names
-    from lde_bench.experiments.check import check_methods
     from lde_bench.generators import generator_classes
 
     if all == bool(names):

@@ -28,6 +28,6 @@ def compare(
 
     Records of other data or of another benchmark version are refused as not comparable (exit 2).
     """
-    from lde_bench.experiments.compare import run_compare
+    from lde_bench.checks.compare import run_compare
 
     return run_compare(a, b, results_dir, components=K, dataset=dataset, profile=profile, json=json)

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from lde_bench.cli.app import RUNNING, Components, Profile, Running, Seconds, Steps, Whole, app
-from lde_bench.cli.running import finish, run_trials
+from lde_bench.cli.running import finish
 
 
 @app.command
@@ -52,9 +52,10 @@ def parzen(
     better-founded measures of the same samples. A run that is killed continues when the same command is given again.
     """
     from lde_bench.experiments.parzen import load_images, plan_parzen
-    from lde_bench.experiments.trials import set_threads
     from lde_bench.runs import ResultStore
     from lde_bench.training.plan import Budget
+    from lde_bench.trials.base import set_threads
+    from lde_bench.trials.run import run_trials
 
     budget = Budget.of(profile, steps, seconds)
     set_threads(running.threads)

@@ -33,11 +33,11 @@ def protocol(
     the test patches.
     """
     from lde_bench.experiments.bsds300 import FEATURES, load_patches
-    from lde_bench.experiments.density_trials import expand_methods
     from lde_bench.experiments.protocol import plan_protocol, print_report, run_protocol, run_protocol_of_record
-    from lde_bench.experiments.trials import set_threads
     from lde_bench.runs import ResultStore
     from lde_bench.training.plan import Budget
+    from lde_bench.trials.base import set_threads
+    from lde_bench.trials.density import expand_methods
 
     if record is not None and (method, K, steps) != (None, None, None):
         raise InputError("a record has its method, K and steps already; give --record or what to train, not both.")

@@ -20,6 +20,6 @@ def regress(
     json: Json = False,
 ) -> int:
     """Rerun a small fixed case and compare its log-likelihoods with the committed baseline (exit 1: a regression)."""
-    from lde_bench.experiments.regress import run_regression
+    from lde_bench.checks.regress import run_regression
 
     return run_regression(baseline, update, json)

@@ -1,4 +1,4 @@
-"""What commands that run trials share: run those without a record, print and write the tables, give the exit code."""
+"""What commands that run trials share: print and write the tables of the records, give the exit code."""
 
 from __future__ import annotations
 
@@ -12,31 +12,8 @@ from typing import TYPE_CHECKING
 from lde_bench.errors import NothingMeasured
 
 if TYPE_CHECKING:
-    from lde_bench.experiments.trials import Trial
     from lde_bench.report import Table
     from lde_bench.runs import Record, ResultStore
-
-
-def run_trials(planned: Sequence[Trial], store: ResultStore) -> list[Record]:
-    """Run the trials that have no record yet, saying beforehand about how long that will take."""
-    from lde_bench.experiments.trials import failed_record
-    from lde_bench.progress import SweepDisplay, duration, say
-    from lde_bench.runs import run_sweep
-
-    left = [trial for trial in planned if (found := store.find(trial.run_id)) is None or not found.done]
-    if left:
-        seconds = sum(trial.reference_seconds() for trial in left)
-        done = f" ({len(planned) - len(left)} done before)" if len(left) < len(planned) else ""
-        trials = "1 trial" if len(left) == 1 else f"{len(left)} trials"
-        say(f"{trials} to run{done}: about {duration(seconds)} on 2 cores with bf16 instructions.")
-    with SweepDisplay(len(planned)) as display:
-        return run_sweep(
-            store,
-            planned,
-            lambda trial: trial.run(store, display.progress, display.note),
-            failed_record,
-            lambda event, trial, record: display.event(event, trial.title, record),
-        )
 
 
 def finish(records: Sequence[Record], store: ResultStore, json: bool, suffix: str = "") -> int:

@@ -14,9 +14,9 @@ from lde_bench.data import Dataset, load_dataset
 from lde_bench.densities import density_class, density_classes, is_wrapper, takes_argument
 from lde_bench.densities.spec import MethodSpec, parse_method
 from lde_bench.errors import InputError
-from lde_bench.experiments.density_trials import DensityTrial, expand_methods, plan_trials
-from lde_bench.experiments.trials import TrainingOptions
 from lde_bench.training.plan import Budget
+from lde_bench.trials.base import TrainingOptions
+from lde_bench.trials.density import DensityTrial, expand_methods, plan_trials
 
 EXPERIMENT = "bsds300"
 

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lde_bench import BENCHMARK_VERSION
 from lde_bench.data import Dataset, load_dataset
 from lde_bench.densities import load_density
 from lde_bench.densities.base import Density
@@ -29,16 +28,18 @@ from lde_bench.densities.wrapper import Wrapper
 from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.evaluation.statistics import clustered_standard_error
 from lde_bench.experiments.bsds300 import EXPERIMENT
-from lde_bench.experiments.density_trials import DensityTrial, plan_trials, train_density
-from lde_bench.experiments.trials import TrainingOptions
 from lde_bench.files import write_text_atomic
-from lde_bench.progress import SweepDisplay, print_table, say
+from lde_bench.progress import print_table, say
 from lde_bench.runs import DatasetInfo, Record, ResultStore, RunPaths, provenance, utc_now
+from lde_bench.runs.display import SweepDisplay
 from lde_bench.runs.rows import with_components
 from lde_bench.runs.store import REPORT_SUFFIX
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, evaluate_rows
 from lde_bench.training.plan import Budget, Plan
+from lde_bench.trials.base import TrainingOptions
+from lde_bench.trials.density import DensityTrial, plan_trials, train_density
+from lde_bench.version import BENCHMARK_VERSION
 
 #: What the released script adds to each conditional inside the logarithm.
 RELEASED_FLOOR = 1e-12

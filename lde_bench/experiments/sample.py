@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from lde_bench.checks.compare import find_side
 from lde_bench.data.patches import SIDE, complete
 from lde_bench.densities import load_density
 from lde_bench.errors import InputError
-from lde_bench.experiments.compare import find_side
 from lde_bench.experiments.parzen import EXPERIMENT
 from lde_bench.files import atomic_path, check_writable, write_bytes_atomic
 from lde_bench.generators import load_generator

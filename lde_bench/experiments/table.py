@@ -10,9 +10,9 @@ from lde_bench.data.base import SPLITS, Request
 from lde_bench.data.user_file import load_file
 from lde_bench.errors import InputError
 from lde_bench.experiments.bsds300 import PROFILES
-from lde_bench.experiments.density_trials import DensityTrial, plan_trials
-from lde_bench.experiments.trials import TrainingOptions
 from lde_bench.training.plan import Budget
+from lde_bench.trials.base import TrainingOptions
+from lde_bench.trials.density import DensityTrial, plan_trials
 
 EXPERIMENT = "table"
 

@@ -1,4 +1,4 @@
-"""Models of images that can be sampled: one file, one model, here and in `lde_bench.autoencoders`.
+"""Models of images that can be sampled: one file of this package, one model.
 
 `create_generator(name, image_shape)` makes one; an autoencoder is spelled with the density of its codes, as in
 `ae+lde`, which is any method of `lde_bench.densities`: `iae+gmm:components=20`, `ae+lde+w`, `ae+package.module:Class`.
@@ -24,10 +24,7 @@ def generator_classes() -> dict[str, type[Generator]]:
     """Every model of images of this package by name, autoencoders without a prior too."""
     from lde_bench.generators.base import Generator
 
-    return {
-        **discover("lde_bench.autoencoders", Generator),
-        **discover("lde_bench.generators", Generator),
-    }
+    return discover("lde_bench.generators", Generator)
 
 
 def generator_class(name: str) -> type[Generator]:
@@ -94,7 +91,7 @@ def create_generator(method: str | MethodSpec, image_shape: tuple[int, int], **a
         InputError: unknown name (with the nearest one) or argument, a bad value, or a density of the codes of a model
             that has none.
     """
-    from lde_bench.autoencoders.base import Autoencoder
+    from lde_bench.generators.autoencoder import Autoencoder
     from lde_bench.generators.latent_density import LatentDensity
 
     spec = parse_generator(method) if isinstance(method, str) else method

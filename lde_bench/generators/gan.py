@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from lde_bench.autoencoders.networks import mlp
 from lde_bench.generators.base import Generator
+from lde_bench.generators.networks import mlp
 from lde_bench.training.batches import Batches
 from lde_bench.training.device import Compiler, autocast
 from lde_bench.training.learner import ModuleLearner, make_optimizer, set_rate

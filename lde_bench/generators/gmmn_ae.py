@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy
 
-from lde_bench.autoencoders.base import Autoencoder
+from lde_bench.generators.autoencoder import Autoencoder
 from lde_bench.generators.staged import Stage, StagedGenerator
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, LossLearner

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lde_bench.autoencoders.base import Autoencoder
 from lde_bench.densities.base import Density
+from lde_bench.generators.autoencoder import Autoencoder
 from lde_bench.generators.staged import Stage, StagedGenerator
 from lde_bench.training.model import Model
 from lde_bench.training.plan import Budget, Plan

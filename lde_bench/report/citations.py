@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 
-from lde_bench import __version__
+from lde_bench.version import __version__
 
 #: Cited with every table: the protocol of the patches, the photographs, and the paper this benchmark is built around.
 BENCHMARK_KEYS = ("uria2016nade", "martin2001database", "yoo2020unpriortized")

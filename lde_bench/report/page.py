@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from lde_bench import BENCHMARK_VERSION, __version__
 from lde_bench.data.cache import stored_test_rows
 from lde_bench.data.patches import FEATURES
 from lde_bench.errors import InputError
@@ -43,6 +42,7 @@ from lde_bench.report.tables import Row, build_tables, cells, failure_line, head
 from lde_bench.runs.record import Record
 from lde_bench.runs.rows import group_means, table_key, with_components
 from lde_bench.runs.store import RunPaths
+from lde_bench.version import BENCHMARK_VERSION, __version__
 
 log = logging.getLogger(__name__)
 

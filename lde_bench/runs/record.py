@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import numpy as np
 
-from lde_bench import BENCHMARK_VERSION
 from lde_bench.errors import InputError
 from lde_bench.training.plan import Budget
+from lde_bench.version import BENCHMARK_VERSION
 
 if TYPE_CHECKING:
     from lde_bench.data import Dataset

@@ -17,8 +17,9 @@ import torch
 from lde_bench.cli import main
 from lde_bench.data import bsds300 as bsds300_data
 from lde_bench.data import natural8x8
-from lde_bench.experiments import bsds300, trials
+from lde_bench.experiments import bsds300
 from lde_bench.training import loop
+from lde_bench.trials import base as trials
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import lde_bench as lb
 from lde_bench.cli import main
 from lde_bench.densities.gaussian import Gaussian
 from lde_bench.densities.made_mog import MadeMog
-from lde_bench.experiments import density_trials
+from lde_bench.trials import density as density_trials
 
 MADE = "made-mog:hidden=256"
 JOB = ("bsds300", "--source", "embedded", "--steps", 8, "--K", 1, 2, "--methods", "gaussian", MADE)

@@ -73,7 +73,7 @@ def few_laws(monkeypatch):
     """`check` with a handful of laws: the whole suite has tests of its own."""
     whole = laws.check
     chosen = ("causal", "chain_rule", "seeds")
-    monkeypatch.setattr("lde_bench.experiments.check.check", lambda method: whole(method, laws=chosen))
+    monkeypatch.setattr("lde_bench.checks.check.check", lambda method: whole(method, laws=chosen))
     return chosen
 
 

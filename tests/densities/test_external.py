@@ -23,9 +23,9 @@ from lde_bench.densities.spec import MethodSpec, parse_method
 from lde_bench.errors import InputError
 from lde_bench.evaluation.laws import check
 from lde_bench.evaluation.laws.suite import skewed_rows
-from lde_bench.experiments.density_trials import expand_methods, plan_trials
-from lde_bench.experiments.trials import TrainingOptions
 from lde_bench.training.plan import Budget
+from lde_bench.trials.base import TrainingOptions
+from lde_bench.trials.density import expand_methods, plan_trials
 
 HERE = Path(__file__).parent
 FOUR = {

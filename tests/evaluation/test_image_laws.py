@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from lde_bench.autoencoders.ae import AE
+from lde_bench.checks import check
 from lde_bench.densities.gaussian import Gaussian
 from lde_bench.errors import InputError
 from lde_bench.evaluation.laws import images
-from lde_bench.experiments import check
+from lde_bench.generators.ae import AE
 from lde_bench.generators.base import Generator
 from lde_bench.generators.gan import GAN
 

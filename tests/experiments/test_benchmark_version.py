@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 import lde_bench as lb
+from lde_bench.checks.compare import compare, find_side
 from lde_bench.errors import InputError
-from lde_bench.experiments import density_trials
-from lde_bench.experiments.compare import compare, find_side
-from lde_bench.experiments.density_trials import plan_trials, run_density_trial
-from lde_bench.experiments.trials import TrainingOptions
 from lde_bench.report import build_tables
 from lde_bench.runs import ResultStore
 from lde_bench.training.plan import Budget
+from lde_bench.trials import density as density_trials
+from lde_bench.trials.base import TrainingOptions
+from lde_bench.trials.density import plan_trials, run_density_trial
 
 
 @pytest.fixture

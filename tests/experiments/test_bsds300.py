@@ -8,9 +8,9 @@ from lde_bench.densities.spec import parse_method
 from lde_bench.errors import InputError
 from lde_bench.evaluation.laws.suite import skewed_rows
 from lde_bench.experiments.bsds300 import ALL, FEATURES, ORDER, plan_table, table_rows, with_orderings
-from lde_bench.experiments.density_trials import DensityTrial
-from lde_bench.experiments.trials import TrainingOptions
 from lde_bench.training.plan import Budget
+from lde_bench.trials.base import TrainingOptions
+from lde_bench.trials.density import DensityTrial
 
 
 def planned(*methods: str, **options) -> list[DensityTrial]:

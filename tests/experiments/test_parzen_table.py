@@ -12,12 +12,13 @@ import lde_bench as lb
 from lde_bench.data import Dataset
 from lde_bench.data.base import content_hash
 from lde_bench.errors import TrainingDiverged
-from lde_bench.experiments.parzen import ParzenTrial, choose_window, draw_samples, plan_parzen, setting
-from lde_bench.experiments.trials import TrainingOptions, failed_record
+from lde_bench.experiments.parzen import plan_parzen
 from lde_bench.generators import load_generator
 from lde_bench.runs import Record, ResultStore, run_sweep
 from lde_bench.seeds import derive_seed
 from lde_bench.training.plan import Budget
+from lde_bench.trials.base import TrainingOptions, failed_record
+from lde_bench.trials.images import ParzenTrial, choose_window, draw_samples, setting
 
 OPTIONS = TrainingOptions(precision="fp32", device="cpu")
 SAMPLES = 300

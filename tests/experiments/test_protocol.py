@@ -14,7 +14,6 @@ from lde_bench.densities import density_classes
 from lde_bench.densities.made_mog import MadeMog
 from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.experiments import protocol
-from lde_bench.experiments.density_trials import run_density_trial, train_density
 from lde_bench.experiments.protocol import (
     RELEASED_FLOOR,
     PeekingDensity,
@@ -25,10 +24,11 @@ from lde_bench.experiments.protocol import (
     run_protocol_of_record,
     to_markdown,
 )
-from lde_bench.experiments.trials import TrainingOptions
 from lde_bench.runs import ResultStore
 from lde_bench.training import loop
 from lde_bench.training.plan import Budget
+from lde_bench.trials.base import TrainingOptions
+from lde_bench.trials.density import run_density_trial, train_density
 
 METHOD = "made-mog+w:hidden=8"
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from lde_bench.autoencoders.base import Autoencoder
 from lde_bench.data import Dataset, load_dataset
 from lde_bench.evaluation.laws.result import LawResult, judge
 from lde_bench.evaluation.laws.suite import trial_laws
 from lde_bench.generators import create_generator, load_generator
+from lde_bench.generators.autoencoder import Autoencoder
 from lde_bench.generators.base import Generator
 from lde_bench.generators.latent_density import LatentDensity
 

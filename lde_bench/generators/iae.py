@@ -9,8 +9,8 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from lde_bench.autoencoders.ae import AE, EPOCH
 from lde_bench.errors import InputError
+from lde_bench.generators.ae import AE, EPOCH
 from lde_bench.training.model import Card
 from lde_bench.training.plan import Plan
 

@@ -8,8 +8,8 @@ import torch
 from linear_gaussian import LATENT, draws, exact_log_prob, linear
 from torch.autograd.functional import jacobian
 
-from lde_bench.autoencoders.vae import VAE
-from lde_bench.autoencoders.vae_iaf import CONTEXT, FORGET_BIAS, VAEIAF, AutoregressiveStep
+from lde_bench.generators.vae import VAE
+from lde_bench.generators.vae_iaf import CONTEXT, FORGET_BIAS, VAEIAF, AutoregressiveStep
 
 
 @pytest.fixture

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from lde_bench.checks import regress
 from lde_bench.cli import main
 from lde_bench.densities.lde import _CausalProduct
 from lde_bench.densities.masked import MixtureOutputs
 from lde_bench.densities.whitened import Whitened
-from lde_bench.experiments import density_trials, regress
 from lde_bench.generators.latent_density import LatentDensity
+from lde_bench.trials import density as density_trials
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import torch
 from linear_gaussian import draws, exact_log_prob, linear
 
 import lde_bench as lb
-from lde_bench.autoencoders.vae import VAE, gaussian_kl, gaussian_log_prob, infer_gaussian
 from lde_bench.errors import InputError
 from lde_bench.generators import create_generator
+from lde_bench.generators.vae import VAE, gaussian_kl, gaussian_log_prob, infer_gaussian
 
 
 def test_the_divergence_in_closed_form_is_that_of_monte_carlo():

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from lde_bench import BENCHMARK_VERSION
 from lde_bench.data import Dataset
 from lde_bench.data.patches import SYMMETRIES, apply_symmetries
 from lde_bench.densities import (
@@ -32,8 +31,6 @@ from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.evaluation.laws import trial_laws
 from lde_bench.evaluation.likelihood import evaluate
 from lde_bench.evaluation.statistics import naive_standard_error
-from lde_bench.experiments.trials import Trained, TrainingOptions, Trial, failed_record, head
-from lde_bench.experiments.weights import borrow_weights
 from lde_bench.runs import (
     Cost,
     Groups,
@@ -51,6 +48,9 @@ from lde_bench.training.batches import ArrayBatches, Augment, Batches, FreshBatc
 from lde_bench.training.device import resolve_device
 from lde_bench.training.loop import Progress, Seconds
 from lde_bench.training.plan import Budget
+from lde_bench.trials.base import Trained, TrainingOptions, Trial, failed_record, head
+from lde_bench.trials.weights import borrow_weights
+from lde_bench.version import BENCHMARK_VERSION
 
 #: A standard error needs two test rows; the laws of a trained model look at some validation rows.
 LEAST_ROWS = {"train": 2, "validation": 24, "test": 2}
@@ -67,7 +67,7 @@ class DensityTrial(Trial):
     def seed(self) -> int:
         """Derived from names, so that adding a method or a trial changes nobody else's seed.
 
-        Methods that train alike have the same seed: see `lde_bench.experiments.weights`.
+        Methods that train alike have the same seed: see `lde_bench.trials.weights`.
         """
         return derive_seed(self.experiment, str(training_spec(self.spec)), self.base_seed, "trial", self.trial)
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lde_bench.autoencoders.vae import VAE, Inference, gaussian_log_prob, infer_gaussian
 from lde_bench.densities.masked import MaskedLinear, hidden_degrees, input_degrees
+from lde_bench.generators.vae import VAE, Inference, gaussian_log_prob, infer_gaussian
 from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
 

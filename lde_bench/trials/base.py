@@ -12,7 +12,6 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 
-from lde_bench import __version__
 from lde_bench.data import Dataset
 from lde_bench.densities.spec import MethodSpec
 from lde_bench.errors import InputError
@@ -33,6 +32,7 @@ from lde_bench.training.device import resolve_device, resolve_precision
 from lde_bench.training.loop import Progress, Seconds
 from lde_bench.training.model import Model
 from lde_bench.training.plan import Budget
+from lde_bench.version import __version__
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lde_bench.autoencoders.base import Autoencoder
-from lde_bench.autoencoders.networks import coders, reset_coders
 from lde_bench.densities.base import LOG_2PI
 from lde_bench.errors import InputError
+from lde_bench.generators.autoencoder import Autoencoder
+from lde_bench.generators.networks import coders, reset_coders
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, LossLearner
 from lde_bench.training.model import Card, positive_integer, seeded

@@ -18,12 +18,12 @@ from lde_bench.densities.spec import parse_method
 from lde_bench.densities.symmetric import Symmetric
 from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.evaluation.laws.suite import skewed_rows
-from lde_bench.experiments import density_trials
-from lde_bench.experiments.density_trials import DensityTrial, plan_trials, run_density_trial
-from lde_bench.experiments.trials import TrainingOptions, failed_record
 from lde_bench.runs import Record, ResultStore, run_sweep
 from lde_bench.seeds import derive_seed
 from lde_bench.training.plan import Budget
+from lde_bench.trials import density as density_trials
+from lde_bench.trials.base import TrainingOptions, failed_record
+from lde_bench.trials.density import DensityTrial, plan_trials, run_density_trial
 
 OPTIONS = TrainingOptions(device="cpu", precision="fp32")
 METHOD = "made-mog+w:components=2,hidden=8"
@@ -203,21 +203,6 @@ def test_what_takes_over_weights_is_held_to_the_laws_too(store, monkeypatch):
 
 
 # -- a failed, a lost, an old source -----------------------------------------------------------------------------------
-
-
-def test_a_record_from_before_training_ids_serves_by_what_its_name_was_made_of(store, fits):
-    (base,) = run(store, plan(METHOD))
-    path = store.paths(base).record
-    old = replace(base, training={key: value for key, value in base.training.items() if key != "training_id"})
-    path.write_text(old.to_json())
-    for data in (DATA, dataset(test=30)):
-        (record,) = run(store, plan(METHOD.replace("+w", "+w+sym"), data=data))
-        assert record.training["weights_of"] == [base.run_id]
-    assert fits == [METHOD]
-    fewer = replace(DATA, content_hash="0" * 64, validation=DATA.validation[:50])
-    for trial in (*plan(METHOD, data=fewer), *plan(METHOD, data=dataset(test=30), steps=5)):
-        (record,) = run(store, [trial])
-        assert "weights_of" not in record.training
 
 
 def test_weights_that_are_lost_are_trained_again_to_the_same_number(store, fits):

@@ -9,8 +9,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from lde_bench.autoencoders.vae import VAE, Inference, infer_gaussian
 from lde_bench.errors import InputError
+from lde_bench.generators.vae import VAE, Inference, infer_gaussian
 from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
 

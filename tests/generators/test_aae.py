@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from lde_bench.autoencoders.aae import AAE, mode_means
 from lde_bench.errors import InputError
 from lde_bench.generators import create_generator
+from lde_bench.generators.aae import AAE, mode_means
 from lde_bench.training import loop
 from lde_bench.training.device import Compiler
 from lde_bench.training.plan import Plan

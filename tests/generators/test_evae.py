@@ -8,10 +8,10 @@ import torch
 from linear_gaussian import LATENT, draws, exact_log_prob, linear
 from scipy import stats
 
-from lde_bench.autoencoders.evae import EVAE, epitome_masks
-from lde_bench.autoencoders.vae import VAE, gaussian_kl
 from lde_bench.errors import InputError
 from lde_bench.generators import create_generator
+from lde_bench.generators.evae import EVAE, epitome_masks
+from lde_bench.generators.vae import VAE, gaussian_kl
 
 
 def images(n: int) -> torch.Tensor:

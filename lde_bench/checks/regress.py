@@ -18,17 +18,17 @@ from typing import Any
 
 import torch
 
-from lde_bench import BENCHMARK_VERSION
 from lde_bench.data import Dataset, load_dataset
 from lde_bench.errors import InputError, LawBroken, NothingMeasured
-from lde_bench.experiments.density_trials import plan_trials
 from lde_bench.experiments.parzen import plan_parzen
-from lde_bench.experiments.trials import TrainingOptions, Trial, failed_record
 from lde_bench.files import check_writable, write_text_atomic
 from lde_bench.progress import print_table, say
 from lde_bench.runs import Record, ResultStore, run_sweep
 from lde_bench.runs.rows import with_components
 from lde_bench.training.plan import Budget
+from lde_bench.trials.base import TrainingOptions, Trial, failed_record
+from lde_bench.trials.density import plan_trials
+from lde_bench.version import BENCHMARK_VERSION
 
 BASELINE = Path(__file__).with_name("regress_baseline.json")
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from lde_bench import BENCHMARK_VERSION
 from lde_bench.densities.spec import parse_method
 from lde_bench.errors import InputError, LawBroken, NothingMeasured
 from lde_bench.evaluation.statistics import (
@@ -39,6 +38,7 @@ from lde_bench.runs.rows import (
     with_components,
 )
 from lde_bench.seeds import derive_seed
+from lde_bench.version import BENCHMARK_VERSION
 
 #: A difference is called one below this probability; the interval has the level that goes with it.
 SIGNIFICANCE = 0.05

@@ -8,21 +8,45 @@ of its members. And a trial that differs from an earlier one in its test set alo
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Protocol, Self, TypeVar
 
 from lde_bench.densities import load_density
 from lde_bench.densities.base import Density
 from lde_bench.densities.ensemble import Ensemble
+from lde_bench.densities.spec import MethodSpec
 from lde_bench.runs import Record, ResultStore
 
-if TYPE_CHECKING:
-    from lde_bench.experiments.density_trials import DensityTrial
+
+class Borrower(Protocol):
+    """What is asked here of a trial of a density (`lde_bench.trials.density.DensityTrial`)."""
+
+    @property
+    def spec(self) -> MethodSpec: ...
+
+    @property
+    def components(self) -> int | None: ...
+
+    @property
+    def trial(self) -> int: ...
+
+    @property
+    def run_id(self) -> str: ...
+
+    @property
+    def training_id(self) -> str: ...
+
+    @property
+    def plain(self) -> Self: ...
+
+    def members(self) -> Sequence[Self]: ...
+
+
+_Trial = TypeVar("_Trial", bound=Borrower)
 
 
 def borrow_weights(
-    trial: DensityTrial, density: Density, store: ResultStore, ensure: Callable[[DensityTrial], Record]
+    trial: _Trial, density: Density, store: ResultStore, ensure: Callable[[_Trial], Record]
 ) -> list[Record]:
     """Put the weights of other trials into `density`, the untrained one of `trial`; the records that they belong to.
 
@@ -48,7 +72,7 @@ def borrow_weights(
     return records
 
 
-def find_trained(trial: DensityTrial, store: ResultStore, but: str = "") -> Record | None:
+def find_trained(trial: Borrower, store: ResultStore, but: str = "") -> Record | None:
     """A done record, other than that of run `but`, of the same training, with its weights beside it."""
 
     def is_it(record: Record) -> bool:
@@ -58,24 +82,12 @@ def find_trained(trial: DensityTrial, store: ResultStore, but: str = "") -> Reco
     return next(filter(is_it, store.load()), None) if store.folder.is_dir() else None
 
 
-def _is_same_training(record: Record, trial: DensityTrial) -> bool:
+def _is_same_training(record: Record, trial: Borrower) -> bool:
     plain = trial.plain
     # A derived record shares the training and keeps other weights.
     if (record.method, record.components, record.trial) != (plain.spec.label, plain.components, plain.trial):
         return False
-    if "training_id" in record.training:
-        return record.training["training_id"] == trial.training_id
-    # From before there was one: the same seed and sizes of a prepared dataset are the same bytes, and the rest is what
-    # its name was made of, with the hash of its own test set.
-    seen, data = record.dataset, trial.dataset
-    sizes = {"train": seen.sizes.train, "validation": seen.sizes.validation}
-    if (seen.name, seen.version, seen.seed) != (
-        data.name,
-        data.version,
-        data.seed,
-    ) or not sizes.items() <= data.sizes.items():
-        return False
-    return replace(plain, dataset=replace(data, content_hash=seen.content_hash)).run_id == record.run_id
+    return record.training.get("training_id") == trial.training_id
 
 
 def trained_part(density: Density) -> Density:

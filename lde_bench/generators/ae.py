@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from lde_bench.autoencoders.base import Autoencoder
-from lde_bench.autoencoders.networks import ConvDecoder, ConvEncoder, reset_conv
+from lde_bench.generators.autoencoder import Autoencoder
+from lde_bench.generators.networks import ConvDecoder, ConvEncoder, reset_conv
 from lde_bench.training.model import Card
 from lde_bench.training.plan import Plan
 

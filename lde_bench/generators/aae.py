@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
-from lde_bench.autoencoders.base import Autoencoder
-from lde_bench.autoencoders.networks import coders, mlp, reset_coders, reset_mlp
 from lde_bench.errors import InputError
+from lde_bench.generators.autoencoder import Autoencoder
+from lde_bench.generators.networks import coders, mlp, reset_coders, reset_mlp
 from lde_bench.seeds import derive_seed
 from lde_bench.training.device import Compiler, autocast
 from lde_bench.training.learner import ModuleLearner, make_optimizer, set_rate

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lde_bench.autoencoders.vae import VAE
+from lde_bench.generators.vae import VAE
 
 SIDE, LATENT, SIGMA = 3, 3, 0.3
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lde_bench.checks.compare import compare, find_side
 from lde_bench.cli import main
 from lde_bench.errors import InputError, LawBroken, NothingMeasured
 from lde_bench.evaluation.statistics import GroupMeans, naive_standard_error
-from lde_bench.experiments.compare import compare, find_side
 from lde_bench.runs import Record, ResultStore
 
 GROUPS = np.repeat(np.arange(30), 40)

@@ -1,0 +1,1 @@
+"""What gives a verdict: laws (`check`), baselines (`regress`), paired differences (`compare`)."""

@@ -1,0 +1,1 @@
+"""What one training run is, for densities and for models of images, and the trained weights that trials share."""
