@@ -13,6 +13,7 @@ from lde_bench.densities import create, density_class, density_classes, density_
 from lde_bench.densities.spec import parse_method
 from lde_bench.errors import InputError
 from lde_bench.evaluation.sample_measures import sample_metrics
+from lde_bench.experiments import experiments
 from lde_bench.experiments.bsds300 import FEATURES, PROFILES
 from lde_bench.generators import (
     create_generator,
@@ -22,7 +23,9 @@ from lde_bench.generators import (
     parse_generator,
 )
 from lde_bench.generators.staged import StagedGenerator
-from lde_bench.progress import duration, print_table
+from lde_bench.progress import duration
+from lde_bench.report.document import Grid
+from lde_bench.report.render.text import print_blocks
 from lde_bench.training.plan import Budget, Plan
 
 #: Models of images are listed with their parameters at this size, MNIST's, and this size of the code, if they have one.
@@ -55,6 +58,7 @@ def catalogue(name: str | None = None) -> dict[str, Any]:
             {"name": entry.name, "version": entry.version, "summary": entry.description, "source": entry.source}
             for entry in datasets().values()
         ],
+        "experiments": [{"name": each.name, "summary": each.title} for each in experiments().values()],
         "profiles": [
             {
                 "name": profile,
@@ -193,47 +197,58 @@ def _at(image_shape: tuple[int, int]) -> str:
 def print_catalogue() -> None:
     """Tables of everything, on stdout: full width when that is no terminal."""
     parts = catalogue()
-    print_table(
-        f"Methods (name[+wrapper...][:key=value,...]; parameters at {FEATURES} features)",
-        ["method", "parameters", "what", "source"],
-        [
-            [card["name"], _count(card["parameters_at_63_features"]), card["summary"], card["source"]]
-            for card in parts["methods"]
-        ],
-    )
-    print_table(
-        "Models of images (name[:key=value,...]; ae+NAME and iae+NAME are sampled by any of the methods above on their "
-        f"codes; parameters at {_at(IMAGE_SHAPE)})",
-        ["model", "parameters", "what", "source"],
-        [
-            [card["name"], _count(card["parameters_at_28x28"]), card["summary"], card["source"]]
-            for card in parts["models_of_images"]
-        ],
-    )
-    print_table(
-        "Wrappers", ["suffix", "what", "source"], [[w["suffix"], w["summary"], w["source"]] for w in parts["wrappers"]]
-    )
-    print_table(
-        "Measures of samples, beside the Parzen window",
-        ["measure", "what", "source"],
-        [[metric["name"], metric["summary"], metric["source"]] for metric in parts["metrics"]],
-    )
-    print_table(
-        "Datasets",
-        ["dataset", "version", "what", "source"],
-        [[d["name"], d["version"], d["summary"], d["source"]] for d in parts["datasets"]],
-    )
-    print_table(
-        "Profiles of bsds300 (training steps per method: lde-bench list NAME)",
-        ["profile", "validation patches", "test patches", "trials", "methods"],
-        [
+    blocks = [
+        _grid(
+            f"Methods (name[+wrapper...][:key=value,...]; parameters at {FEATURES} features)",
+            ["method", "parameters", "what", "source"],
             [
-                profile["name"],
-                f"{profile['validation']:,}" if profile["validation"] else "all",
-                f"{profile['test']:,}" if profile["test"] else "all",
-                str(profile["trials"]),
-                ", ".join(profile["methods"]),
-            ]
-            for profile in parts["profiles"]
-        ],
-    )
+                [card["name"], _count(card["parameters_at_63_features"]), card["summary"], card["source"]]
+                for card in parts["methods"]
+            ],
+        ),
+        _grid(
+            "Models of images (name[:key=value,...]; ae+NAME and iae+NAME are sampled by any of the methods above on "
+            f"their codes; parameters at {_at(IMAGE_SHAPE)})",
+            ["model", "parameters", "what", "source"],
+            [
+                [card["name"], _count(card["parameters_at_28x28"]), card["summary"], card["source"]]
+                for card in parts["models_of_images"]
+            ],
+        ),
+        _grid(
+            "Wrappers",
+            ["suffix", "what", "source"],
+            [[each["suffix"], each["summary"], each["source"]] for each in parts["wrappers"]],
+        ),
+        _grid(
+            "Measures of samples, beside the Parzen window",
+            ["measure", "what", "source"],
+            [[each["name"], each["summary"], each["source"]] for each in parts["metrics"]],
+        ),
+        _grid(
+            "Datasets",
+            ["dataset", "version", "what", "source"],
+            [[each["name"], each["version"], each["summary"], each["source"]] for each in parts["datasets"]],
+        ),
+        _grid("Experiments", ["command", "what"], [[each["name"], each["summary"]] for each in parts["experiments"]]),
+        _grid(
+            "Profiles of bsds300 (training steps per method: lde-bench list NAME)",
+            ["profile", "validation patches", "test patches", "trials", "methods"],
+            [
+                [
+                    profile["name"],
+                    f"{profile['validation']:,}" if profile["validation"] else "all",
+                    f"{profile['test']:,}" if profile["test"] else "all",
+                    str(profile["trials"]),
+                    ", ".join(profile["methods"]),
+                ]
+                for profile in parts["profiles"]
+            ],
+        ),
+    ]
+    print_blocks(blocks)
+
+
+def _grid(title: str, headers: list[str], rows: list[list[str]]) -> Grid:
+    """A table of words alone."""
+    return Grid(headers, rows, left=len(headers), title=title)

@@ -16,7 +16,9 @@ from lde_bench.evaluation.laws import LawResult, check
 from lde_bench.evaluation.laws.images import check_images
 from lde_bench.generators import create_generator, generator_classes, parse_generator
 from lde_bench.generators.latent_density import LatentDensity
-from lde_bench.progress import print_table, say
+from lde_bench.progress import say
+from lde_bench.report.document import Grid
+from lde_bench.report.render.text import print_blocks
 
 
 def check_methods(methods: Sequence[str], json: bool) -> int:
@@ -70,4 +72,4 @@ def _print(verdicts: dict[str, list[LawResult]]) -> None:
         for law in laws
     ]
     columns = ["method", "law", "verdict", "value", "bound", "where it was measured worst"]
-    print_table("Laws, on tiny networks", columns, rows, right=["value", "bound"])
+    print_blocks([Grid(columns, rows, left=3, title="Laws, on tiny networks", words=columns[-1:])])

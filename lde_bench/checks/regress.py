@@ -20,9 +20,11 @@ import torch
 
 from lde_bench.data import Dataset, load_dataset
 from lde_bench.errors import InputError, LawBroken, NothingMeasured
-from lde_bench.experiments.parzen import plan_parzen
+from lde_bench.experiments.parzen import Parzen
 from lde_bench.files import check_writable, write_text_atomic
-from lde_bench.progress import print_table, say
+from lde_bench.progress import say
+from lde_bench.report.document import Grid
+from lde_bench.report.render.text import print_blocks
 from lde_bench.runs import Record, ResultStore, run_sweep
 from lde_bench.runs.rows import with_components
 from lde_bench.training.plan import Budget
@@ -95,7 +97,9 @@ def measure(datasets: dict[str, Dataset], seeds: int) -> list[Record]:
         trials: list[Trial] = []
         for name, methods in CASES.items():
             if name == IMAGES:
-                trials += plan_parzen(budget, options, [datasets[name]], methods=methods, trials=seeds, samples=SAMPLES)
+                trials += Parzen().plan(
+                    budget, options, [datasets[name]], methods=methods, trials=seeds, samples=SAMPLES
+                )
             else:
                 trials += plan_trials("regress", datasets[name], methods, [], seeds, budget, options)
         with tempfile.TemporaryDirectory(prefix="lde-bench-regress-") as folder:
@@ -220,4 +224,4 @@ def _print(verdicts: list[Verdict]) -> None:
         state = verdict.state if verdict.reason is None else f"{verdict.state}: {verdict.reason}"
         rows.append([verdict.method, f"{verdict.baseline:.4f}", now, difference, f"{verdict.tolerance:.4f}", state])
     numbers = ["baseline", "now", "difference", "tolerance"]
-    print_table("Test log-likelihood (nats)", ["method", *numbers, "verdict"], rows, right=numbers)
+    print_blocks([Grid(["method", *numbers, "verdict"], rows, title="Test log-likelihood (nats)", words=["verdict"])])

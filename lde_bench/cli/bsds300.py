@@ -64,7 +64,7 @@ def bsds300(
     Trains every method, for mixtures at every K, and prints test log-likelihoods with error bars. A run that is killed
     continues when the same command is given again.
     """
-    from lde_bench.experiments.bsds300 import load_patches, plan_table
+    from lde_bench.experiments.bsds300 import Bsds300, load_patches
     from lde_bench.runs import ResultStore
     from lde_bench.training.plan import Budget
     from lde_bench.trials.base import set_threads
@@ -73,7 +73,7 @@ def bsds300(
     budget = Budget.of(profile, steps, seconds)
     set_threads(running.threads)
     store = ResultStore(running.results_dir)
-    planned = plan_table(
+    planned = Bsds300().plan(
         budget,
         running.training(patches, augment),
         partial(

@@ -51,7 +51,7 @@ def parzen(
     Trains every model, draws samples, chooses sigma on validation images and prints the test log-likelihood beside
     better-founded measures of the same samples. A run that is killed continues when the same command is given again.
     """
-    from lde_bench.experiments.parzen import load_images, plan_parzen
+    from lde_bench.experiments.parzen import Parzen, load_images
     from lde_bench.runs import ResultStore
     from lde_bench.training.plan import Budget
     from lde_bench.trials.base import set_threads
@@ -60,7 +60,7 @@ def parzen(
     budget = Budget.of(profile, steps, seconds)
     set_threads(running.threads)
     store = ResultStore(running.results_dir)
-    planned = plan_parzen(
+    planned = Parzen().plan(
         budget,
         running.training(),
         load_images(dataset, folds=folds, data_dir=running.data_dir, cache_dir=running.cache_dir),

@@ -33,7 +33,7 @@ def protocol(
     the test patches.
     """
     from lde_bench.experiments.bsds300 import FEATURES, load_patches
-    from lde_bench.experiments.protocol import plan_protocol, print_report, run_protocol, run_protocol_of_record
+    from lde_bench.experiments.protocol import Protocol, print_report, run_protocol, run_protocol_of_record
     from lde_bench.runs import ResultStore
     from lde_bench.training.plan import Budget
     from lde_bench.trials.base import set_threads
@@ -57,7 +57,7 @@ def protocol(
             seed=running.seed,
             progress=True,
         )
-        trial = plan_protocol(method, components, data, budget, running.training(), running.seed)
+        trial = Protocol().plan(method, components, data, budget, running.training(), running.seed)
         store.check_writable()
         report = run_protocol(trial, store)
     print_report(report, running.json)

@@ -33,7 +33,7 @@ def report(
 
     Published figures against ours, tables, curves, samples, laws, costs, provenance and BibTeX.
     """
-    from lde_bench.cli.running import method_descriptions
+    from lde_bench.experiments import experiment_of
     from lde_bench.progress import say
     from lde_bench.report.page import write_page
     from lde_bench.runs import ResultStore
@@ -47,7 +47,6 @@ def report(
         asked = "".join(f" of {what}" for what in (dataset, profile) if what is not None)
         raise NothingMeasured(f"{results_dir}: holds no run record{asked}; run `lde-bench bsds300` first.")
     folder = results_dir if output is None else output
-    descriptions = method_descriptions([record for _, record in runs])
-    for path in write_page(runs, folder, descriptions=descriptions, pair=pair, cache_dir=cache_dir):
+    for path in write_page(runs, folder, experiment_of, pair=pair, cache_dir=cache_dir):
         say(f"written: {path}")
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from lde_bench.errors import NothingMeasured
 
 if TYPE_CHECKING:
-    from lde_bench.report import Table
+    from lde_bench.report.table import Table
     from lde_bench.runs import Record, ResultStore
 
 
@@ -24,24 +23,22 @@ def finish(records: Sequence[Record], store: ResultStore, json: bool, suffix: st
     Raises:
         NothingMeasured: no trial gave a number.
     """
+    from lde_bench.experiments import experiment_of
     from lde_bench.progress import say
-    from lde_bench.report import (
-        build_tables,
-        fold_summaries,
-        print_tables,
-        to_payload,
-        write_fold_summary,
-        write_report,
-    )
+    from lde_bench.report.experiment import build_tables, write_tables
+    from lde_bench.report.folds import fold_summaries, write_fold_summary
+    from lde_bench.report.render.text import print_blocks
+    from lde_bench.report.table import table_blocks, to_payload
 
-    tables = build_tables(records, method_descriptions(records))
+    tables = build_tables(records, experiment_of)
     summaries = fold_summaries(tables)
     if json:
         payload = {"tables": [to_payload(table) for table in tables]}
         payload |= {"folds": [asdict(summary) for summary in summaries]} if summaries else {}
         print(json_module.dumps(payload, indent=2, allow_nan=False))
     else:
-        print_tables([*tables, *summaries], sys.stdout)
+        blocks = [table_blocks(table) for table in tables] + [summary.blocks() for summary in summaries]
+        print_blocks([block for each in blocks for block in each])
     first, stored = records[0], store.load()
     stem = ("table" if first.dataset.seed == 0 else f"table-seed{first.dataset.seed}") + suffix
     asked = [
@@ -55,8 +52,8 @@ def finish(records: Sequence[Record], store: ResultStore, json: bool, suffix: st
     for dataset in dict.fromkeys(record.dataset for record in records):
         comparable = [record for record in asked if record.dataset == dataset]
         folder = _folder(store, first, dataset.name, dataset.version)
-        written += write_report(comparable, folder, stem, method_descriptions(comparable))
-        everywhere += build_tables(comparable)
+        written += write_tables(comparable, folder, stem, experiment_of)
+        everywhere += build_tables(comparable, experiment_of)
     for summary in fold_summaries(everywhere):
         folder = _folder(store, first, summary.dataset, summary.dataset_version)
         written += write_fold_summary(summary, folder, f"{stem}-folds")
@@ -77,10 +74,3 @@ def _folder(store: ResultStore, record: Record, dataset: str, version: str) -> P
         experiment=record.experiment, dataset=dataset, version=version, budget=record.budget, run_id=record.run_id
     )
     return place.folder
-
-
-def method_descriptions(records: Sequence[Record]) -> dict[str, str]:
-    """The notes under a table: every method in words."""
-    from lde_bench.cards import describe_method
-
-    return {record.method: describe_method(record.method) for record in records}

@@ -27,6 +27,6 @@ def sample(
     results_dir: ResultsDir = Path("results"),
 ) -> int:
     """Draw samples from the trained model of a record: a picture, or an array of as many as you want."""
-    from lde_bench.experiments.sample import run_sample
+    from lde_bench.report.sampling import run_sample
 
     return run_sample(record, number, output, seed, results_dir)

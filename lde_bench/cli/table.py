@@ -54,7 +54,7 @@ def table(
     Where the true density is known, as of the synthetic datasets, the table says how many nats each method leaves on
     it. A run that is killed continues when the same command is given again.
     """
-    from lde_bench.experiments.table import load_data, plan_table
+    from lde_bench.experiments.table import AnyData, load_data
     from lde_bench.runs import ResultStore
     from lde_bench.training.plan import Budget
     from lde_bench.trials.base import set_threads
@@ -74,6 +74,6 @@ def table(
         seed=running.seed,
     )
     options = running.training(patches, augment)
-    planned = plan_table(budget, options, loaded, components=K, methods=methods, trials=trials, seed=running.seed)
+    planned = AnyData().plan(budget, options, loaded, components=K, methods=methods, trials=trials, seed=running.seed)
     store.check_writable()
     return finish(run_trials(planned, store), store, running.json)

@@ -27,9 +27,13 @@ from lde_bench.densities.spec import MethodSpec
 from lde_bench.densities.wrapper import Wrapper
 from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.evaluation.statistics import clustered_standard_error
-from lde_bench.experiments.bsds300 import EXPERIMENT
+from lde_bench.experiments.bsds300 import Bsds300
 from lde_bench.files import write_text_atomic
-from lde_bench.progress import print_table, say
+from lde_bench.progress import say
+from lde_bench.report.document import Block, Document, Grid, Heading, Paragraph
+from lde_bench.report.experiment import Experiment
+from lde_bench.report.render.markdown import document_to_markdown
+from lde_bench.report.render.text import print_blocks
 from lde_bench.runs import DatasetInfo, Record, ResultStore, RunPaths, provenance, utc_now
 from lde_bench.runs.display import SweepDisplay
 from lde_bench.runs.rows import with_components
@@ -234,18 +238,26 @@ class ProtocolReport:
         return {**asdict(self), "choice": choice}
 
 
-def plan_protocol(
-    method: str, components: int, dataset: Dataset, budget: Budget, options: TrainingOptions, seed: int = 0
-) -> DensityTrial:
-    """The trial to look into: the first of its row in the table, same seed, same weights.
+class Protocol(Experiment):
+    """What the authors' released choices are worth, on one trained model; it keeps no run records and has no rows."""
 
-    Raises:
-        InputError: the method has no conditionals, or see `plan_trials`.
-    """
-    (trial,) = plan_trials(EXPERIMENT, dataset, [method], [components], 1, budget, options, seed)
-    if not trial.model().autoregressive:
-        raise InputError(f"{trial.spec.label} has no conditionals to add to; name an autoregressive one such as lde+w.")
-    return trial
+    name = "protocol"
+    title = "what the authors' released choices are worth in nats on one trained model; never a row"
+
+    def plan(
+        self, method: str, components: int, dataset: Dataset, budget: Budget, options: TrainingOptions, seed: int = 0
+    ) -> DensityTrial:
+        """The trial to look into: the first of its row in Table 1, same seed, same weights.
+
+        Raises:
+            InputError: the method has no conditionals, or see `plan_trials`.
+        """
+        (trial,) = plan_trials(Bsds300.name, dataset, [method], [components], 1, budget, options, seed)
+        if not trial.model().autoregressive:
+            raise InputError(
+                f"{trial.spec.label} has no conditionals to add to; name an autoregressive one such as lde+w."
+            )
+        return trial
 
 
 def run_protocol(trial: DensityTrial, store: ResultStore) -> ProtocolReport:
@@ -338,12 +350,17 @@ def _figures(model: str, chosen_on: str, step: int, density: Density, dataset: D
 
 
 def _paths(store: ResultStore, dataset: Dataset, budget: Budget, name: str) -> RunPaths:
-    return store.place(experiment="protocol", dataset=dataset.name, version=dataset.version, budget=budget, run_id=name)
+    return store.place(
+        experiment=Protocol.name, dataset=dataset.name, version=dataset.version, budget=budget, run_id=name
+    )
 
 
 def _write(report: ProtocolReport, paths: RunPaths) -> None:
     content = json_module.dumps(report.to_dict(), indent=2, allow_nan=False)
-    for suffix, text in ((REPORT_SUFFIX, content + "\n"), (".report.md", to_markdown(report))):
+    for suffix, text in (
+        (REPORT_SUFFIX, content + "\n"),
+        (".report.md", document_to_markdown(report_document(report))),
+    ):
         path = paths.folder / f"{paths.run_id}{suffix}"
         write_text_atomic(path, text)
         say(f"written: {path}")
@@ -422,40 +439,35 @@ def _looks(number: int) -> str:
     return "1 look" if number == 1 else f"{number:,} looks"
 
 
-def to_markdown(report: ProtocolReport) -> str:
-    """The report as one Markdown page."""
+def report_document(report: ProtocolReport) -> Document:
+    """The whole report as blocks."""
     data = report.dataset
-    parts = [
-        f"# Protocol report: {report.models[0].model} on {data.name}",
-        f"Dataset {data.name} version {data.version} (content {data.content_hash[:12]}), {report.budget}, benchmark "
-        f"version {report.benchmark_version}. No row of a table: what the authors' released choices are worth in nats.",
-        *sentences(report),
-        "## 1e-12 added to each conditional inside the logarithm",
-        "With it the model is no density: each conditional's integral is infinite. It is added in the units of the "
-        "data, also where the model works on whitened input. It can only raise a figure.",
-        _markdown_table(FLOOR_COLUMNS, floor_rows(report)),
+    blocks: list[Block] = [
+        Paragraph(
+            f"Dataset {data.name} version {data.version} (content {data.content_hash[:12]}), {report.budget}, "
+            f"benchmark version {report.benchmark_version}. No row of a table: what the authors' released choices are "
+            "worth in nats."
+        ),
+        *(Paragraph(sentence) for sentence in sentences(report)),
+        Heading(2, "1e-12 added to each conditional inside the logarithm"),
+        Paragraph(
+            "With it the model is no density: each conditional's integral is infinite. It is added in the units of "
+            "the data, also where the model works on whitened input. It can only raise a figure."
+        ),
+        Grid(FLOOR_COLUMNS, floor_rows(report), left=2),
     ]
     if report.looks:
-        parts += [
-            "## The weights chosen on the test patches",
-            _markdown_table(LOOK_COLUMNS, look_rows(report)),
+        blocks += [
+            Heading(2, "The weights chosen on the test patches"),
+            Grid(LOOK_COLUMNS, look_rows(report), left=0, words=LOOK_COLUMNS[-1:]),
         ]
-    parts.append(f"Made by `{report.provenance['command']}`.")
-    return "\n\n".join(parts) + "\n"
-
-
-def _markdown_table(columns: tuple[str, ...], rows: list[list[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    blocks.append(Paragraph(f"Command: {report.provenance['command']}"))
+    return Document(f"Protocol report: {report.models[0].model} on {data.name}", blocks)
 
 
 def print_report(report: ProtocolReport, json: bool) -> None:
-    """On stdout."""
+    """The report on stdout."""
     if json:
         print(json_module.dumps(report.to_dict(), indent=2, allow_nan=False))
-        return
-    print_table("1e-12 inside the logarithm", FLOOR_COLUMNS, floor_rows(report), right=FLOOR_COLUMNS[2:])
-    if report.looks:
-        print_table("Looks during training", LOOK_COLUMNS, look_rows(report), right=LOOK_COLUMNS[:3])
-    for sentence in sentences(report):
-        print(sentence)
+    else:
+        print_blocks(report_document(report).blocks)

@@ -10,11 +10,10 @@ from lde_bench.data.base import SPLITS, Request
 from lde_bench.data.user_file import load_file
 from lde_bench.errors import InputError
 from lde_bench.experiments.bsds300 import PROFILES
+from lde_bench.report.experiment import Experiment
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
 from lde_bench.trials.density import DensityTrial, plan_trials
-
-EXPERIMENT = "table"
 
 #: What runs where no method is named.
 METHODS = ("gaussian", "gmm", "lde+w")
@@ -60,20 +59,27 @@ def load_data(
     return load_file(data, Request(train=train, validation=validation, test=test, seed=seed))
 
 
-def plan_table(
-    budget: Budget,
-    options: TrainingOptions,
-    dataset: Dataset,
-    *,
-    components: Sequence[int],
-    methods: Sequence[str] | None = None,
-    trials: int | None = None,
-    seed: int = 0,
-) -> list[DensityTrial]:
-    """The trials of the table; the number of trials defaults to that of the profile.
+class AnyData(Experiment):
+    """The table of any data, with the gap to the truth where that is known."""
 
-    Raises:
-        InputError: see `plan_trials`.
-    """
-    trials = PROFILES[budget.profile].trials if trials is None else trials
-    return plan_trials(EXPERIMENT, dataset, methods or METHODS, components, trials, budget, options, seed)
+    name = "table"
+    title = "log-likelihood on data of your own, or on a registered dataset"
+
+    def plan(
+        self,
+        budget: Budget,
+        options: TrainingOptions,
+        dataset: Dataset,
+        *,
+        components: Sequence[int],
+        methods: Sequence[str] | None = None,
+        trials: int | None = None,
+        seed: int = 0,
+    ) -> list[DensityTrial]:
+        """The trials of the table; the number of trials defaults to that of the profile.
+
+        Raises:
+            InputError: see `plan_trials`.
+        """
+        trials = PROFILES[budget.profile].trials if trials is None else trials
+        return plan_trials(self.name, dataset, methods or METHODS, components, trials, budget, options, seed)

@@ -17,6 +17,7 @@ from lde_bench.registry import did_you_mean, discover, own_arguments
 
 if TYPE_CHECKING:
     from lde_bench.generators.base import Generator
+    from lde_bench.training.model import Model
 
 
 @functools.cache
@@ -125,3 +126,20 @@ def load_generator(path: str | Path) -> Generator:
     return load_model(
         path, "model of images", lambda config: create_generator(config["method"], tuple(config["image_shape"]))
     )
+
+
+def load_any(path: str | Path) -> Model:
+    """Read a model that `save` wrote, a model of images or an explicit density.
+
+    Raises:
+        InputError: the file is missing, is no safetensors file, or holds no such model.
+    """
+    from lde_bench.training.model import load_model
+
+    return load_model(path, "model", _made)
+
+
+def _made(config: dict[str, Any]) -> Model:
+    if "image_shape" in config:
+        return create_generator(config["method"], tuple(config["image_shape"]))
+    return create(config["method"], config["features"])

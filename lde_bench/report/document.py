@@ -1,18 +1,17 @@
-"""A report as data, and its two renderings with the same content: one HTML page and Markdown.
+"""The document model: a table, a report and a protocol are blocks, and each medium has one renderer of blocks
+(`lde_bench.report.render`).
 
 A line of text is a string or a tuple of strings, links and strong words; everything that comes from a record is
-escaped by the renderings, never by who writes the document.
+escaped by the renderers, never by who writes the document.
 """
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
-
-from lde_bench.report.sheet import escape_markdown
 
 
 @dataclass(frozen=True)
@@ -34,17 +33,31 @@ Inline: TypeAlias = str | Link | Strong
 Line: TypeAlias = Inline | tuple[Inline, ...]
 
 
+def inlines(line: Line) -> tuple[Inline, ...]:
+    """The parts of a line."""
+    return line if isinstance(line, tuple) else (line,)
+
+
 @dataclass(frozen=True)
 class Heading:
-    """`level` 2 begins a section, 3 a part of it; `anchor` is unique on the page."""
+    """`level` 2 begins a section, 3 a part of it; `anchor` is unique on the page, empty where nothing points here."""
 
     level: Literal[2, 3]
     text: str
-    anchor: str
+    anchor: str = ""
+
+
+@dataclass(frozen=True)
+class Lead:
+    """The lines above a table that say what it is of; the first is its name."""
+
+    lines: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Paragraph:
+    """A line of running text."""
+
     line: Line
 
 
@@ -57,12 +70,30 @@ class Items:
 
 
 @dataclass(frozen=True)
+class Notes:
+    """What a reader of the table above must know, a line a note."""
+
+    lines: Sequence[Line]
+
+
+@dataclass(frozen=True)
 class Grid:
-    """A table of lines; the first `left` columns are words, the others numbers."""
+    """A table of lines.
+
+    The first `left` columns, and those named in `words`, are words and stand left; the others are numbers. Row number
+    `best` stands out on a terminal.
+    """
 
     headers: Sequence[str]
     rows: Sequence[Sequence[Line]]
     left: int = 1
+    title: str = ""
+    best: int | None = None
+    words: Collection[str] = ()
+
+    def is_left(self, column: int) -> bool:
+        """Whether a column holds words."""
+        return column < self.left or self.headers[column] in self.words
 
 
 @dataclass(frozen=True)
@@ -112,7 +143,7 @@ class Figure:
     width: int | None = None
 
 
-Block: TypeAlias = Heading | Paragraph | Items | Grid | Listing | Figure
+Block: TypeAlias = Heading | Lead | Paragraph | Items | Notes | Grid | Listing | Figure
 
 
 @dataclass(frozen=True)
@@ -122,95 +153,9 @@ class Document:
     title: str
     blocks: Sequence[Block]
 
-    def pictures(self) -> Iterator[Picture]:
-        """Every picture in order."""
-        for block in self.blocks:
-            if isinstance(block, Figure):
-                yield from (picture for picture, _ in block.pictures)
 
-
-def to_html(document: Document) -> str:
-    """One page that needs no other file, no network and no script."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("lde_bench.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["inlines"] = _inlines
-    environment.tests["link"] = lambda value: isinstance(value, Link)
-    environment.tests["strong"] = lambda value: isinstance(value, Strong)
-    return environment.get_template("report.html").render(
-        document=document, kind=lambda block: type(block).__name__.lower()
-    )
-
-
-def to_markdown(document: Document, folder: str) -> str:
-    """GitHub Markdown; pictures are looked for in `folder`, relative to the text."""
-    parts = [f"# {escape_markdown(document.title)}"]
-    parts += [_markdown_block(block, folder) for block in document.blocks]
-    return "\n\n".join(parts) + "\n"
-
-
-def _inlines(line: Line) -> tuple[Inline, ...]:
-    return line if isinstance(line, tuple) else (line,)
-
-
-def _markdown_line(line: Line) -> str:
-    return "".join(map(_markdown_inline, _inlines(line)))
-
-
-def _markdown_inline(inline: Inline) -> str:
-    match inline:
-        case Link(label, href):
-            return f"[{_one_line(label)}]({href})"
-        case Strong(text):
-            return f"**{_one_line(text)}**"
-    return _one_line(inline)
-
-
-def _one_line(text: str) -> str:
-    # Spaces at the edges separate one inline from the next and are kept.
-    return escape_markdown(re.sub(r"\s+", " ", text))
-
-
-def _markdown_block(block: Block, folder: str) -> str:
-    match block:
-        case Heading(level, text, anchor):
-            return f'<a id="{anchor}"></a>\n\n{"#" * level} {_one_line(text)}'
-        case Paragraph(line):
-            return _markdown_line(line)
-        case Items(lines, ordered):
-            return "\n".join(
-                f"{f'{number}.' if ordered else '-'} {_markdown_line(line)}" for number, line in enumerate(lines, 1)
-            )
-        case Grid(headers, rows, left):
-            cells = [[_markdown_line(cell) for cell in row] for row in [headers, *rows]]
-            return _markdown_grid(cells, "|:--" * left + "|--:" * (len(headers) - left) + "|")
-        case Listing(text):
-            longest = max(map(len, re.findall("`+", text)), default=0)
-            fence = "`" * max(3, longest + 1)
-            return f"{fence}\n{text.rstrip()}\n{fence}"
-    caption = f"*Figure.* {_markdown_line(block.caption)}"
-    if len(block.pictures) == 1:
-        return f"{_markdown_picture(block.pictures[0][0], folder)}\n\n{caption}"
-    # Two rows of a table for each four pictures: words above, pictures below.
-    sheets: list[list[str]] = []
-    for start in range(0, len(block.pictures), 4):
-        four = [*block.pictures[start : start + 4]]
-        blank = [""] * (4 - len(four))
-        sheets.append([_one_line(words) for _, words in four] + blank)
-        sheets.append([_markdown_picture(picture, folder) for picture, _ in four] + blank)
-    return f"{_markdown_grid(sheets, '|:--' * 4 + '|')}\n\n{caption}"
-
-
-def _markdown_grid(cells: Sequence[Sequence[str]], rule: str) -> str:
-    lines = [f"| {' | '.join(row)} |" for row in cells]
-    return "\n".join([lines[0], rule, *lines[1:]])
-
-
-def _markdown_picture(picture: Picture, folder: str) -> str:
-    return f"![{_one_line(picture.alt)}]({folder}/{picture.file})"
+def pictures(blocks: Iterable[Block]) -> Iterator[Picture]:
+    """Every picture of a document in order."""
+    for block in blocks:
+        if isinstance(block, Figure):
+            yield from (picture for picture, _ in block.pictures)

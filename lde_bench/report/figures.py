@@ -11,7 +11,8 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from lde_bench.files import atomic_path
-from lde_bench.report.tables import PAPER_LDE, Row, Table
+from lde_bench.report.rows import PAPER_LDE, Row
+from lde_bench.report.table import Table
 from lde_bench.runs.rows import is_reference, with_components
 
 if TYPE_CHECKING:
@@ -25,19 +26,17 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # one more than colours: a pair 
 DASHES = ("--", "-.", (0, (5, 1, 1, 1, 1, 1)), ":")
 
 
-def draw(table: Table) -> Figure:
+def draw_components(table: Table) -> Figure:
     """The figure of `table`: methods with K as curves on a logarithmic axis, methods without K as level
     lines.
 
     Error bars and bands are 2 standard deviations over trials, so they say what another seed would change;
     a point of fewer than 3 trials has none. (The error over test photographs is not drawn: it is shared by
     all methods and does not set them apart; the table has the paired differences.) Rows far below the
-    others get a panel of their own. Of samples, see `draw_rows`.
+    others get a panel of their own.
     """
     from matplotlib.figure import Figure  # slow to import, and only wanted here
 
-    if table.shows_samples:
-        return draw_rows(table)
     figure = Figure(figsize=(7.2, 5.4), dpi=150, layout="constrained")
     ranges = _ranges([row.test_nats for row in table.rows])
     heights = [3, 1] if len(ranges) == 2 else [1]
@@ -233,10 +232,10 @@ def _label_components(axes: Axes, table: Table) -> None:
     axes.set_xlabel(f"components K (logarithmic axis)\n{caption}")
 
 
-def write_figure(table: Table, path: Path) -> None:
-    """Draw `table` and write it atomically in the format of the suffix of `path` (`.png`, `.svg`, `.pdf`)."""
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write `figure` atomically in the format of the suffix of `path` (`.png`, `.svg`, `.pdf`)."""
     kind = path.suffix.removeprefix(".")
     # Nothing about this machine or moment goes into the file: the same rows give the same picture.
     metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     with atomic_path(path) as temporary:
-        draw(table).savefig(temporary, format=kind, metadata=metadata.get(kind))
+        figure.savefig(temporary, format=kind, metadata=metadata.get(kind))

@@ -8,13 +8,19 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from lde_bench.evaluation.statistics import naive_standard_error
-from lde_bench.report.samples import published_text
-from lde_bench.report.sheet import Panel, Sheet, decimal
-from lde_bench.report.tables import Row, Table
+from lde_bench.files import write_text_atomic
+from lde_bench.report.document import Block, Grid, Lead, Notes
+from lde_bench.report.numbers import decimal
+from lde_bench.report.published import published_text
+from lde_bench.report.render.latex import to_latex
+from lde_bench.report.render.markdown import to_markdown
+from lde_bench.report.rows import Row
+from lde_bench.report.table import Table
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class FoldSummary:
     items: str
     rows: tuple[FoldRow, ...]
 
-    def sheet(self) -> Sheet:
+    def blocks(self) -> list[Block]:
         """The summary in words."""
         numbers = ", ".join(map(str, self.folds))
         heading = [
@@ -78,7 +84,7 @@ class FoldSummary:
             "paper seems to have it.",
             "A row of fewer folds than the others is not comparable with them.",
         ]
-        return Sheet(heading, [Panel([*headers, *(["published"] if shows_published else [])], lines, notes)])
+        return [Lead(heading), Grid([*headers, *(["published"] if shows_published else [])], lines), Notes(notes)]
 
     def to_csv(self) -> str:
         """One line a row with numbers in full precision; `fold_nats` is `;`-separated."""
@@ -139,3 +145,17 @@ def _row(of_folds: dict[int, Row], first: int) -> FoldRow:
         published_nats=None if samples is None else samples.published_nats,
         published_plus_minus=None if samples is None else samples.published_plus_minus,
     )
+
+
+def write_fold_summary(summary: FoldSummary, folder: Path, stem: str) -> list[Path]:
+    """Write `<stem>.md`, `.csv` and `.tex` of the folds of a dataset into `folder`, each atomically; their paths.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    blocks = summary.blocks()
+    written = []
+    for suffix, text in ((".md", to_markdown(blocks)), (".csv", summary.to_csv()), (".tex", to_latex(blocks))):
+        written.append(folder / f"{stem}{suffix}")
+        write_text_atomic(written[-1], text)
+    return written

@@ -9,9 +9,10 @@ from importlib.resources import files
 from typing import Literal
 
 from lde_bench.data import user_file
+from lde_bench.report.numbers import DASH
 from lde_bench.runs.record import DatasetInfo
 
-#: What stands behind a +-, as far as its source tells: never mixed (DESIGN rule 4).
+#: What stands behind a +-, as far as its source tells: never mixed.
 PlusMinus = Literal[
     "", "2 SE over test patches", "2 SD over 5 trials", "over runs", "as printed", "SE over test images", "over folds"
 ]
@@ -64,13 +65,16 @@ def load_published_parzen(dataset: str) -> tuple[PublishedFigure, ...]:
     return tuple(_figure(line) for line in _lines("published_parzen.csv") if line["dataset"] == dataset)
 
 
-def published_figures(experiment: str, data: DatasetInfo) -> tuple[PublishedFigure, ...]:
-    """What was published on the same test items by the same measure; a fold of TFD counts as TFD."""
-    if data.version.endswith("unofficial") or data.version == user_file.VERSION:
-        return ()
-    if experiment == "parzen":
-        return load_published_parzen(data.name.partition("-")[0])
-    return load_published() if data.name == "bsds300" else ()
+def is_official(data: DatasetInfo) -> bool:
+    """Whether a dataset is what its name says, and not a file of a user's own that is called so."""
+    return not data.version.endswith("unofficial") and data.version != user_file.VERSION
+
+
+def published_text(nats: float | None, plus_minus: float | None) -> str:
+    """A published figure with its printed +-, where there are any."""
+    if nats is None:
+        return DASH
+    return f"{nats:g}" if plus_minus is None else f"{nats:g} ± {plus_minus:g}"
 
 
 def _lines(name: str) -> list[dict[str, str]]:

@@ -14,8 +14,9 @@ import numpy as np
 
 from lde_bench.errors import InputError
 from lde_bench.report.document import Block, Heading, Line, Link
-from lde_bench.report.published import PublishedFigure, published_figures
-from lde_bench.report.tables import Row, Table
+from lde_bench.report.published import PublishedFigure
+from lde_bench.report.rows import Row
+from lde_bench.report.table import Table
 from lde_bench.runs.record import DatasetInfo, Record
 from lde_bench.runs.rows import with_components
 from lde_bench.runs.store import RunPaths
@@ -25,11 +26,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Section:
-    """Comparable records: their table, each record with its file, and where the report will stand."""
+    """Comparable records: their table, each record with its file, where the report will stand, and the figures that
+    others published on the same data.
+    """
 
     table: Table
     runs: Mapping[str, tuple[Path, Record]]
     folder: Path
+    published: tuple[PublishedFigure, ...] = ()
 
     @property
     def name(self) -> str:
@@ -45,11 +49,6 @@ class Section:
     def data(self) -> DatasetInfo:
         """Which bytes the trials saw."""
         return next(iter(self.runs.values()))[1].dataset
-
-    @property
-    def published(self) -> tuple[PublishedFigure, ...]:
-        """What others published on the same data."""
-        return published_figures(self.table.experiment, self.data)
 
     def kept_samples(self, row: Row) -> Iterator[np.ndarray]:
         """Samples [n, D] that were kept beside the records of a row; of damaged files the log tells."""

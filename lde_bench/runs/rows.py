@@ -37,6 +37,11 @@ def is_patch(data: DatasetInfo) -> bool:
     return data.name in PATCH_DATASETS and data.version != user_file.VERSION
 
 
+def is_image(data: DatasetInfo) -> bool:
+    """Whether the items are whole images."""
+    return _is_named(data, IMAGE_DATASETS)
+
+
 def _is_named(data: DatasetInfo, names: frozenset[str]) -> bool:
     return data.version != user_file.VERSION and data.name.partition("-")[0] in names
 
@@ -52,7 +57,7 @@ def item_word(data: DatasetInfo) -> str:
     """What the rows of a dataset are called."""
     if is_patch(data):
         return "patches"
-    return "images" if _is_named(data, IMAGE_DATASETS) else "items"
+    return "images" if is_image(data) else "items"
 
 
 def is_reference(method: str) -> bool:

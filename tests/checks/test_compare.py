@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lde_bench.checks.compare import compare, find_side
+from lde_bench.checks.compare import compare
 from lde_bench.cli import main
 from lde_bench.errors import InputError, LawBroken, NothingMeasured
 from lde_bench.evaluation.statistics import GroupMeans, naive_standard_error
 from lde_bench.runs import Record, ResultStore
+from lde_bench.runs.find import find_side
 
 GROUPS = np.repeat(np.arange(30), 40)
 

@@ -15,8 +15,8 @@ from test_bad_input import assert_refused
 
 import lde_bench as lb
 from lde_bench.cli import main
-from lde_bench.experiments.sample import MOST_ON_A_SHEET, as_images
-from lde_bench.report.pictures import draw_sheet
+from lde_bench.report.plots import draw_sheet
+from lde_bench.report.sampling import MOST_ON_A_SHEET, as_images
 
 JOBS = (
     ("parzen", "--methods", "train-samples", "ae+gaussian:latent=2", "--steps", 2, "--samples", 200),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from shown import build_tables
 
 import lde_bench as lb
-from lde_bench.checks.compare import compare, find_side
+from lde_bench.checks.compare import compare
 from lde_bench.errors import InputError
-from lde_bench.report import build_tables
 from lde_bench.runs import ResultStore
+from lde_bench.runs.find import find_side
 from lde_bench.training.plan import Budget
 from lde_bench.trials import density as density_trials
 from lde_bench.trials.base import TrainingOptions

@@ -7,7 +7,7 @@ from lde_bench.densities import create, density_classes, is_wrapper
 from lde_bench.densities.spec import parse_method
 from lde_bench.errors import InputError
 from lde_bench.evaluation.laws.suite import skewed_rows
-from lde_bench.experiments.bsds300 import ALL, FEATURES, ORDER, plan_table, table_rows, with_orderings
+from lde_bench.experiments.bsds300 import ALL, FEATURES, ORDER, Bsds300, table_rows, with_orderings
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
 from lde_bench.trials.density import DensityTrial
@@ -17,7 +17,7 @@ def planned(*methods: str, **options) -> list[DensityTrial]:
     rows = skewed_rows(60, FEATURES, 0)
     data = Dataset.of("rows", "1", 0, {"train": rows[:20], "validation": rows[20:50], "test": rows[50:]}, is_patch=True)
     options = {"components": [1, 10], "methods": methods, "trials": 1, **options}
-    return plan_table(Budget.of(), TrainingOptions(device="cpu"), lambda: data, **options)
+    return Bsds300().plan(Budget.of(), TrainingOptions(device="cpu"), lambda: data, **options)
 
 
 def test_every_density_of_the_package_has_a_row_that_can_be_made():

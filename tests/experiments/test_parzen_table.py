@@ -12,7 +12,7 @@ import lde_bench as lb
 from lde_bench.data import Dataset
 from lde_bench.data.base import content_hash
 from lde_bench.errors import TrainingDiverged
-from lde_bench.experiments.parzen import plan_parzen
+from lde_bench.experiments.parzen import Parzen
 from lde_bench.generators import load_generator
 from lde_bench.runs import Record, ResultStore, run_sweep
 from lde_bench.seeds import derive_seed
@@ -30,7 +30,7 @@ def digits() -> Dataset:
 
 
 def planned(digits: Dataset, *methods: str) -> list[ParzenTrial]:
-    return plan_parzen(Budget.of(steps=4), OPTIONS, [digits], methods=methods, samples=SAMPLES, components=[2])
+    return Parzen().plan(Budget.of(steps=4), OPTIONS, [digits], methods=methods, samples=SAMPLES, components=[2])
 
 
 def run(store: ResultStore, trials: list[ParzenTrial]) -> list[Record]:

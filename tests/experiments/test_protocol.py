@@ -17,13 +17,14 @@ from lde_bench.experiments import protocol
 from lde_bench.experiments.protocol import (
     RELEASED_FLOOR,
     PeekingDensity,
+    Protocol,
     floored_log_prob,
     measure_floor,
-    plan_protocol,
+    report_document,
     run_protocol,
     run_protocol_of_record,
-    to_markdown,
 )
+from lde_bench.report.render.markdown import document_to_markdown
 from lde_bench.runs import ResultStore
 from lde_bench.training import loop
 from lde_bench.training.plan import Budget
@@ -52,7 +53,7 @@ def often(monkeypatch):
 
 
 def trial_of(data, steps: int = 12, method: str = METHOD):
-    return plan_protocol(method, 2, data, Budget.of(steps=steps), TrainingOptions(device="cpu", precision="fp32"))
+    return Protocol().plan(method, 2, data, Budget.of(steps=steps), TrainingOptions(device="cpu", precision="fp32"))
 
 
 def gaussian_conditionals(x: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -170,7 +171,7 @@ def test_a_report_adds_up_and_is_no_run_record(data, store, often, caplog):
     assert report.seeds["trial"] == trial.seed
     written = sorted(path.name for path in (store.folder / "protocol").rglob("*") if path.is_file())
     assert written == [f"protocol-{trial.run_id}.report.json", f"protocol-{trial.run_id}.report.md"]
-    assert "no density" in to_markdown(report)
+    assert "no density" in document_to_markdown(report_document(report))
     assert store.load() == [honest]
     assert store.skipped == set()
     assert caplog.records == []

@@ -7,13 +7,14 @@ import json
 import h5py
 import numpy as np
 import pytest
+from shown import build_tables, to_latex, to_markdown, to_text
 
 import lde_bench as lb
 from lde_bench.cli import main
 from lde_bench.data.base import Request
 from lde_bench.data.user_file import load_file
 from lde_bench.errors import InputError
-from lde_bench.report import build_tables, to_csv, to_latex, to_markdown, to_payload, to_text
+from lde_bench.report.table import to_csv, to_payload
 from lde_bench.runs import Record, ResultStore
 
 SIZES = {"train": 400, "validation": 60, "test": 120}

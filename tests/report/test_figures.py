@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from shown import build_tables
 
-from lde_bench.report import build_tables
-from lde_bench.report.figures import draw, write_figure
+from lde_bench.report.figures import draw_components, write_figure
 
 
 def labels(figure) -> list[str]:
@@ -38,30 +38,30 @@ def sweep(make):
 
 
 def test_a_curve_has_its_points_in_order_of_k_with_two_standard_deviations(sweep):
-    x, y, bars = curve(draw(sweep(3)), "lde+w")
+    x, y, bars = curve(draw_components(sweep(3)), "lde+w")
     assert x == [1, 10, 100]
     assert y == pytest.approx([150.5, 151.5, 152.5])
     assert bars == pytest.approx([1.0, 1.0, 1.0])
 
 
 def test_under_three_trials_there_is_no_bar_and_the_caption_says_so(sweep):
-    figure = draw(sweep(2))
+    figure = draw_components(sweep(2))
     _, _, bars = curve(figure, "lde+w")
     assert not np.isfinite(bars).any()
     assert "without error bars" in figure.axes[-1].get_xlabel()
-    assert "2 standard deviations" in draw(sweep(3)).axes[-1].get_xlabel()
+    assert "2 standard deviations" in draw_components(sweep(3)).axes[-1].get_xlabel()
 
 
 def test_the_papers_curve_is_on_bsds300_only_and_named_as_the_papers(sweep):
     paper = "the paper's lde, on its own schedule (250 epochs)"
-    x, y, bars = curve(draw(sweep(1)), paper)
+    x, y, bars = curve(draw_components(sweep(1)), paper)
     assert (x, y) == ([1, 10, 30, 100], [152.68, 157.75, 158.02, 157.03])
     assert bars == pytest.approx([0.52, 0.06, 0.06, 0.30])
-    assert paper not in labels(draw(sweep(1, "natural8x8")))
+    assert paper not in labels(draw_components(sweep(1, "natural8x8")))
 
 
 def test_a_method_without_k_is_a_level_line_in_every_panel(sweep):
-    figure = draw(sweep(1))
+    figure = draw_components(sweep(1))
     assert labels(figure).count("gaussian") == 1
     for axes in figure.axes:
         line = next(line for line in axes.get_lines() if line.get_label() == "gaussian")
@@ -69,7 +69,7 @@ def test_a_method_without_k_is_a_level_line_in_every_panel(sweep):
 
 
 def test_rows_far_below_get_a_panel_of_their_own_and_every_point_lies_in_one(sweep):
-    figure = draw(sweep(3))
+    figure = draw_components(sweep(3))
     upper, lower = figure.axes
     assert upper.get_ylim()[0] < 149.6
     assert upper.get_ylim()[1] > 158.1
@@ -78,13 +78,13 @@ def test_rows_far_below_get_a_panel_of_their_own_and_every_point_lies_in_one(swe
 
 def test_close_rows_share_one_panel(make):
     (table,) = build_tables([make("a", 1, 100.0), make("a", 10, 102.0), make("b", None, 97.0)])
-    assert len(draw(table).axes) == 1
+    assert len(draw_components(table).axes) == 1
 
 
 @pytest.mark.parametrize("components", [None, 7])
 def test_a_single_row_can_be_drawn(make, tmp_path, components):
     (table,) = build_tables([make("a", components, dataset="natural8x8")])
-    write_figure(table, tmp_path / "figure.png")
+    write_figure(draw_components(table), tmp_path / "figure.png")
     with Image.open(tmp_path / "figure.png") as image:
         assert image.format == "PNG"
 
@@ -93,7 +93,7 @@ def test_nothing_is_clipped_at_the_edge_of_the_picture(sweep, make, tmp_path):
     rows = [make("method_with_a_very_long_name:argument=1,other=2", 10, 140.0), make("lde", 10, 122.0)]
     (table,) = build_tables([*rows, make("gaussian", None, 96.4)])
     for number, each in enumerate((sweep(3), table)):
-        write_figure(each, tmp_path / f"{number}.png")
+        write_figure(draw_components(each), tmp_path / f"{number}.png")
         with Image.open(tmp_path / f"{number}.png") as image:
             pixels = np.asarray(image.convert("L"))
         for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
@@ -102,7 +102,7 @@ def test_nothing_is_clipped_at_the_edge_of_the_picture(sweep, make, tmp_path):
 
 def test_the_same_rows_give_the_same_file_and_svg_works_too(sweep, tmp_path):
     for name in ("one.png", "two.png", "three.svg"):
-        write_figure(sweep(3), tmp_path / name)
+        write_figure(draw_components(sweep(3)), tmp_path / name)
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
     assert "<svg" in (tmp_path / "three.svg").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.png", "three.svg", "two.png"]

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shown import build_tables
 
 from lde_bench.errors import InputError
-from lde_bench.report import build_tables
-from lde_bench.report.against import figure_of
+from lde_bench.experiments import experiment_of
 from lde_bench.report.page import PICTURES, write_page
 from lde_bench.report.published import load_published
-from lde_bench.report.tables import cells
+from lde_bench.report.published_comparison import figure_of
 from lde_bench.runs.store import RunPaths
 
 HOSTILE = 'bad|<script>alert("x")</script>*[a](javascript:b)'
@@ -98,8 +98,8 @@ def write_report(folder: Path, records, **options) -> tuple[str, str]:
     for path, record in runs:
         path.parent.mkdir(exist_ok=True)
         path.write_text(record.to_json())
-    options = {"descriptions": {}, "cache_dir": folder / "no-cache", **options}
-    page, twin = write_page(runs, folder / "here", **options)
+    options = {"cache_dir": folder / "no-cache", **options}
+    page, twin = write_page(runs, folder / "here", experiment_of, **options)
     return page.read_text(encoding="utf-8"), twin.read_text(encoding="utf-8")
 
 
@@ -147,7 +147,7 @@ def test_page_and_twin_print_the_values_of_the_table(report, records):
     words = Page(text).text
     for table in build_tables(records):
         for row in table.rows:
-            shown = cells(table, row)
+            shown = table.cells(row)
             assert " ".join(shown[1:]) in words
             assert " | ".join(shown[1:]) in plain(twin)
 

@@ -9,19 +9,11 @@ import re
 
 import numpy as np
 import pytest
+from shown import build_tables, print_tables, to_latex, to_markdown, to_text, write_tables
 
-from lde_bench.report import (
-    build_tables,
-    print_tables,
-    to_csv,
-    to_latex,
-    to_markdown,
-    to_payload,
-    to_text,
-    write_report,
-)
+from lde_bench.cards import describe_method
 from lde_bench.report.section import budget_text
-from lde_bench.report.tables import cells, headers
+from lde_bench.report.table import to_csv, to_payload
 
 GOLDEN = """\
 bsds300: bsds300, version 1 (seed 0, content abababababab)
@@ -38,9 +30,7 @@ lde        10      367,662        1                   122.00 ± –             
 Without a row:
   lde+w K=30, trial 2: TrainingDiverged: the loss is NaN at step 12
 
-lde+w: LDE, whitened input.
-± after the log-likelihood: 2 standard deviations over trials (from 3 trials; at 2 both values).
-"""  # noqa: E501
+gaussian: """  # noqa: E501
 
 
 @pytest.fixture
@@ -59,17 +49,20 @@ def records(make):
 
 @pytest.fixture
 def table(records):
-    (table,) = build_tables(records, {"lde+w": "LDE, whitened input"})
+    (table,) = build_tables(records)
     return table
 
 
 def column(table, header: str) -> list[str]:
-    place = headers(table).index(header)
-    return [cells(table, row)[place] for row in table.rows]
+    place = table.headers.index(header)
+    return [table.cells(row)[place] for row in table.rows]
 
 
 def test_the_whole_table_reads_as_it_should(table):
     assert to_text(table).startswith(GOLDEN)
+    methods, errors = table.notes[:3], table.notes[3]
+    assert methods == tuple(f"{name}: {describe_method(name)}." for name in ("gaussian", "lde+w", "lde"))
+    assert errors.startswith("± after the log-likelihood: 2 standard deviations over trials")
 
 
 def test_width_and_colour_of_the_surroundings_change_nothing_off_a_terminal(table, monkeypatch):
@@ -153,7 +146,7 @@ def test_data_without_photographs_has_a_table_too(make):
 def test_groups_of_other_data_are_called_groups_and_not_photographs(make):
     mine = {"dataset": "mine", "version": "user"}
     (table,) = build_tables([make("a", 1, 100.0, **mine), make("b", 1, 98.0, **mine)])
-    assert "SE by group" in headers(table)
+    assert "SE by group" in table.headers
     assert "20,000 test items (from 12 groups)" in table.heading[1]
     assert not re.search("patch|photograph", to_text(table))
 
@@ -175,7 +168,7 @@ def test_patches_of_unknown_photographs_get_no_error_that_takes_them_as_independ
 def test_a_file_of_a_users_own_called_bsds300_is_not_held_against_the_paper(make):
     (table,) = build_tables([make("lde", 10, dataset="bsds300", version="user")])
     assert not table.shows_paper
-    assert "paper" not in headers(table)
+    assert "paper" not in table.headers
 
 
 def test_spread_is_shown_from_three_trials_values_at_two_a_dash_at_one(make):
@@ -218,7 +211,7 @@ def test_the_papers_figures_are_for_plain_lde_on_bsds300_only(make):
     assert column(table, "paper") == ["–"]
     for dataset in ("natural8x8", "bsds300-hdf5"):
         (table,) = build_tables([make("lde", 30, dataset=dataset)])
-        assert "paper" not in headers(table)
+        assert "paper" not in table.headers
         for rendering in (to_text, to_markdown, to_latex, to_csv):
             assert "158.02" not in rendering(table)
             assert "Yoo" not in rendering(table)
@@ -285,7 +278,7 @@ def test_markdown_keeps_a_pipe_in_a_name_inside_its_cell(make):
     row = next(line for line in lines if line.startswith("| a"))
     assert row.startswith(r"| a\|b\_c | 1 | 367,662 |")
     rule = next(line for line in lines if line.startswith("|:--"))
-    assert rule.count("|") == len(headers(table)) + 1
+    assert rule.count("|") == len(table.headers) + 1
 
 
 def test_latex_escapes_everything_special(make):
@@ -319,20 +312,20 @@ def test_the_payload_is_plain_json(table):
 
 
 def test_a_report_is_four_files_and_nothing_else(records, tmp_path):
-    written = write_report(records, tmp_path / "new", "table")
+    written = write_tables(records, tmp_path / "new", "table")
     assert [path.name for path in written] == ["table.md", "table.csv", "table.tex", "table.png"]
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(p.name for p in written)
 
 
 def test_a_report_on_two_datasets_keeps_them_in_files_of_their_own(make, tmp_path):
     records = [make(), make(dataset="natural8x8"), make(failed="no", version="2")]
-    assert {path.stem for path in write_report(records, tmp_path, "all")} == {
+    assert {path.stem for path in write_tables(records, tmp_path, "all")} == {
         "all-bsds300-v1-quick-ababab",
         "all-natural8x8-v1-quick-ababab",
         "all-bsds300-v2-quick-ababab",
     }
     assert not (tmp_path / "all-bsds300-v2-quick-ababab.png").exists()
-    assert write_report([], tmp_path, "none") == []
+    assert write_tables([], tmp_path, "none") == []
 
 
 def test_the_same_seed_twice_is_one_trial_and_no_spread_of_zero(make):

@@ -6,18 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from lde_bench.checks.compare import find_side
 from lde_bench.data.patches import SIDE, complete
-from lde_bench.densities import load_density
 from lde_bench.errors import InputError
-from lde_bench.experiments.parzen import EXPERIMENT
 from lde_bench.files import atomic_path, check_writable, write_bytes_atomic
-from lde_bench.generators import load_generator
+from lde_bench.generators import load_any
 from lde_bench.generators.base import Generator
 from lde_bench.progress import say
-from lde_bench.report.pictures import draw_sheet, grey_range
+from lde_bench.report.plots import draw_sheet, grey_range
 from lde_bench.runs import Record, RunPaths
-from lde_bench.runs.rows import is_patch
+from lde_bench.runs.find import find_side
+from lde_bench.runs.rows import is_image, is_patch
 from lde_bench.training.model import Model
 
 #: On one sheet, 50 by 50.
@@ -66,7 +64,7 @@ def load_trained_model(paths: RunPaths, record: Record) -> Model:
             f"{paths.weights}: the weights of this record are not beside it; run its command again with another "
             "--results-dir and name the record there."
         )
-    return load_generator(paths.weights) if record.experiment == EXPERIMENT else load_density(paths.weights)
+    return load_any(paths.weights)
 
 
 def as_images(samples: np.ndarray, image_shape: tuple[int, int] | None) -> np.ndarray:
@@ -82,7 +80,7 @@ def as_images(samples: np.ndarray, image_shape: tuple[int, int] | None) -> np.nd
 
 
 def _check_picture(record: Record, number: int) -> None:
-    if record.experiment != EXPERIMENT and not is_patch(record.dataset):
+    if not is_image(record.dataset) and not is_patch(record.dataset):
         raise InputError(
             f"{record.run_id}: is of {record.dataset.name}, whose rows are no pictures; give -o a name that ends in "
             ".npy."

@@ -1,0 +1,262 @@
+"""What an experiment is to its readers: the rows of its records, their columns, order, notes, picture, and its part of
+the report.
+
+`Experiment` shows any table of log-likelihoods of densities; a figure or table of a paper is a subclass, one file of
+`lde_bench.experiments`, which also says what it trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lde_bench.files import write_text_atomic
+from lde_bench.report import parts
+from lde_bench.report.document import Block, Line
+from lde_bench.report.figures import draw_components, write_figure
+from lde_bench.report.measures import measures_panel
+from lde_bench.report.published import PublishedFigure
+from lde_bench.report.published_comparison import VARIANT, published_comparison
+from lde_bench.report.render.latex import to_latex
+from lde_bench.report.render.markdown import to_markdown
+from lde_bench.report.rows import Row, build_rows
+from lde_bench.report.section import Section
+from lde_bench.report.sheets import patch_sheets
+from lde_bench.report.table import Column, Failure, Table, standard_columns, table_blocks, to_csv
+from lde_bench.runs.record import DatasetInfo, Record
+from lde_bench.runs.rows import (
+    common_data_options,
+    group_rows,
+    group_word,
+    is_patch,
+    item_word,
+    refusal,
+    row_label,
+    table_key,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Experiment:
+    """A table of log-likelihoods, and what a subclass may say otherwise of its own.
+
+    A subclass sets `name`, that of its records, and `title`, and says what it trains by a method `plan`.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    #: What the figure of a row is called.
+    score: ClassVar[str] = "test log-likelihood"
+    #: What a trained model is held to, in words.
+    held: ClassVar[str] = "a density"
+    #: Under the comparison with published figures.
+    published_words: ClassVar[str] = VARIANT
+
+    # -- what a subclass may say otherwise -------------------------------------------------------------------------
+
+    def order(self, methods: Sequence[str]) -> list[str]:
+        """The methods of a table in the order of its rows; as the records come, by default."""
+        return list(methods)
+
+    def published(self, data: DatasetInfo) -> tuple[PublishedFigure, ...]:
+        """What others published of the same measure on the same test items."""
+        return ()
+
+    def is_the_papers(self, data: DatasetInfo) -> bool:
+        """Whether the paper's own LDE has a figure on these data."""
+        return False
+
+    def columns(self, table: Table) -> list[Column]:
+        """What the table shows of each row."""
+        return standard_columns(table)
+
+    def first_notes(self, table: Table) -> list[str]:
+        """Notes that stand before those on errors."""
+        return []
+
+    def last_notes(self, table: Table) -> list[str]:
+        """Notes that stand behind those on errors."""
+        return []
+
+    def panels(self, rows: Sequence[Row]) -> list[Block]:
+        """Further tables of the same rows: the measures of their samples, where there are any."""
+        return measures_panel(rows)
+
+    def picture(self, table: Table) -> Figure:
+        """The figure beside the table: the log-likelihood against the number of components."""
+        return draw_components(table)
+
+    def parts(self, section: Section, pair: tuple[str, str] | None, cache_dir: Path | None) -> list[Block]:
+        """The section of the report under its heading."""
+        blocks = self.comparison(section) + parts.results(section)
+        if section.table.rows:
+            blocks += [*parts.components(section), *parts.photographs(section, pair), *parts.learning(section)]
+            blocks += patch_sheets(section, cache_dir)
+        return blocks
+
+    def comparison(self, section: Section) -> list[Block]:
+        """The published figures and ours; nothing where none were published."""
+        return published_comparison(section, self.published_words) if section.published else []
+
+    def closing(self, sections: Sequence[Section]) -> list[tuple[Line, list[Block]]]:
+        """What stands behind the sections of this experiment, each with its entry among the contents of the report."""
+        return []
+
+    # -- public ----------------------------------------------------------------------------------------------------
+
+    def table(self, records: Sequence[Record]) -> Table:
+        """The table of comparable records; a model that broke a law gets no row and is listed with the law's name."""
+        accepted = [record for record in records if refusal(record) is None]
+        rows_of = group_rows(accepted)
+        methods = self.order(list(dict.fromkeys(record.method for record in records)))
+        ordered = sorted(rows_of, key=lambda key: (methods.index(key[0]), key[1] or 0))
+        first = records[0]
+        groups = next((r.result.groups for r in records if r.result and r.result.groups), None)
+        figures = self.published(first.dataset)
+        shows_paper = self.is_the_papers(first.dataset)
+        labelled = [(row_label(rows_of[key][0], records), rows_of[key]) for key in ordered]
+        table = Table(
+            experiment=first.experiment,
+            dataset=first.dataset.name,
+            dataset_version=first.dataset.version,
+            content_hash=first.dataset.content_hash,
+            benchmark_version=first.benchmark_version,
+            budget=first.budget.label,
+            heading=_heading(first, None if groups is None else len(groups.ids), common_data_options(records)),
+            rows=build_rows(labelled, shows_paper, figures),
+            failures=tuple(
+                Failure(row_label(record, records), record.components, record.trial, reason)
+                for record in records
+                if (reason := refusal(record)) is not None
+            ),
+            notes=(),
+            shows_paper=shows_paper,
+            is_patch=is_patch(first.dataset),
+            is_grouped=groups is not None,
+            items=item_word(first.dataset),
+            group=group_word(first.dataset),
+            score=self.score,
+            shows_published=bool(figures) and not shows_paper,
+        )
+        return replace(
+            table,
+            notes=(
+                *_method_notes(methods),
+                *self.first_notes(table),
+                *_common_notes(table, accepted),
+                *self.last_notes(table),
+            ),
+            columns=tuple(self.columns(table)),
+            panels=tuple(self.panels(table.rows)),
+        )
+
+
+#: Gives the experiment of a record by the name in it.
+ExperimentOf = Callable[[str], Experiment]
+
+
+def build_tables(records: Iterable[Record], experiment_of: ExperimentOf) -> list[Table]:
+    """One table for each set of comparable records, in order of first appearance; see `Experiment.table`."""
+    comparable: dict[tuple[Any, ...], list[Record]] = {}
+    for record in records:
+        comparable.setdefault(table_key(record), []).append(record)
+    return [experiment_of(group[0].experiment).table(group) for group in comparable.values()]
+
+
+def write_tables(records: Iterable[Record], folder: Path, stem: str, experiment_of: ExperimentOf) -> list[Path]:
+    """Write `<stem>.md`, `.csv`, `.tex` and `.png` into `folder`, each atomically, and return their paths.
+
+    Records that cannot be compared get files of their own: `<stem>-<dataset>-v<version>-<budget>-<6
+    hex>.*`. A table without rows (every trial failed) has no figure. No record, no file.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    tables = build_tables(records, experiment_of)
+    written = []
+    for table in tables:
+        name = stem
+        if len(tables) > 1:
+            name += f"-{table.dataset}-v{table.dataset_version}-{table.budget}-{table.content_hash[:6]}"
+        blocks = table_blocks(table)
+        for suffix, text in ((".md", to_markdown(blocks)), (".csv", to_csv(table)), (".tex", to_latex(blocks))):
+            written.append(folder / f"{name}{suffix}")
+            write_text_atomic(written[-1], text)
+        if table.rows:
+            written.append(folder / f"{name}.png")
+            write_figure(experiment_of(table.experiment).picture(table), written[-1])
+    return written
+
+
+# ---- words around the rows
+
+
+def _heading(record: Record, photographs: int | None, options: Sequence[str]) -> tuple[str, ...]:
+    data, sizes, budget = record.dataset, record.dataset.sizes, record.budget
+    lines = [
+        f"{record.experiment}: {data.name}, version {data.version} "
+        f"(seed {data.seed}, content {data.content_hash[:12]})",
+        f"{sizes.train:,} training, {sizes.validation:,} validation, {sizes.test:,} test {item_word(data)}"
+        + ("" if photographs is None else f" (from {photographs} {group_word(data)}s)"),
+    ]
+    amount = f"profile {budget.profile}"
+    if budget.steps is not None:
+        amount += f" cut to {budget.steps:,} steps"
+    elif budget.seconds is not None:
+        amount += f" cut to {budget.seconds:g} seconds"
+    if budget.machine_dependent:
+        amount += " (machine-dependent)"
+    lines.append(", ".join([amount, *options, f"benchmark version {record.benchmark_version}"]))
+    return tuple(lines)
+
+
+def _method_notes(methods: Sequence[str]) -> list[str]:
+    """Every method in words, where this version has a card of it."""
+    from lde_bench.cards import describe_method
+
+    described = {method: describe_method(method) for method in methods}
+    return [f"{method}: {told}." for method, told in described.items() if told != method]
+
+
+def _common_notes(table: Table, accepted: Sequence[Record]) -> list[str]:
+    """What every table says of precision, errors, borrowed weights and the truth."""
+    things, group = table.items, table.group
+    notes = []
+    precisions = _precisions(accepted)
+    if set(precisions) - {"fp32"}:
+        told = "; ".join(f"{', '.join(names)} in {precision}" for precision, names in precisions.items())
+        notes.append(f"Training steps: {told}; all log-likelihoods are evaluated in fp32 or better.")
+    notes.append("± after the log-likelihood: 2 standard deviations over trials (from 3 trials; at 2 both values).")
+    if table.is_patch or table.is_grouped:
+        notes += [
+            f"SE by {group}: standard error over test {things}, clustered by {group} (from 10 {group}s).",
+            f"Difference to best: paired on the same test {things}, ± its own SE clustered by {group}.",
+        ]
+    else:
+        notes += [
+            f"SE over {things}: standard error over test {things}, taken as independent.",
+            f"Difference to best: on the same test {things}; lde-bench compare tells its own SE.",
+        ]
+    if borrowers := list(dict.fromkeys(record.method for record in accepted if record.training.get("weights_of"))):
+        notes.append(f"CPU seconds of {', '.join(borrowers)}: with those of the runs whose weights they have.")
+    if table.shows_truth:
+        notes.append(
+            "Gap to truth: log-likelihood of the true density minus the model's, in nats, ± standard error over test "
+            "items, paired."
+        )
+    return notes
+
+
+def _precisions(records: Sequence[Record]) -> dict[str, list[str]]:
+    """Precision of the training steps -> the methods trained with it."""
+    methods: dict[str, list[str]] = {}
+    for record in records:
+        if precision := record.training.get("precision"):
+            named = methods.setdefault(str(precision), [])
+            if record.method not in named:
+                named.append(record.method)
+    return methods

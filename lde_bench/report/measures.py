@@ -1,0 +1,249 @@
+"""The measures of samples beside a table's own score: the panel that shows them, and whether they agree with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from lde_bench.report.document import Block, Grid, Items, Line, Notes, Paragraph
+from lde_bench.report.numbers import DASH, decimal
+from lde_bench.report.rows import Row
+from lde_bench.runs.record import Measure
+from lde_bench.runs.rows import is_reference, with_components
+
+#: From here a rank correlation is called agreement in the words; the figures stand beside them.
+AGREES = 0.5
+
+#: Fewer rows than this have no order to speak of.
+LEAST_ROWS = 4
+
+#: Up to so many rows p is exact, over all orders; above, by Student's t.
+EXACT_ROWS = 9
+
+#: Title of the second panel.
+TITLE = "The same samples by better-founded measures"
+
+#: Behind a figure that two sets of one distribution would hardly give.
+OUTSIDE = "*"
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How a measure is printed, and which way it improves; `better` is empty of what says nothing about the samples."""
+
+    header: str
+    better: Literal["higher", "lower", "null", ""]
+    digits: int = 3
+
+
+#: The power of the classifier test is one of the test: it stands in a note.
+POWER = "c2st_power"
+#: Nats of the codes, which compare over one and the same encoder only.
+CODES = "code_nats"
+
+MEASURES = {
+    "precision": Wording("precision", "higher"),
+    "recall": Wording("recall", "higher"),
+    "density": Wording("density", "higher"),
+    "coverage": Wording("coverage", "higher"),
+    "mmd2": Wording("MMD^2", "lower", 4),
+    "c2st_accuracy": Wording("C2ST accuracy", "lower"),
+    "memorisation_gap": Wording("memorisation gap", "null"),
+    "reconstruction_mse": Wording("reconstruction MSE", "lower", 4),
+    CODES: Wording("code log-likelihood (nats)", "higher", 2),
+}
+
+
+def wording(name: str) -> Wording:
+    """How a measure is printed, one of a user's own too."""
+    return MEASURES.get(name, Wording(name.replace("_", " "), ""))
+
+
+# ---- the panel
+
+
+def measure_names(rows: Sequence[Row]) -> list[str]:
+    """The measures that a row has, those with a wording first."""
+    present = dict.fromkeys(name for row in rows if row.samples for name in row.samples.measures)
+    return [*(name for name in MEASURES if name in present), *(n for n in present if n not in MEASURES and n != POWER)]
+
+
+def encoder_marks(rows: Sequence[Row]) -> dict[tuple[str, ...], str]:
+    """A letter for each set of trained autoencoders, in order of first appearance."""
+    found = list(dict.fromkeys(row.samples.encoders for row in rows if row.samples and row.samples.encoders))
+    return {encoders: f"[{_letter(number)}]" for number, encoders in enumerate(found)}
+
+
+def _letter(number: int) -> str:
+    return chr(ord("a") + number) if number < 26 else str(number)
+
+
+def measures_panel(rows: Sequence[Row]) -> list[Block]:
+    """One line a row, one column a measure, and what two sets of real images give; nothing without measures."""
+    names, marks = measure_names(rows), encoder_marks(rows)
+    if not names:
+        return []
+    lines = [
+        [with_components(row.label, row.components), *(measure_cell(row, n, marks) for n in names)] for row in rows
+    ]
+    lines.append(["two real sets", *(_null_cell(rows, name) for name in names)])
+    headers = ["method", *(wording(name).header for name in names)]
+    return [Grid(headers, lines, title=TITLE), Notes(_measure_notes(rows, names))]
+
+
+def measure_cell(row: Row, name: str, marks: Mapping[tuple[str, ...], str]) -> str:
+    """A measure with its standard error, marked where two sets of one distribution would hardly give it."""
+    measure = row.samples.measures.get(name) if row.samples else None
+    if row.samples is None or measure is None:
+        return DASH
+    digits = wording(name).digits
+    error = "" if measure.standard_error is None else f" ± {measure.standard_error:.{digits}f}"
+    mark = f" {marks[row.samples.encoders]}" if name == CODES and row.samples.encoders in marks else ""
+    return f"{measure.value:.{digits}f}{error}{f' {OUTSIDE}' if is_outside(measure) else ''}{mark}"
+
+
+def is_outside(measure: Measure) -> bool:
+    """Whether two sets of one distribution give such a figure in less than 5 % of cases."""
+    low, high = measure.null_low, measure.null_high
+    return low is not None and high is not None and not low <= measure.value <= high
+
+
+def _null_cell(rows: Sequence[Row], name: str) -> str:
+    bands = [
+        (measure.null_low, measure.null_high)
+        for row in rows
+        if row.samples and (measure := row.samples.measures.get(name)) is not None
+    ]
+    low = min((low for low, _ in bands if low is not None), default=None)
+    high = max((high for _, high in bands if high is not None), default=None)
+    digits = wording(name).digits
+    return DASH if low is None or high is None else f"{low:.{digits}f} to {high:.{digits}f}"
+
+
+def _measure_notes(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
+    notes = ["On raw pixels; ± standard error over items, means over trials."]
+    ways = {
+        "higher": "Higher is better: {}.",
+        "lower": "Lower is better: {}.",
+        "null": "Best at what two real sets give: {} (far below, the samples are copies; far above, off the data).",
+    }
+    for better, words in ways.items():
+        if headers := [wording(name).header for name in names if wording(name).better == better]:
+            notes.append(words.format(", ".join(headers)))
+    notes.append(
+        f"{OUTSIDE}: outside the band that holds 95 % of the figures of two sets of one distribution; the last line is "
+        "the widest such band of the rows."
+    )
+    power = [m for row in rows if row.samples and (m := row.samples.measures.get(POWER)) is not None]
+    if power:
+        blind = "" if is_outside(power[0]) else ", so that here it cannot see even that"
+        low, high = power[0].null_low, power[0].null_high
+        band = "" if low is None or high is None else f" (by chance {low:.3f} to {high:.3f})"
+        notes.append(
+            f"Power of the classifier two-sample test: training images, each mixed with 10 % of another, are told from "
+            f"test images with accuracy {power[0].value:.3f}{band}{blind}."
+        )
+    if CODES in names:
+        notes.append(
+            f"{wording(CODES).header}: exact, of the codes of test images; scaling the codes shifts it, so that it "
+            "compares only between rows of one letter, which have one and the same trained autoencoder."
+        )
+    return notes
+
+
+# ---- agreement
+
+
+def agreement(rows: Sequence[Row], score: str) -> list[Block]:
+    """Whether the figures of a table, called `score`, put its models in the order in which the other measures do."""
+    models = [row for row in rows if not is_reference(row.method) and row.samples]
+    if len(models) < LEAST_ROWS:
+        return [Paragraph(f"Fewer than {LEAST_ROWS} models: there is no order to compare.")]
+    lines: list[list[Line]] = []
+    verdicts: dict[str, list[str]] = {"agrees with": [], "runs against": [], "says little of": []}
+    for name, better, of in _comparisons(models):
+        correlation, p_value = rank_correlation(of, name.partition(" [")[0], better)
+        if correlation is not None:
+            verdict = "says little of" if abs(correlation) < AGREES else "agrees with"
+            verdicts["runs against" if correlation <= -AGREES else verdict].append(_header(name))
+        way = {"null": "at its null"}.get(better, better)
+        lines.append([_header(name), way, str(len(of)), decimal(correlation), decimal(p_value, 3)])
+    told = [f"{verdict} {', '.join(names)}" for verdict, names in verdicts.items() if names]
+    words = (
+        f"Over the {len(models)} models here the order of the {score} figures {_sentence(told)}: Spearman's rank "
+        f"correlation, each measure turned so that better is higher; from {AGREES} on it is called agreement."
+        if told
+        else "No other measure of these samples gives an order to compare."
+    )
+    grid = Grid(["measure", "better", "models", "rank correlation", "p"], lines, left=2)
+    chance = (
+        "p: two-sided, of so strong a correlation between unrelated orders; with few models even a strong one may be "
+        f"chance. {DASH}: all models alike."
+    )
+    references = [line for row in rows if (line := _reference_line(row, models, score))]
+    return [Paragraph(words), grid, Paragraph(chance), *([Items(references)] if references else [])]
+
+
+def _comparisons(models: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
+    """Measures that say which way is better, with the rows that have them; nats of codes by encoder."""
+    found: list[tuple[str, str, list[Row]]] = []
+    for name in measure_names(models):
+        rows = [row for row in models if row.samples and name in row.samples.measures]
+        groups = {name: rows}
+        if name == CODES:
+            groups = {
+                f"{name} {mark}": [row for row in rows if row.samples and row.samples.encoders == encoders]
+                for encoders, mark in encoder_marks(models).items()
+            }
+        better = wording(name).better
+        found += [(title, better, of) for title, of in groups.items() if better and len(of) >= LEAST_ROWS]
+    return found
+
+
+def _header(name: str) -> str:
+    plain, bracket, mark = name.partition(" [")
+    return wording(plain).header + bracket + mark
+
+
+def rank_correlation(rows: Sequence[Row], name: str, better: str) -> tuple[float | None, float | None]:
+    """Spearman's, between the log-likelihoods of rows and a measure turned so that better is higher, and its two-sided
+    p; None where all rows are alike.
+    """
+    from scipy.stats import permutation_test, rankdata, spearmanr
+
+    measures = [row.samples.measures[name] for row in rows if row.samples]
+    values = np.array([measure.value for measure in measures])
+    if better == "null":
+        values = -np.abs(values - np.array([measure.null or 0.0 for measure in measures]))
+    elif better == "lower":
+        values = -values
+    nats = np.array([row.test_nats for row in rows])
+    if np.ptp(values) == 0 or np.ptp(nats) == 0:
+        return None, None
+    result = spearmanr(nats, values)
+    if len(rows) > EXACT_ROWS:
+        return float(result.statistic), float(result.pvalue)
+    ranks = rankdata(nats) - (len(rows) + 1) / 2
+
+    def product(other: np.ndarray, axis: int) -> np.ndarray:
+        # The correlation up to a factor, as ranks keep their mean and variance in every order.
+        return (other * ranks).sum(axis)
+
+    exact = permutation_test(
+        (rankdata(values),), product, permutation_type="pairings", vectorized=True, n_resamples=np.inf
+    )
+    return float(result.statistic), float(exact.pvalue)
+
+
+def _sentence(told: Sequence[str]) -> str:
+    return told[0] if len(told) == 1 else f"{', '.join(told[:-1])} and {told[-1]}"
+
+
+def _reference_line(row: Row, models: Sequence[Row], score: str) -> str:
+    if not is_reference(row.method):
+        return ""
+    above = sum(row.test_nats > model.test_nats for model in models)
+    return f"{row.label}, which models nothing, has a higher {score} figure than {above} of the {len(models)} models."

@@ -1,0 +1,228 @@
+"""The parts of a section of the report that more than one experiment shows: rows, curves, photographs, laws, costs,
+provenance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lde_bench.evaluation.statistics import paired_difference
+from lde_bench.report.document import Block, Figure, Grid, Line, Paragraph, Picture, Strong
+from lde_bench.report.numbers import DASH
+from lde_bench.report.rows import Row
+from lde_bench.report.section import Section, budget_text, part, row_title
+from lde_bench.report.table import rows_blocks
+from lde_bench.runs.record import Record
+from lde_bench.runs.rows import group_means, with_components
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Plot
+
+
+def plot(section: Section, name: str, figure: Plot, alt: str, caption: Line) -> Figure:
+    """A matplotlib figure as a block; `name` tells it from the other pictures of the section."""
+    from lde_bench.report.plots import to_svg
+
+    return Figure([(Picture(f"{section.name}-{name}", "svg", to_svg(figure), alt), "")], caption)
+
+
+def results(section: Section) -> list[Block]:
+    """The table with its notes and further panels."""
+    return part(section, "All results", *rows_blocks(section.table, bold=True), *section.table.panels)
+
+
+def components(section: Section) -> list[Block]:
+    """The rows against the number of components; nothing where no row has one."""
+    from lde_bench.report.figures import draw_components
+
+    if not any(row.components is not None for row in section.table.rows):
+        return []
+    paper = " and the paper's own curve" if section.table.shows_paper else ""
+    caption = f"Test log-likelihood of our rows{paper} against the number of components K; methods without K as lines."
+    alt = "Test log-likelihood against the number of components"
+    figure = plot(section, "components", draw_components(section.table), alt, caption)
+    return part(section, "Number of components", figure)
+
+
+def chosen_pair(section: Section, pair: tuple[str, str] | None) -> tuple[Row, Row] | None:
+    """The rows to set against each other, the better one first; None when there are no two."""
+    rows = sorted((row for row in section.table.rows), key=lambda row: -row.test_nats)
+    if pair is not None:
+        named = [[row for row in rows if name in (row.method, row.label, row_title(row))] for name in pair]
+        if not all(named):
+            return None
+        first, second = named[0][0], named[1][0]
+    elif len(rows) < 2:
+        return None
+    else:
+        first = rows[0]
+        second = next((row for row in rows if row.method != first.method), rows[1])
+    if first is second:
+        return None
+    return (first, second) if first.test_nats >= second.test_nats else (second, first)
+
+
+def photographs(section: Section, pair: tuple[str, str] | None) -> list[Block]:
+    """Two methods set against each other photograph by photograph: those of `pair`, else the best two."""
+    from lde_bench.report.plots import draw_photographs
+
+    group = section.table.group
+    title = f"Two methods, {group} by {group}"
+    chosen = chosen_pair(section, pair)
+    if chosen is None:
+        return (
+            []
+            if pair is None
+            else part(section, title, Paragraph("This section has not both methods that were named."))
+        )
+    first, second = chosen
+    one, two = (group_means(section.trials(row)) for row in (first, second))
+    if one is None or two is None:
+        return []
+    difference = paired_difference(one, two)
+    error = DASH if difference.standard_error is None else f"{difference.standard_error:.2f}"
+    names = row_title(first), row_title(second)
+    above = int(np.sum(one.means > two.means))
+    caption = (
+        f"One point a test {group} ({len(one.ids)}); left the two means, on the line where they are equal, right "
+        f"their difference. {names[0]} minus {names[1]}, paired on the same {section.table.items}: "
+        f"{difference.mean:+.2f} ± {error} nats (± its standard error clustered by {group}); it is higher on {above} "
+        f"of the {len(one.ids)} {group}s."
+    )
+    alt = f"Mean log-likelihood of each {group} under {names[0]} and {names[1]}"
+    drawn = draw_photographs((names[0], one), (names[1], two))
+    return part(section, title, plot(section, "photographs", drawn, alt, caption))
+
+
+def learning(section: Section) -> list[Block]:
+    """Validation log-likelihood against CPU seconds."""
+    from lde_bench.report.plots import draw_learning_curves
+
+    curves = [
+        (row_title(row), curve)
+        for row in sorted(section.table.rows, key=lambda row: -row.test_nats)
+        if (curve := [trial.curve for trial in section.trials(row) if trial.curve])
+    ]
+    if not curves:
+        return part(section, "Learning curves", Paragraph("The records hold no validation curves."))
+    figure, below = draw_learning_curves(curves)
+    caption = (
+        "Validation log-likelihood against CPU seconds, one line a trial, one colour a row, in the order of the test "
+        f"figures; on validation {section.table.items}, so the level is not that of the test table."
+    )
+    if below:
+        caption += f" Below the window: {', '.join(below)}."
+    alt = "Validation log-likelihood against CPU seconds of training"
+    return part(section, "Learning curves", plot(section, "learning", figure, alt, caption))
+
+
+# ---- laws, costs, provenance
+
+
+def _grouped(section: Section) -> dict[str, list[Record]]:
+    """The records that trained a model, row by row, those refused by a law behind."""
+    groups = {row_title(row): section.trials(row) for row in section.table.rows}
+    shown = {record.run_id for records in groups.values() for record in records}
+    for run_id, (_, record) in section.runs.items():
+        if record.done and run_id not in shown and not all(law.passed for law in record.laws.values()):
+            title = with_components(record.method, record.components)
+            groups.setdefault(f"{title} (refused)", []).append(record)
+    return groups
+
+
+def laws(section: Section, held: str) -> list[Block]:
+    """What each trained model was measured to by the laws of what it is, in words `held`."""
+    groups = _grouped(section)
+    names = list(dict.fromkeys(name for records in groups.values() for record in records for name in record.laws))
+    if not names:
+        return []
+    lines: list[list[Line]] = []
+    for title, records in groups.items():
+        broken = any(not law.passed for record in records for law in record.laws.values())
+        verdict: Line = Strong("FAILED") if broken else "passed"
+        lines.append([title, verdict, *(_law_cell(records, name) for name in names)])
+    words = (
+        f"Each trained model is held to the laws of {held} on validation rows; a cell is what was measured and its "
+        "bound, the worst over the trials. A model that breaks a law gets no row in the tables."
+    )
+    return part(section, "Laws", Paragraph(words), Grid(["row", "verdict", *names], lines, left=2))
+
+
+def _law_cell(records: Sequence[Record], name: str) -> Line:
+    laws = [law for record in records if (law := record.laws.get(name)) is not None]
+    if not laws:
+        return DASH
+    worst = max(laws, key=lambda law: (not law.passed, law.value if law.value is not None else 0.0))
+    value, bound = (DASH if number is None else f"{number:.2g}" for number in (worst.value, worst.bound))
+    measured = f"{value} of {bound}"
+    return measured if worst.passed else Strong(f"FAILED: {measured}")
+
+
+def costs(section: Section) -> list[Block]:
+    """What a trial and a sample of each row cost."""
+    if not section.table.rows:
+        return []
+    lines: list[list[Line]] = []
+    for row in section.table.rows:
+        trials = section.trials(row)
+        costs = [trial.cost for trial in trials if trial.cost]
+        wall = f"{np.mean([cost.wall_seconds for cost in costs]):,.0f}" if costs else DASH
+        texts = dict(zip(section.table.headers, section.table.cells(row), strict=True))
+        training = trials[0].training
+        lines.append(
+            [
+                row_title(row),
+                costs[0].sample_cost if costs else DASH,
+                texts["CPU seconds"],
+                wall,
+                str(training.get("threads", DASH)),
+                str(training.get("precision", DASH)),
+                texts["parameters"],
+                budget_text(trials[0]),
+            ]
+        )
+    heads = ["row", "cost of a sample", "CPU seconds", "wall seconds", "threads", "precision", "parameters", "budget"]
+    words = "Mean over the trials, evaluation included; wall seconds depend on what else the machine did."
+    return part(section, "Cost", Grid(heads, lines, left=2), Paragraph(words))
+
+
+def provenance(section: Section) -> list[Block]:
+    """With what code, packages and machine the records were made, and when."""
+    data = next(iter(section.runs.values()))[1].dataset
+    environments: dict[tuple[str, ...], list[Record]] = {}
+    for _, record in section.runs.values():
+        environments.setdefault(_environment(record), []).append(record)
+    lines = [
+        [", ".join(dict.fromkeys(record.method for record in records)), *environment, _when(records), str(len(records))]
+        for environment, records in environments.items()
+    ]
+    heads = ["methods", "code", "packages", "machine", "finished (UTC)", "records"]
+    words = (
+        f"Dataset {data.name}, version {data.version}, seed {data.seed}, content SHA-256 {data.content_hash}; "
+        f"benchmark version {section.table.benchmark_version}."
+    )
+    return part(section, "Environment and provenance", Paragraph(words), Grid(heads, lines, left=5))
+
+
+def _environment(record: Record) -> tuple[str, str, str]:
+    made = record.provenance
+    commit = str(made.get("commit") or "unknown")[:10]
+    state = ""
+    if made.get("dirty") is not False:
+        state = ", with changes that were not committed" if made.get("dirty") else ", unknown whether changed"
+    code = f"lde-bench {made.get('lde_bench', 'unknown')}, commit {commit}{state}"
+    packages = made.get("packages") or {}
+    versions = [f"Python {made.get('python', 'unknown')}", *(f"{name} {version}" for name, version in packages.items())]
+    machine = made.get("machine") or {}
+    computer = (
+        f"{machine.get('cpu', 'unknown')}, {machine.get('cores', '?')} cores, {machine.get('memory_gib', '?')} GiB"
+    )
+    return code, ", ".join(versions), f"{computer}, {machine.get('platform', 'unknown')}"
+
+
+def _when(records: Sequence[Record]) -> str:
+    days = sorted(str(record.provenance.get("finished", "unknown"))[:10] for record in records)
+    return days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"

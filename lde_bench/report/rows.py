@@ -1,0 +1,164 @@
+"""The rows of a table: what the trials of one method at one K say together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lde_bench.evaluation.statistics import Difference, paired_difference, two_standard_deviations
+from lde_bench.report.published import PublishedFigure, paper_lde
+from lde_bench.runs.record import Measure, Record
+from lde_bench.runs.rows import PLAIN_DATA, group_means, is_reference, row_options
+
+#: The paper's own rows: K -> test log-likelihood (nats), 2 standard deviations of 5 trials.
+PAPER_LDE = paper_lde()
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of one row: means over its trials.
+
+    Attributes:
+        sigmas: of the window, by trial; `at_edge` says whether one is at an edge of its grid.
+        count: how many samples the window stands on.
+        published_nats: of the published model, and its printed +- as `published_plus_minus`; None where there is none.
+        measures: by name; a value, error or null is None where a trial has none.
+        encoders: the trained autoencoder of each trial whose codes have a density.
+    """
+
+    sigmas: tuple[float, ...]
+    at_edge: bool
+    count: int
+    published_nats: float | None
+    published_plus_minus: float | None
+    measures: Mapping[str, Measure]
+    encoders: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method at one K: means over its trials, log-likelihoods in nats; None where there is nothing to
+    tell.
+    """
+
+    method: str
+    label: str
+    components: int | None
+    parameters: int | None
+    trials: int
+    test_nats: float
+    trial_nats: tuple[float, ...]
+    two_standard_deviations: float | None
+    standard_error_clustered: float | None
+    is_best: bool
+    difference: float
+    difference_standard_error: float | None
+    cpu_seconds: float | None
+    paper_nats: float | None
+    paper_two_standard_deviations: float | None
+    run_ids: tuple[str, ...] = ()
+    true_gap: float | None = None
+    true_gap_standard_error: float | None = None
+    standard_error_naive: float | None = None
+    samples: Samples | None = None
+
+
+def build_rows(
+    groups: Sequence[tuple[str, Sequence[Record]]], shows_paper: bool, figures: Sequence[PublishedFigure]
+) -> tuple[Row, ...]:
+    """The rows of a table from the labelled trials of each, in order.
+
+    A reference row, which models nothing, is the best only where there are no others.
+
+    Args:
+        groups: label and trials of each row.
+        shows_paper: whether the paper's own LDE was run on the same data.
+        figures: published figures of the same measure on the same data.
+    """
+    values = [[record.result.test_nats for record in trials if record.result] for _, trials in groups]
+    by_photograph = [group_means(trials) for _, trials in groups]
+    models = [number for number, (_, trials) in enumerate(groups) if not is_reference(trials[0].method)]
+    best = max(models or range(len(groups)), key=lambda number: np.mean(values[number]), default=0)
+    best_photographs = by_photograph[best] if groups else None
+    rows = []
+    for number, (label, trials) in enumerate(groups):
+        record, photographs = trials[0], by_photograph[number]
+        mean = float(np.mean(values[number]))
+        difference = Difference(mean - float(np.mean(values[best])), None)
+        if photographs is not None and best_photographs is not None and number != best:
+            difference = paired_difference(photographs, best_photographs)
+        error = photographs.standard_error if photographs is not None else None
+        plain = all(row_options(record)[name] == value for name, value in PLAIN_DATA.items())
+        paper = PAPER_LDE.get(record.components or 0) if record.method == "lde" and plain else None
+        seconds = [trial.cost.cpu_seconds for trial in trials if trial.cost]
+        results = [trial.result for trial in trials if trial.result]
+        rows.append(
+            Row(
+                method=record.method,
+                label=label,
+                components=record.components,
+                parameters=record.parameters,
+                trials=len(trials),
+                test_nats=mean,
+                trial_nats=tuple(values[number]),
+                two_standard_deviations=two_standard_deviations(values[number]),
+                standard_error_clustered=error,
+                is_best=number == best,
+                difference=difference.mean,
+                difference_standard_error=difference.standard_error,
+                cpu_seconds=float(np.mean(seconds)) if seconds else None,
+                paper_nats=paper[0] if paper and shows_paper else None,
+                paper_two_standard_deviations=paper[1] if paper and shows_paper else None,
+                run_ids=tuple(trial.run_id for trial in trials),
+                true_gap=_mean([result.true_gap for result in results]),
+                # Of the same test items in every trial: more trials do not make it smaller.
+                true_gap_standard_error=_mean([result.true_gap_standard_error for result in results]),
+                standard_error_naive=_mean([result.test_standard_error_naive for result in results]),
+                samples=_samples(trials, figures),
+            )
+        )
+    return tuple(rows)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean where all values are there; None where one is missing, as with the truth unknown."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
+
+
+def _samples(trials: Sequence[Record], figures: Sequence[PublishedFigure]) -> Samples | None:
+    """What the trials of a row say of their samples; None where they drew none for a window."""
+    results = [trial.result for trial in trials if trial.result]
+    windows = [result.parzen for result in results if result.parzen]
+    if not windows:
+        return None
+    record = trials[0]
+    figure = next((f for f in figures if (f.method, f.components) == (record.method, record.components)), None)
+    names = [name for name in results[0].measures if all(name in result.measures for result in results)]
+    return Samples(
+        sigmas=tuple(window.sigma for window in windows),
+        at_edge=any(window.at_edge for window in windows),
+        count=windows[0].samples,
+        published_nats=None if figure is None else figure.test_nats,
+        published_plus_minus=None if figure is None else figure.plus_minus,
+        measures={name: _average([result.measures[name] for result in results]) for name in names},
+        encoders=tuple(str(trial.training["encoder"]) for trial in trials if "encoder" in trial.training),
+    )
+
+
+def _average(measures: Sequence[Measure]) -> Measure:
+    def mean(part: Callable[[Measure], float | None]) -> float | None:
+        values = [part(measure) for measure in measures]
+        return None if None in values else float(np.mean(values))  # type: ignore[arg-type]
+
+    return Measure(
+        float(np.mean([measure.value for measure in measures])),
+        # Of the same test items in every trial: more trials do not make the error smaller.
+        mean(lambda measure: measure.standard_error),
+        mean(lambda measure: measure.null),
+        mean(lambda measure: measure.null_low),
+        mean(lambda measure: measure.null_high),
+        measures[0].detail,
+    )
