@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import lde_bench
+from lde_bench.version import __version__
 
 #: The packages whose version can change a number.
 CORE_PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "pillow", "h5py", "zuko")
@@ -35,7 +35,7 @@ def provenance(started: str, finished: str, argv: Sequence[str] | None = None) -
     """
     commit, dirty = code_version()
     return {
-        "lde_bench": lde_bench.__version__,
+        "lde_bench": __version__,
         "commit": commit,
         "dirty": dirty,
         "python": platform.python_version(),
@@ -47,7 +47,7 @@ def provenance(started: str, finished: str, argv: Sequence[str] | None = None) -
     }
 
 
-_PACKAGE = Path(lde_bench.__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 @functools.cache
