@@ -49,9 +49,7 @@ def imported(path: Path) -> set[str]:
             assert node.level == 0, f"{path}: a relative import"
             assert node.module is not None
             # `from lde_bench.report import parts` imports a module, `from lde_bench.runs import Record` a name.
-            found |= {
-                name if (name := f"{node.module}.{each.name}") in MODULES else node.module for each in node.names
-            }
+            found |= {name if (name := f"{node.module}.{each.name}") in MODULES else node.module for each in node.names}
     return {name for name in found if name.split(".")[0] == "lde_bench"}
 
 

@@ -31,10 +31,12 @@ def report(
 ) -> int:
     """One self-contained HTML page, and its Markdown twin, from a folder of run records.
 
-    Published figures against ours, tables, curves, samples, laws, costs, provenance and BibTeX.
+    Published figures against ours, tables, curves, samples, laws, costs, provenance and BibTeX. Tables between the
+    marks `<!-- table: FOLDER -->` and `<!-- end of table -->` of a README.md in the results folder are made again too.
     """
     from lde_bench.experiments import experiment_of
     from lde_bench.progress import say
+    from lde_bench.report.embed import refresh_tables
     from lde_bench.report.page import write_page
     from lde_bench.runs import ResultStore
 
@@ -49,4 +51,7 @@ def report(
     folder = results_dir if output is None else output
     for path in write_page(runs, folder, experiment_of, pair=pair, cache_dir=cache_dir):
         say(f"written: {path}")
+    text = results_dir / "README.md"
+    if refresh_tables(text, results_dir, experiment_of):
+        say(f"written: the tables in {text}")
     return 0
