@@ -8,10 +8,10 @@ from typing import Literal
 
 import numpy as np
 
+from lde_bench.evaluation.sample_measures import Measure
 from lde_bench.report.document import Block, Grid, Items, Line, Notes, Paragraph
 from lde_bench.report.numbers import DASH, decimal
 from lde_bench.report.rows import Row
-from lde_bench.runs.record import Measure
 from lde_bench.runs.rows import is_reference, with_components
 
 #: From here a rank correlation is called agreement in the words; the figures stand beside them.

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lde_bench.evaluation.sample_measures import Measure
 from lde_bench.evaluation.statistics import Difference, paired_difference, two_standard_deviations
 from lde_bench.report.published import PublishedFigure, paper_lde
-from lde_bench.runs.record import Measure, Record
+from lde_bench.runs.record import Record
 from lde_bench.runs.rows import PLAIN_DATA, group_means, is_reference, row_options
 
 #: The paper's own rows: K -> test log-likelihood (nats), 2 standard deviations of 5 trials.

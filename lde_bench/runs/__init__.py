@@ -7,11 +7,8 @@ from lde_bench.runs.provenance import code_version, provenance, utc_now
 from lde_bench.runs.record import (
     Budget,
     Cost,
-    CurvePoint,
     DatasetInfo,
-    Groups,
     Law,
-    Measure,
     ParzenWindow,
     Record,
     Result,
@@ -24,11 +21,8 @@ from lde_bench.runs.store import ResultStore, RunPaths, load_results
 __all__ = [
     "Budget",
     "Cost",
-    "CurvePoint",
     "DatasetInfo",
-    "Groups",
     "Law",
-    "Measure",
     "ParzenWindow",
     "Record",
     "Result",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,7 @@ def put(store):
         photographs = None
         if groups is not None:
             means = GroupMeans.from_items(items, groups)
-            photographs = {
-                "ids": means.ids.tolist(),
-                "counts": means.counts.tolist(),
-                "mean_nats": means.means.tolist(),
-            }
+            photographs = asdict(means)
         components, trial = changes.pop("components", 10), changes.pop("trial", 0)
         dataset = {"name": "bsds300", "version": "1", "content_hash": "ab" * 32, "seed": 0, **changes.pop("data", {})}
         content = {
