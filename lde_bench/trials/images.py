@@ -7,7 +7,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -234,12 +234,9 @@ def choose_window(validation: np.ndarray, samples: np.ndarray, grid: np.ndarray,
 def _measures(trial: ParzenTrial, model: Generator, samples: np.ndarray) -> dict[str, Measure]:
     data = trial.dataset
     sets = SampleSets(data.train, data.test, samples, derive_seed(trial.base_seed, "measures"), model.reconstructs)
-    measures = measure_samples(sets)
     if isinstance(model, LatentDensity):
-        codes = summarise(model.code_log_prob(data.test), data.test_groups, "code")
-        detail = f"nats of the codes of test images, over the autoencoder {trial.shared_id}; compares with no other"
-        measures["code_nats"] = Measure(codes.mean, codes.standard_error, detail=detail)
-    return measures
+        sets = replace(sets, code_log_prob=model.code_log_prob, encoder=trial.shared_id)
+    return measure_samples(sets)
 
 
 def _result(test: Likelihood, window: ParzenWindow, measures: dict[str, Measure], best_step: int) -> Result:

@@ -10,12 +10,11 @@ import pytest
 from PIL import Image
 from shown import blocks_of, build_tables, to_latex, to_markdown, to_text
 
-from lde_bench.evaluation.sample_measures import SampleSets, sample_metrics
 from lde_bench.experiments import experiment_of
 from lde_bench.experiments.parzen import METHODS
 from lde_bench.report.figures import draw_rows, write_figure
 from lde_bench.report.folds import fold_summaries
-from lde_bench.report.measures import MEASURES, POWER, rank_correlation
+from lde_bench.report.measures import POWER, rank_correlation
 from lde_bench.report.page import PICTURES, write_page
 from lde_bench.report.plots import draw_images
 from lde_bench.report.published import load_published_parzen
@@ -263,12 +262,3 @@ def test_nothing_of_the_picture_of_the_rows_is_clipped(table, tmp_path):
         pixels = np.asarray(image.convert("L"))
     for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
         assert edge.min() == 255
-
-
-def test_the_wording_of_every_measure_says_which_way_its_metric_improves():
-    rng = np.random.default_rng(0)
-    train, test, samples = (rng.random((60, 4)) for _ in range(3))
-    sets = SampleSets(train, test, samples, 0, reconstruct=lambda x: x * 0.9)
-    for metric in sample_metrics().values():
-        for name in metric().measure(sets):
-            assert name == POWER or MEASURES[name].better == metric.better, name
