@@ -11,7 +11,6 @@ from PIL import Image
 from shown import blocks_of, build_tables, to_latex, to_markdown, to_text
 
 from lde_bench.experiments import experiment_of
-from lde_bench.experiments.parzen import METHODS
 from lde_bench.report.figures import draw_rows, write_figure
 from lde_bench.report.folds import fold_summaries
 from lde_bench.report.measures import POWER, rank_correlation
@@ -111,10 +110,9 @@ def test_the_published_figures_are_those_of_the_papers_table():
     assert load_published_parzen("faces48") == ()
 
 
-def test_every_published_model_and_every_row_of_the_order_has_a_method_here():
+def test_every_published_model_has_a_method_here():
     from lde_bench.generators import generator_classes, parse_generator
 
-    assert set(METHODS) <= set(generator_classes())
     for dataset in ("mnist", "tfd"):
         for figure in load_published_parzen(dataset):
             assert parse_generator(figure.method).name in generator_classes()
