@@ -78,7 +78,7 @@ def build_rows(
         shows_paper: whether the paper's own LDE was run on the same data.
         figures: published figures of the same measure on the same data.
     """
-    values = [[record.result.test_nats for record in trials if record.result] for _, trials in groups]
+    values = [[record.test_nats for record in trials if record.test_nats is not None] for _, trials in groups]
     by_photograph = [group_means(trials) for _, trials in groups]
     models = [number for number, (_, trials) in enumerate(groups) if not is_reference(trials[0].method)]
     best = max(models or range(len(groups)), key=lambda number: np.mean(values[number]), default=0)

@@ -78,18 +78,18 @@ class ParzenWindow:
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured, once, after the weights were chosen on validation data (nats).
+    """What was measured, once, after the weights were chosen on validation data (nats); what was not is None.
 
     Of a model of images, the log-likelihoods are those of the `parzen` window around its samples, of which there are
     other `measures` too. Where the truth is known, `true_test_nats` is its mean log-density on the same test items, and
     `true_gap_standard_error` the standard error, paired by item, of what the model falls short of it.
     """
 
-    test_nats: float
-    validation_nats: float
-    test_standard_error_naive: float
-    test_standard_error_clustered: float | None
-    best_step: int
+    test_nats: float | None = None
+    validation_nats: float | None = None
+    test_standard_error_naive: float | None = None
+    test_standard_error_clustered: float | None = None
+    best_step: int | None = None
     groups: GroupMeans | None = None
     true_test_nats: float | None = None
     true_gap_standard_error: float | None = None
@@ -98,8 +98,10 @@ class Result:
 
     @property
     def true_gap(self) -> float | None:
-        """Nats that the model falls short of the truth; None where the truth is not known."""
-        return None if self.true_test_nats is None else self.true_test_nats - self.test_nats
+        """Nats that the model falls short of the truth; None where either is not known."""
+        if self.true_test_nats is None or self.test_nats is None:
+            return None
+        return self.true_test_nats - self.test_nats
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,11 @@ class Record:
     def done(self) -> bool:
         """Whether the trial finished and has a result."""
         return self.status == "done"
+
+    @property
+    def test_nats(self) -> float | None:
+        """Its test log-likelihood (nats); None of a trial that failed, or that measured other things."""
+        return None if self.result is None else self.result.test_nats
 
     @classmethod
     def from_dict(cls, value: object) -> Record:

@@ -173,7 +173,7 @@ class Trained:
         costs = [source.cost for source in sources if source.cost is not None]
         return cls(
             setup=first.training,
-            best_step=max(source.result.best_step for source in sources if source.result is not None),
+            best_step=max((source.result.best_step if source.result else None) or 0 for source in sources),
             curve=first.curve if len(sources) == 1 else [],
             earlier=Seconds(sum(cost.wall_seconds for cost in costs), sum(cost.cpu_seconds for cost in costs)),
         )

@@ -201,6 +201,12 @@ def test_another_budget_is_comparable_and_said(store, put):
     assert told.notes[0] == "The budgets differ: a K=10 was trained under quick, b K=10 under standard."
 
 
+def test_a_run_that_measured_no_log_likelihood_is_named_and_cannot_be_compared(put, store):
+    path = put("lde", likelihoods(), result={"measures": {"separation": {"value": 0.5}}})
+    with pytest.raises(InputError, match="measured no test log-likelihood"):
+        find_side(str(path), store.folder)
+
+
 def test_a_method_that_means_several_rows_is_refused_with_what_there_is_and_chosen_by_options(store, put):
     put("a", likelihoods(1))
     put("a", likelihoods(2), components=30)
