@@ -409,7 +409,7 @@ def measure(settings: Settings, job: Job, dataset: Dataset) -> dict[str, Any]:
             "test_standard_error_clustered": test.groups.standard_error if test.groups else None,
             "groups": None
             if test.groups is None
-            else {name: getattr(test.groups, name).tolist() for name in ("ids", "counts", "means")},
+            else {"ids": test.groups.ids, "counts": test.groups.counts, "means": test.groups.mean_nats},
             "samples_per_cpu_second": samples_per_cpu_second(density, SAMPLING_SECONDS),
         }
     return {**outcome, "provenance": provenance(started, utc_now())}
@@ -509,7 +509,8 @@ def groups_of(outcome: dict[str, Any]) -> GroupMeans | None:
     """The test set by photograph."""
     from lde_bench.evaluation.statistics import GroupMeans
 
-    return GroupMeans.of(**outcome["groups"]) if outcome["groups"] else None
+    groups = outcome["groups"]
+    return GroupMeans.of(groups["ids"], groups["counts"], groups["means"]) if groups else None
 
 
 CSV_COLUMNS = (

@@ -6,10 +6,14 @@ import difflib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterable
-from typing import Any, TypeVar
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Protocol, TypeVar
 
 _Class = TypeVar("_Class")
+
+#: The place of a class that does not say where it stands in a table: behind all that do.
+LAST_PLACE = sys.maxsize
 
 
 def discover(package: str, base: type[_Class]) -> dict[str, type[_Class]]:
@@ -21,6 +25,15 @@ def discover(package: str, base: type[_Class]) -> dict[str, type[_Class]]:
             if issubclass(member, base) and "name" in vars(member) and member.__module__ == module.__name__:
                 found[vars(member)["name"]] = member
     return dict(sorted(found.items()))
+
+
+class _Placed(Protocol):
+    place: ClassVar[int]
+
+
+def in_order(found: Mapping[str, type[_Placed]]) -> list[str]:
+    """The names of classes in the order of their table: by `place`, then by name."""
+    return sorted(found, key=lambda name: (found[name].place, name))
 
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:

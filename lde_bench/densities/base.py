@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lde_bench.errors import InputError
+from lde_bench.registry import LAST_PLACE
 from lde_bench.seeds import derive_seed
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import GradientLearner, Learner, evaluate_rows
@@ -31,6 +32,8 @@ class Density(Model):
         features: D, from 1 up.
     """
 
+    #: Where its rows stand in Table 1: the lower, the further up, simplest first.
+    place: ClassVar[int] = LAST_PLACE
     #: Constructor arguments that change how the density is evaluated and nothing of its training or its weights.
     evaluation_only: ClassVar[frozenset[str]] = frozenset()
     #: Rows of Table 1 under `--methods all`; by default its plain name, a mixture at its default number of components.

@@ -51,6 +51,7 @@ class DeepRnade(AutoregressiveMixture):
     log_scale: Tensor
 
     name = "deep-rnade"
+    place = 50
     card = Card(
         summary="one relu network for all orderings, K Gaussians per dimension; one ordering or a mixture of several",
         source="Uria et al. 2013, arXiv 1306.0186; 2014, arXiv 1310.1757; 2016, JMLR 17(205)",

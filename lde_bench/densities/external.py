@@ -255,13 +255,13 @@ class Stranger(Density):
     target: ClassVar[type]
     trains_in_bf16 = False
 
-    place: Tensor
+    where: Tensor
 
     def __init__(self, features: int, **arguments: Any) -> None:
         super().__init__(features)
         self.arguments = arguments
         # Says where the density lives and in what precision: the model need not have parameters.
-        self.register_buffer("place", torch.zeros(()), persistent=False)
+        self.register_buffer("where", torch.zeros(()), persistent=False)
         self.model: Any = self._build(0)
 
     @property
@@ -305,7 +305,7 @@ class Stranger(Density):
             raise InputError(
                 f"{self.name}: its constructor raised {_told(error)}; correct the arguments or the class."
             ) from error
-        return model.to(self.place) if isinstance(model, nn.Module) else model
+        return model.to(self.where) if isinstance(model, nn.Module) else model
 
     def reset_parameters(self) -> None:
         self.model = self._build(torch.initial_seed())
@@ -337,7 +337,7 @@ class Stranger(Density):
         if not self.habits.samples:
             raise InputError(f"{self.name}: it has no sample(n); give it one to draw samples.")
         seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
-        return self._draw(n, seed).to(self.place)
+        return self._draw(n, seed).to(self.where)
 
     def _draw(self, n: int, seed: int) -> Tensor:
         with _seeded_everywhere(seed):
@@ -509,7 +509,7 @@ class _OwnFitting(ModuleLearner):
         self.module.fit_own(self.train, self.request, self.module.habits.fit)
         self.module.eval()
         self.fitted = True
-        some = torch.as_tensor(self.train[:LOSS_ROWS]).to(self.module.place)
+        some = torch.as_tensor(self.train[:LOSS_ROWS]).to(self.module.where)
         with torch.no_grad():
             return -self.module(some).double().mean().item()
 

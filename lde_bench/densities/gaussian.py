@@ -28,6 +28,7 @@ class Gaussian(TriangularGaussians):
     """
 
     name = "gaussian"
+    place = 10
     card = Card(
         summary="one Gaussian with a full covariance, maximum likelihood in closed form",
         source="textbook, e.g. Bishop 2006, Pattern Recognition and Machine Learning, section 2.3.4",

@@ -85,6 +85,7 @@ class GMM(TriangularGaussians):
     """
 
     name = "gmm"
+    place = 20
     rows = ("gmm:components=200",)
     card = Card(
         summary="mixture of K full-covariance Gaussians by (stepwise) expectation maximisation",

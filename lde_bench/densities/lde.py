@@ -190,6 +190,7 @@ class LDE(AutoregressiveMixture):
     """
 
     name = "lde"
+    place = 110
     rows = ("lde", "lde+w")
     card = Card(
         summary="Latent Density Estimator: dilated causal convolutions, K Gaussians per dimension",

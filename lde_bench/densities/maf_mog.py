@@ -32,6 +32,7 @@ class MafMog(Flow):
     """
 
     name = "maf-mog"
+    place = 70
     card = Card(
         summary="masked autoregressive flow of 5 MADEs with BatchNorm between, over a MADE with K Gaussians",
         source="Papamakarios et al. 2017, arXiv 1705.07057",

@@ -87,6 +87,7 @@ class MCGSM(Density):
     factor: Tensor
 
     name = "mcgsm"
+    place = 30
     card = Card(
         summary="mixtures of conditional Gaussian scale mixtures, one per dimension, C components of S scales",
         source="Theis, Hosseini, Bethge 2012, PLoS ONE 7(7) e39857; Theis, Bethge 2015, arXiv 1506.03478",

@@ -51,6 +51,7 @@ class ResMadeMog(AutoregressiveMixture):
     unit: Tensor
 
     name = "resmade-mog"
+    place = 120
     rows = ("resmade-mog+w",)
     card = Card(
         summary="residual MADE, K Gaussians per dimension, causal running scale",

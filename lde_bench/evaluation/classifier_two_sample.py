@@ -6,12 +6,14 @@ classifier may be blind. So the same classifier is also set on a small fault tha
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from scipy.stats import binom
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 
-from lde_bench.evaluation.sample_measures import Measure, SampleMetric, SampleSets, check_sets, subset
+from lde_bench.evaluation.sample_measures import Figure, Measure, SampleMetric, SampleSets, check_sets, subset
 
 #: Rows of each set; half of them train the classifier.
 ROWS = 4000
@@ -91,7 +93,19 @@ class ClassifierTwoSample(SampleMetric):
     name = "classifier-two-sample"
     summary = "held-out accuracy of telling samples from real items, and its power on a known small fault"
     source = "Lopez-Paz and Oquab 2017, arXiv 1610.06545"
-    better = "lower"
+    bibtex = ("lopezpaz2017revisiting",)
+    place = 40
+    figures: ClassVar[dict[str, Figure]] = {
+        "c2st_accuracy": Figure(
+            "C2ST accuracy", "lower", meaning="share that a classifier tells rightly from held-out items; by chance 1/2"
+        ),
+        "c2st_power": Figure(
+            "C2ST power",
+            "",
+            meaning=f"accuracy of the same classifier on training items, each mixed with {GHOST:.0%} of another",
+            in_table=False,
+        ),
+    }
 
     def measure(self, sets: SampleSets) -> dict[str, Measure]:
         generator = sets.generator(self.name)

@@ -7,6 +7,8 @@ are the feature space here, not the features of a network.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from torch import Tensor
 
@@ -19,7 +21,7 @@ from lde_bench.evaluation.neighbours import (
     points,
     radii,
 )
-from lde_bench.evaluation.sample_measures import Measure, SampleMetric, SampleSets, check_sets
+from lde_bench.evaluation.sample_measures import Figure, Measure, SampleMetric, SampleSets, check_sets
 
 #: The neighbour that sets the radius of a ball, as published.
 K = 5
@@ -66,7 +68,12 @@ class DensityCoverage(SampleMetric):
     name = "density-coverage"
     summary = "balls of the data around a sample, and share of the data's balls that hold one (pixels, k = 5)"
     source = "Naeem et al. 2020, arXiv 2002.09797"
-    better = "higher"
+    bibtex = ("naeem2020reliable",)
+    place = 20
+    figures: ClassVar[dict[str, Figure]] = {
+        "density": Figure("density", "higher", meaning="held-out items whose neighbourhood a sample lies in, over k"),
+        "coverage": Figure("coverage", "higher", meaning="share of held-out items that have a sample near"),
+    }
 
     def measure(self, sets: SampleSets) -> dict[str, Measure]:
         return ball_measures(sets, self.name, _counts)

@@ -7,10 +7,13 @@ test per cell of a partition; this is the difference of the means, in the units 
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from lde_bench.evaluation.neighbours import BLOCK_ROWS, nearest_distances
 from lde_bench.evaluation.sample_measures import (
+    Figure,
     Measure,
     SampleMetric,
     SampleSets,
@@ -57,7 +60,13 @@ class Memorisation(SampleMetric):
     name = "memorisation"
     summary = "distance of samples to the nearest training item, minus that of held-out items; a copier is far below 0"
     source = "after Meehan, Chaudhuri and Dasgupta 2020, arXiv 2004.05675"
-    better = "null"
+    bibtex = ("meehan2020nonparametric",)
+    place = 50
+    figures: ClassVar[dict[str, Figure]] = {
+        "memorisation_gap": Figure(
+            "memorisation gap", "null", meaning="far below 0 the samples are copies; far above, off the data"
+        ),
+    }
 
     def measure(self, sets: SampleSets) -> dict[str, Measure]:
         generator = sets.generator(self.name)

@@ -5,13 +5,15 @@ Gretton, Borgwardt, Rasch, Schölkopf, Smola 2012, "A Kernel Two-Sample Test", J
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from lde_bench.errors import InputError
 from lde_bench.evaluation.neighbours import BLOCK_ROWS, euclidean, points
-from lde_bench.evaluation.sample_measures import Measure, SampleMetric, SampleSets, check_sets, subset
+from lde_bench.evaluation.sample_measures import Figure, Measure, SampleMetric, SampleSets, check_sets, subset
 
 #: Rows of each set whose kernel matrix, pooled, is held: 4,000 x 4,000.
 ROWS = 2000
@@ -100,7 +102,11 @@ class Mmd(SampleMetric):
     name = "mmd"
     summary = "unbiased squared maximum mean discrepancy, Gaussian kernel, bandwidth the data's median distance"
     source = "Gretton et al. 2012, JMLR 13"
-    better = "lower"
+    bibtex = ("gretton2012kernel",)
+    place = 30
+    figures: ClassVar[dict[str, Figure]] = {
+        "mmd2": Figure("MMD^2", "lower", 4, "unbiased, so that it may be negative; 0 for samples of the data"),
+    }
 
     def measure(self, sets: SampleSets) -> dict[str, Measure]:
         generator = sets.generator(self.name)

@@ -6,6 +6,8 @@ Models", arXiv 1904.06991, equations 1 and 2. Raw pixels are the feature space h
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from torch import Tensor
 
@@ -18,7 +20,7 @@ from lde_bench.evaluation.neighbours import (
     points,
     radii,
 )
-from lde_bench.evaluation.sample_measures import Measure, SampleMetric, SampleSets, check_sets
+from lde_bench.evaluation.sample_measures import Figure, Measure, SampleMetric, SampleSets, check_sets
 
 #: The neighbour that sets the radius of a ball, as published.
 K = 3
@@ -68,7 +70,12 @@ class PrecisionRecall(SampleMetric):
     name = "precision-recall"
     summary = "share of samples among the data's neighbours, and of the data among the samples' (pixels, k = 3)"
     source = "Kynkäänniemi et al. 2019, arXiv 1904.06991"
-    better = "higher"
+    bibtex = ("kynkaanniemi2019improved",)
+    place = 10
+    figures: ClassVar[dict[str, Figure]] = {
+        "precision": Figure("precision", "higher", meaning="share of samples that lie among held-out items"),
+        "recall": Figure("recall", "higher", meaning="share of held-out items that lie among samples"),
+    }
 
     def measure(self, sets: SampleSets) -> dict[str, Measure]:
         return ball_measures(sets, self.name, _inside)

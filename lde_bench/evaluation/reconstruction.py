@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 
 from lde_bench.errors import InputError
-from lde_bench.evaluation.sample_measures import Measure, SampleMetric, SampleSets, check_sets, mean_and_error
+from lde_bench.evaluation.sample_measures import Figure, Measure, SampleMetric, SampleSets, check_sets, mean_and_error
 
 #: Items that are encoded and decoded at once.
 BLOCK_ROWS = 1024
@@ -47,7 +48,12 @@ class Reconstruction(SampleMetric):
     name = "reconstruction"
     summary = "mean squared error per pixel of reconstructed held-out items"
     source = "textbook"
-    better = "lower"
+    place = 60
+    figures: ClassVar[dict[str, Figure]] = {
+        "reconstruction_mse": Figure(
+            "reconstruction MSE", "lower", 4, "per pixel of held-out items; what the decoder can show at best"
+        ),
+    }
 
     def measure(self, sets: SampleSets) -> dict[str, Measure]:
         if sets.reconstruct is None:

@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from lde_bench.errors import InputError
-from lde_bench.registry import did_you_mean, discover
+from lde_bench.registry import LAST_PLACE, did_you_mean, discover, in_order
 from lde_bench.seeds import derive_seed
 
 #: Fewer rows than this in a set say nothing.
@@ -34,6 +34,9 @@ class SampleSets:
         samples: what it generated, [n, D].
         seed: decides every subset and every permutation that a metric draws; nothing else does.
         reconstruct: decoder(encoder(x)) of an autoencoder, [n, D] -> [n, D]; None for a model without an encoder.
+        code_log_prob: log-density of the codes of items in nats, [n, D] -> [n]; None for a model without a density of
+            codes.
+        encoder: names the trained encoder of these codes.
 
     Raises:
         InputError: a set is not [n, D] with `MINIMUM_ROWS` rows or more, holds NaN, or the widths differ.
@@ -44,6 +47,8 @@ class SampleSets:
     samples: np.ndarray
     seed: int
     reconstruct: Callable[[np.ndarray], np.ndarray] | None = None
+    code_log_prob: Callable[[np.ndarray], np.ndarray] | None = None
+    encoder: str = ""
 
     def __post_init__(self) -> None:
         check_sets(least=MINIMUM_ROWS, train=self.train, test=self.test, samples=self.samples)
@@ -72,16 +77,42 @@ class Measure:
     detail: str = ""
 
 
+@dataclass(frozen=True)
+class Figure:
+    """How a figure of a metric is shown.
+
+    Attributes:
+        header: of its column.
+        better: which way it improves: "higher", "lower", or "null", the nearer to the null the better; empty of what
+            says nothing about the samples.
+        digits: behind the point.
+        meaning: what a reader of the column must know, in words.
+        in_table: whether it has a column; others stand in a record, and in notes.
+    """
+
+    header: str
+    better: Literal["higher", "lower", "null", ""]
+    digits: int = 3
+    meaning: str = ""
+    in_table: bool = True
+
+
 class SampleMetric(ABC):
     """One metric of samples, under one name; it may give several figures.
 
-    `better` says which way its figures improve: "higher", "lower", or "null", the nearer to the null the better.
+    A subclass sets what follows, and gives `measure`.
     """
 
     name: ClassVar[str]
+    #: What it is, and where it comes from, in words.
     summary: ClassVar[str]
     source: ClassVar[str]
-    better: ClassVar[Literal["higher", "lower", "null"]]
+    #: Keys into `lde_bench/report/data/references.bib` of what to cite.
+    bibtex: ClassVar[tuple[str, ...]] = ()
+    #: Everything that `measure` may give, by name and in the order of the table.
+    figures: ClassVar[dict[str, Figure]]
+    #: Where its figures stand in a table: the lower, the further left.
+    place: ClassVar[int] = LAST_PLACE
 
     @abstractmethod
     def measure(self, sets: SampleSets) -> dict[str, Measure]:
@@ -90,8 +121,14 @@ class SampleMetric(ABC):
 
 @functools.cache
 def sample_metrics() -> dict[str, type[SampleMetric]]:
-    """Every metric of this package by name."""
-    return discover("lde_bench.evaluation", SampleMetric)  # type: ignore[type-abstract]
+    """Every metric of this package by name, in the order of the table."""
+    found: dict[str, type[SampleMetric]] = discover("lde_bench.evaluation", SampleMetric)  # type: ignore[type-abstract]
+    return {name: found[name] for name in in_order(found)}
+
+
+def sample_figures() -> dict[str, Figure]:
+    """Every figure of every metric of this package by name, in the order of the table."""
+    return {name: figure for metric in sample_metrics().values() for name, figure in metric.figures.items()}
 
 
 def measure_samples(sets: SampleSets, names: Sequence[str] | None = None) -> dict[str, Measure]:

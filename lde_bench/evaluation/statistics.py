@@ -18,9 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import stdtr
 
-#: Below this many photographs the clustered error is itself too uncertain to print (DESIGN, rule 4).
+#: Below this many photographs the clustered error is itself too uncertain to print.
 MINIMUM_GROUPS = 10
 
 #: From this many trials a spread is shown; below, the values themselves.
@@ -29,31 +28,38 @@ MINIMUM_TRIALS = 3
 
 @dataclass(frozen=True)
 class GroupMeans:
-    """Test items by photograph, ordered by id: `ids` int64 [G], `counts` int64 [G], `means` float64 [G] in
-    nats.
+    """Test items by photograph: its id, the number of its items and their mean log-likelihood (nats), in one order.
+
+    Lists, so that a run record holds it as it is.
+
+    Raises:
+        ValueError: the lists are empty or differ in length, an id comes twice, a count is below 1, or a mean is NaN or
+            infinite.
     """
 
-    ids: np.ndarray
-    counts: np.ndarray
-    means: np.ndarray
+    ids: list[int]
+    counts: list[int]
+    mean_nats: list[float]
+
+    def __post_init__(self) -> None:
+        if not len(self.ids) == len(self.counts) == len(self.mean_nats) > 0:
+            raise ValueError("ids, counts and mean_nats differ in length, or there is no group")
+        if len(set(self.ids)) != len(self.ids) or min(self.counts) < 1:
+            raise ValueError("group ids must be distinct and counts at least 1")
+        _require_finite(np.array(self.mean_nats))
 
     @classmethod
-    def of(cls, ids: ArrayLike, counts: ArrayLike, means: ArrayLike) -> GroupMeans:
-        """From each photograph's id, count and mean, in any order; `ValueError` when they do not fit
-        together.
-        """
-        ids, counts = np.asarray(ids, dtype=np.int64), np.asarray(counts, dtype=np.int64)
-        means = np.asarray(means, dtype=np.float64)
-        if not ids.ndim == counts.ndim == means.ndim == 1 or not len(ids) == len(counts) == len(means) > 0:
+    def of(cls, ids: ArrayLike, counts: ArrayLike, mean_nats: ArrayLike) -> GroupMeans:
+        """Order the groups [G] by id; `ValueError` when the three do not fit together."""
+        numbers, sizes = np.asarray(ids, dtype=np.int64), np.asarray(counts, dtype=np.int64)
+        means = np.asarray(mean_nats, dtype=np.float64)
+        if not numbers.shape == sizes.shape == means.shape == (numbers.size,):
             raise ValueError(
-                f"expected ids, counts and means [G] of one length, got "
-                f"{list(ids.shape)}, {list(counts.shape)} and {list(means.shape)}"
+                f"expected ids, counts and mean_nats [G] of one length, got "
+                f"{list(numbers.shape)}, {list(sizes.shape)} and {list(means.shape)}"
             )
-        if len(np.unique(ids)) != len(ids) or counts.min() < 1:
-            raise ValueError("group ids must be distinct and counts at least 1")
-        _require_finite(means)
-        order = np.argsort(ids)
-        return cls(ids[order], counts[order], means[order])
+        order = np.argsort(numbers)
+        return cls(numbers[order].tolist(), sizes[order].tolist(), means[order].tolist())
 
     @classmethod
     def from_items(cls, values: ArrayLike, groups: ArrayLike) -> GroupMeans:
@@ -67,7 +73,8 @@ class GroupMeans:
     @property
     def mean(self) -> float:
         """Mean over all items."""
-        return float(self.counts @ self.means / self.counts.sum())
+        counts, means = self._arrays
+        return float(counts @ means / counts.sum())
 
     @property
     def standard_error(self) -> float | None:
@@ -77,8 +84,14 @@ class GroupMeans:
         groups = len(self.ids)
         if groups < MINIMUM_GROUPS:
             return None
-        sums = self.counts * (self.means - self.mean)
-        return float(math.sqrt(groups / (groups - 1) * (sums @ sums)) / self.counts.sum())
+        counts, means = self._arrays
+        sums = counts * (means - self.mean)
+        return float(math.sqrt(groups / (groups - 1) * (sums @ sums)) / counts.sum())
+
+    @property
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Counts int64 [G] and means float64 [G]."""
+        return np.array(self.counts, dtype=np.int64), np.array(self.mean_nats, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -116,7 +129,8 @@ def paired_difference(first: GroupMeans, second: GroupMeans) -> Difference:
 def difference_by_group(first: GroupMeans, second: GroupMeans) -> GroupMeans:
     """Each photograph's mean of `first` minus `second`; `ValueError` as `paired_difference`."""
     _require_same_items(first, second)
-    return GroupMeans(first.ids, first.counts, first.means - second.means)
+    difference = np.subtract(first.mean_nats, second.mean_nats)
+    return GroupMeans(first.ids, first.counts, difference.tolist())
 
 
 def paired_difference_of_items(first: ArrayLike, second: ArrayLike) -> Difference:
@@ -140,6 +154,8 @@ def two_sided_p(difference: Difference, independent: int) -> float | None:
         return None
     if difference.standard_error == 0:
         return 1.0 if difference.mean == 0 else 0.0
+    from scipy.special import stdtr  # a third of a second that whoever reads records need not wait for
+
     return float(2 * stdtr(independent - 1, -abs(difference.mean / difference.standard_error)))
 
 
@@ -156,7 +172,7 @@ def bootstrap_interval(
         return None
     generator = np.random.default_rng(seed)
     times = generator.multinomial(number, np.full(number, 1 / number), size=resamples)  # [R, G]
-    means = times @ (groups.counts * groups.means) / (times @ groups.counts)  # [R]
+    means = times @ np.multiply(groups.counts, groups.mean_nats) / (times @ np.array(groups.counts))  # [R]
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -169,8 +185,8 @@ def average_over_trials(trials: Sequence[GroupMeans]) -> GroupMeans:
         raise ValueError("no trial to average")
     for other in trials[1:]:
         _require_same_items(trials[0], other)
-    means = np.mean([trial.means for trial in trials], axis=0)
-    return GroupMeans(trials[0].ids, trials[0].counts, means)
+    means = np.mean([trial.mean_nats for trial in trials], axis=0)
+    return GroupMeans(trials[0].ids, trials[0].counts, means.tolist())
 
 
 def two_standard_deviations(values: ArrayLike) -> float | None:
@@ -193,5 +209,5 @@ def _require_finite(values: np.ndarray) -> None:
 
 
 def _require_same_items(first: GroupMeans, second: GroupMeans) -> None:
-    if not np.array_equal(first.ids, second.ids) or not np.array_equal(first.counts, second.counts):
+    if first.ids != second.ids or first.counts != second.counts:
         raise ValueError("the two were not tested on the same items: photographs or their counts differ")

@@ -15,6 +15,7 @@ from lde_bench.data import Dataset, load_dataset
 from lde_bench.densities import density_class, density_classes, is_wrapper, takes_argument
 from lde_bench.densities.spec import MethodSpec, parse_method
 from lde_bench.errors import InputError
+from lde_bench.registry import in_order
 from lde_bench.report.document import Block, Grid, Heading, Line, Link, Paragraph, Strong
 from lde_bench.report.experiment import Experiment
 from lde_bench.report.numbers import DASH, decimal
@@ -48,22 +49,6 @@ PROFILES = {
     "standard": ProfileDefaults(10_000, 100_000, 2, ("gaussian", "lde+w")),
     "paper": ProfileDefaults(None, None, 5, ("gaussian", "lde", "lde+w")),
 }
-
-#: In the order of the table, simplest first; densities that are not named here follow by name.
-ORDER = (
-    "gaussian",
-    "gmm",
-    "mcgsm",
-    "made-mog",
-    "deep-rnade",
-    "real-nvp",
-    "maf-mog",
-    "nsf",
-    "maf-ddsf",
-    "tan",
-    "lde",
-    "resmade-mog",
-)
 
 #: What the paper's authors trained their LDE on: 250 epochs of 15,000 patches of each of 180 photographs.
 PAPER_PATCHES = 250 * 180 * 15_000
@@ -113,8 +98,7 @@ def table_rows() -> list[str]:
     By default that is the plain name, and a mixture at its default number of components alone.
     """
     kinds = {name: kind for name, kind in density_classes().items() if not is_wrapper(kind)}
-    names = sorted(kinds, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
-    return [row for name in names for row in kinds[name].rows or (_at_its_components(name),)]
+    return [row for name in in_order(kinds) for row in kinds[name].rows or (_at_its_components(name),)]
 
 
 def _at_its_components(name: str) -> str:

@@ -16,7 +16,14 @@ from lde_bench.data.tfd import FOLDS
 from lde_bench.densities.external import probe
 from lde_bench.densities.spec import MethodSpec
 from lde_bench.errors import InputError
-from lde_bench.generators import create_generator, generator_class, parse_generator, takes_components
+from lde_bench.generators import (
+    create_generator,
+    generator_class,
+    parse_generator,
+    place_of,
+    row_methods,
+    takes_components,
+)
 from lde_bench.generators.latent_density import LatentDensity
 from lde_bench.report import parts
 from lde_bench.report.document import Block, Paragraph, Strong
@@ -39,21 +46,6 @@ from lde_bench.trials.images import SAMPLES, SETTINGS, ParzenTrial
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: In the order of the table: the references, the older models, the paper's own.
-METHODS = (
-    "train-samples",
-    "kmeans",
-    "deep-gsn",
-    "gan",
-    "gmmn+ae",
-    "aae",
-    "vae",
-    "vae-iaf",
-    "evae",
-    "ae",
-    "iae",
-)
-
 #: What stands for every row of the table among `--methods`.
 ALL = "all"
 
@@ -73,7 +65,7 @@ def expand_methods(
     Raises:
         InputError: an unknown method, density or argument, a value it does not take, or nothing to run.
     """
-    named = [row for method in methods for row in (METHODS if method == ALL else (method,))]
+    named = [row for method in methods for row in (row_methods() if method == ALL else (method,))]
     specs: dict[str, tuple[MethodSpec, int | None]] = {}
     for text in named:
         plain = parse_generator(text)
@@ -171,7 +163,7 @@ class Parzen(Experiment):
         ]
 
     def order(self, methods: Sequence[str]) -> list[str]:
-        return sorted(methods, key=_place)
+        return sorted(methods, key=place_of)
 
     def published(self, data: DatasetInfo) -> tuple[PublishedFigure, ...]:
         return load_published_parzen(data.name.partition("-")[0]) if is_official(data) else ()
@@ -210,14 +202,6 @@ class Parzen(Experiment):
             *_windows(section),
             *image_sheets(section, cache_dir),
         ]
-
-
-def _place(method: str) -> int:
-    """The place of a method in the table; those that it does not name stand behind."""
-    named = (
-        number for number, name in enumerate(METHODS) if method == name or method.startswith((f"{name}+", f"{name}:"))
-    )
-    return next(named, len(METHODS))
 
 
 def _sigma_cell(row: Row) -> str:

@@ -329,7 +329,7 @@ def run_protocol_of_record(
             f"not comparable: {path.name} was measured on {record.dataset.name} with content "
             f"{record.dataset.content_hash[:12]}, the data here have {dataset.content_hash[:12]}."
         )
-    step = record.result.best_step if record.result else 0
+    step = (record.result.best_step if record.result else None) or 0
     report = ProtocolReport(
         method=record.method,
         components=record.components,

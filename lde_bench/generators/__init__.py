@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lde_bench.densities import create, takes_argument
 from lde_bench.densities.spec import MethodSpec, parse_method
 from lde_bench.errors import InputError
-from lde_bench.registry import did_you_mean, discover, own_arguments
+from lde_bench.registry import LAST_PLACE, did_you_mean, discover, in_order, own_arguments
 
 if TYPE_CHECKING:
     from lde_bench.generators.base import Generator
@@ -40,6 +40,29 @@ def generator_class(name: str) -> type[Generator]:
             f"method '{name}' is unknown; {did_you_mean(name, known, 0.4)}choose one of {', '.join(known)}."
         )
     return known[name]
+
+
+def row_methods() -> list[str]:
+    """Every model of images of this package in the order of the table, by `place` and then by name."""
+    return in_order(generator_classes())
+
+
+def place_of(method: str) -> int:
+    """Where the rows of a method stand in a table of samples; what is no model of images of this package comes last."""
+    kind = _row_class(method)
+    return LAST_PLACE if kind is None else kind.place
+
+
+def is_reference(method: str) -> bool:
+    """Whether a row is there to show what a figure of samples is worth, and is no model."""
+    kind = _row_class(method)
+    return kind is not None and kind.is_reference
+
+
+def _row_class(method: str) -> type[Generator] | None:
+    """The class of a row by its method as a record spells it; None for a density, or a model that is gone."""
+    known, name = generator_classes(), method.partition(":")[0]
+    return known.get(name) or known.get(name.partition("+")[0])  # `gmmn+ae` is a name
 
 
 def parse_generator(text: str) -> MethodSpec:

@@ -43,6 +43,7 @@ class AAE(Autoencoder):
     """
 
     name = "aae"
+    place = 60
     card = Card(
         summary="adversarial autoencoder",
         source="Makhzani et al. 2015, arXiv 1511.05644",

@@ -26,6 +26,7 @@ class AE(Autoencoder):
     """
 
     name = "ae"
+    place = 100
     has_no_prior = True
     card = Card(
         summary="autoencoder without a prior",

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lde_bench.registry import LAST_PLACE
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, LossLearner
 from lde_bench.training.model import Model, positive_integer
@@ -32,6 +33,12 @@ class Generator(Model):
 
     #: There is no likelihood to choose weights by, so the last ones are kept, as in the papers.
     chooses_on_validation: ClassVar[bool] = False
+
+    #: Where its rows stand in a table: the lower, the further up. The references, the older models, the paper's own.
+    place: ClassVar[int] = LAST_PLACE
+
+    #: True of what models nothing, and shows what a figure of samples is worth.
+    is_reference: ClassVar[bool] = False
 
     #: True of an autoencoder that can be sampled only once a density of its codes is fitted.
     has_no_prior: ClassVar[bool] = False

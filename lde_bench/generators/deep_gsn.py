@@ -53,6 +53,7 @@ class DeepGSN(Generator):
     """
 
     name = "deep-gsn"
+    place = 30
     card = Card(
         summary="generative stochastic network, a Markov chain trained by walkback",
         source="Bengio et al. 2014, arXiv 1306.1091",

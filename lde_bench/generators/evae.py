@@ -39,6 +39,7 @@ class EVAE(VAE):
     """
 
     name = "evae"
+    place = 90
     card = Card(
         summary="epitomic variational autoencoder: each image uses one of several groups of latent dimensions",
         source="Yeung et al. 2017, arXiv 1706.03643",

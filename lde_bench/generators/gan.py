@@ -62,6 +62,7 @@ class GAN(Generator):
     """
 
     name = "gan"
+    place = 40
     card = Card(
         summary="generative adversarial network",
         source="Goodfellow et al. 2014, arXiv 1406.2661",

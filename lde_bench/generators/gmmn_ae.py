@@ -166,6 +166,7 @@ class GMMNAE(StagedGenerator):
     """
 
     name = "gmmn+ae"
+    place = 50
     card = Card(
         summary="generative moment matching network on the codes of an autoencoder",
         source="Li, Swersky, Zemel 2015, arXiv 1502.02761",

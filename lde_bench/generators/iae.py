@@ -34,6 +34,7 @@ class IAE(AE):
     """
 
     name = "iae"
+    place = 110
     card = Card(
         summary="autoencoder whose code grows during training",
         source=AE.card.source,

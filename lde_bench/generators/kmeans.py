@@ -25,6 +25,7 @@ class KMeans(StoredImages):
     """
 
     name = "kmeans"
+    place = 20
     card = Card(
         summary="reference: k-means centroids as samples",
         source="Theis, van den Oord, Bethge 2016, arXiv 1511.01844, section 3.3; scikit-learn MiniBatchKMeans",

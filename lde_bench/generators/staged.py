@@ -18,7 +18,8 @@ from lde_bench.errors import InputError
 from lde_bench.generators.base import Generator
 from lde_bench.seeds import derive_seed
 from lde_bench.training.batches import Batches
-from lde_bench.training.loop import Look, Progress, TrainingState
+from lde_bench.training.curve import CurvePoint
+from lde_bench.training.loop import Progress, TrainingState
 from lde_bench.training.model import Model, load_trained
 from lde_bench.training.plan import Budget, Plan
 
@@ -154,8 +155,8 @@ class StagedGenerator(Generator):
 def _taken(part: Model, path: Path) -> tuple[TrainingState, dict[str, Any]]:
     """Trained weights put into `part`: what their training was; its seconds are those of an earlier run."""
     notes = load_trained(part, path)
-    looks = [Look(**look) for look in notes["state"]["curve"]]
-    state = TrainingState(**notes["state"] | {"curve": looks})
+    curve = [CurvePoint(**point) for point in notes["state"]["curve"]]
+    state = TrainingState(**notes["state"] | {"curve": curve})
     state.resumed_wall_seconds, state.resumed_cpu_seconds = state.wall_seconds, state.cpu_seconds
     return state, notes["setup"]
 

@@ -26,6 +26,8 @@ CLOSED_FORM = Plan(steps=1, batch_size=1, bf16=False, closed_form=True, referenc
 class StoredImages(Generator):
     """Hands out the images of its `images` [n, D], which a subclass sets in `prepare`, each at most once a sample."""
 
+    is_reference = True
+
     images: Tensor
 
     def __init__(self, image_shape: tuple[int, int]) -> None:

@@ -20,6 +20,7 @@ class TrainSamples(StoredImages):
     """
 
     name = "train-samples"
+    place = 10
     card = Card(
         summary="reference: training images as samples",
         source="Theis, van den Oord, Bethge 2016, arXiv 1511.01844; Bengio et al. 2013, arXiv 1306.1091",

@@ -83,6 +83,7 @@ class VAE(Autoencoder):
     """
 
     name = "vae"
+    place = 70
     card = Card(
         summary="variational autoencoder, with a weight beta of the KL",
         source="Kingma, Welling 2014, arXiv 1312.6114; Higgins et al. 2017 (beta)",

@@ -77,6 +77,7 @@ class VAEIAF(VAE):
     """
 
     name = "vae-iaf"
+    place = 80
     card = Card(
         summary="variational autoencoder with an inverse autoregressive flow posterior",
         source="Kingma et al. 2016, arXiv 1606.04934",

@@ -7,26 +7,17 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 
+from lde_bench.evaluation.sample_measures import sample_metrics
 from lde_bench.version import __version__
 
 #: Cited with every table: the protocol of the patches, the photographs, and the paper this benchmark is built around.
 BENCHMARK_KEYS = ("uria2016nade", "martin2001database", "yoo2020unpriortized")
 
-#: Cited where there are samples of images: the Parzen window and what it is worth, the measures beside it, the images.
-SAMPLES_KEYS = (
-    "breuleux2011quickly",
-    "goodfellow2014generative",
-    "theis2016note",
-    "gretton2012kernel",
-    "lopezpaz2017revisiting",
-    "kynkaanniemi2019improved",
-    "naeem2020reliable",
-    "meehan2020nonparametric",
-    "lecun1998gradient",
-    "susskind2010toronto",
-    "huang2007labeled",
-    "alpaydin1998optical",
-)
+#: Cited where there are samples of images: the Parzen window and what it is worth.
+WINDOW_KEYS = ("breuleux2011quickly", "goodfellow2014generative", "theis2016note")
+
+#: And the images.
+IMAGES_KEYS = ("lecun1998gradient", "susskind2010toronto", "huang2007labeled", "alpaydin1998optical")
 
 _SOFTWARE = f"""\
 @misc{{ldebench,
@@ -54,6 +45,12 @@ def method_keys(label: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for card in method_cards(label).values() for key in card.bibtex))
 
 
+def samples_keys() -> tuple[str, ...]:
+    """Keys of what is cited where there are samples of images: the window, the measures beside it, the images."""
+    measures = (key for metric in sample_metrics().values() for key in metric.bibtex)
+    return tuple(dict.fromkeys((*WINDOW_KEYS, *measures, *IMAGES_KEYS)))
+
+
 def samples_images(label: str) -> bool:
     """Whether a method is a model of images, which is measured by its samples."""
     from lde_bench.cards import method_cards
@@ -72,8 +69,8 @@ def bibliography(methods: Iterable[str]) -> str:
     cited = set(BENCHMARK_KEYS)
     if any(map(samples_images, named)):
         lines.append("% The Parzen window, the other measures of samples, and the images.")
-        lines += [entries[key] for key in SAMPLES_KEYS]
-        cited.update(SAMPLES_KEYS)
+        lines += [entries[key] for key in samples_keys()]
+        cited.update(samples_keys())
     for method in named:
         keys = method_keys(method)
         comment = "% " + " ".join(method.split())

@@ -111,7 +111,7 @@ class Experiment:
     def table(self, records: Sequence[Record]) -> Table:
         """The table of comparable records; a model that broke a law gets no row and is listed with the law's name."""
         accepted = [record for record in records if refusal(record) is None]
-        rows_of = group_rows(accepted)
+        rows_of = group_rows(record for record in accepted if record.test_nats is not None)
         methods = self.order(list(dict.fromkeys(record.method for record in records)))
         ordered = sorted(rows_of, key=lambda key: (methods.index(key[0]), key[1] or 0))
         first = records[0]

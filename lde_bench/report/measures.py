@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
+from lde_bench.evaluation.sample_measures import Figure, Measure, sample_figures
 from lde_bench.report.document import Block, Grid, Items, Line, Notes, Paragraph
 from lde_bench.report.numbers import DASH, decimal
 from lde_bench.report.rows import Row
-from lde_bench.runs.record import Measure
 from lde_bench.runs.rows import is_reference, with_components
 
 #: From here a rank correlation is called agreement in the words; the figures stand beside them.
@@ -30,45 +28,26 @@ TITLE = "The same samples by better-founded measures"
 OUTSIDE = "*"
 
 
-@dataclass(frozen=True)
-class Wording:
-    """How a measure is printed, and which way it improves; `better` is empty of what says nothing about the samples."""
-
-    header: str
-    better: Literal["higher", "lower", "null", ""]
-    digits: int = 3
-
-
 #: The power of the classifier test is one of the test: it stands in a note.
 POWER = "c2st_power"
 #: Nats of the codes, which compare over one and the same encoder only.
 CODES = "code_nats"
 
-MEASURES = {
-    "precision": Wording("precision", "higher"),
-    "recall": Wording("recall", "higher"),
-    "density": Wording("density", "higher"),
-    "coverage": Wording("coverage", "higher"),
-    "mmd2": Wording("MMD^2", "lower", 4),
-    "c2st_accuracy": Wording("C2ST accuracy", "lower"),
-    "memorisation_gap": Wording("memorisation gap", "null"),
-    "reconstruction_mse": Wording("reconstruction MSE", "lower", 4),
-    CODES: Wording("code log-likelihood (nats)", "higher", 2),
-}
 
-
-def wording(name: str) -> Wording:
-    """How a measure is printed, one of a user's own too."""
-    return MEASURES.get(name, Wording(name.replace("_", " "), ""))
+def wording(name: str) -> Figure:
+    """How a figure is shown, one that no metric of this version gives too."""
+    return sample_figures().get(name, Figure(name.replace("_", " "), ""))
 
 
 # ---- the panel
 
 
 def measure_names(rows: Sequence[Row]) -> list[str]:
-    """The measures that a row has, those with a wording first."""
+    """The figures of the table that a row has, in order; those that no metric of this version gives come last."""
     present = dict.fromkeys(name for row in rows if row.samples for name in row.samples.measures)
-    return [*(name for name in MEASURES if name in present), *(n for n in present if n not in MEASURES and n != POWER)]
+    known = sample_figures()
+    shown = [name for name in known if name in present and known[name].in_table]
+    return [*shown, *(name for name in present if name not in known)]
 
 
 def encoder_marks(rows: Sequence[Row]) -> dict[tuple[str, ...], str]:

@@ -85,7 +85,7 @@ def photographs(section: Section, pair: tuple[str, str] | None) -> list[Block]:
     difference = paired_difference(one, two)
     error = DASH if difference.standard_error is None else f"{difference.standard_error:.2f}"
     names = row_title(first), row_title(second)
-    above = int(np.sum(one.means > two.means))
+    above = int(np.sum(np.greater(one.mean_nats, two.mean_nats)))
     caption = (
         f"One point a test {group} ({len(one.ids)}); left the two means, on the line where they are equal, right "
         f"their difference. {names[0]} minus {names[1]}, paired on the same {section.table.items}: "

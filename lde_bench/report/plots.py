@@ -14,7 +14,8 @@ import numpy as np
 from lde_bench.data.patches import SIDE, complete
 from lde_bench.evaluation.statistics import GroupMeans
 from lde_bench.report.figures import COLOURS, DASHES, value_range
-from lde_bench.runs.record import CurvePoint, ParzenWindow
+from lde_bench.runs.record import ParzenWindow
+from lde_bench.training.curve import CurvePoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,18 +95,18 @@ def draw_photographs(first: tuple[str, GroupMeans], second: tuple[str, GroupMean
     (name, one), (other, two) = first, second
     figure = Figure(figsize=(8.2, 3.9), layout="constrained")
     left, right = figure.subplots(1, 2)
-    ends = [min(one.means.min(), two.means.min()), max(one.means.max(), two.means.max())]
+    y, x = np.array(one.mean_nats), np.array(two.mean_nats)
+    ends = [min(y.min(), x.min()), max(y.max(), x.max())]
     left.plot(ends, ends, color="0.55", linewidth=1)
-    left.plot(two.means, one.means, "o", color=COLOURS[0], markersize=3.5, alpha=0.7)
+    left.plot(x, y, "o", color=COLOURS[0], markersize=3.5, alpha=0.7)
     left.set_aspect("equal")
     left.set_xlabel(f"{other} (nats)")
     left.set_ylabel(f"{name} (nats)")
-    difference = one.means - two.means
+    difference = y - x
     right.axhline(0, color="0.55", linewidth=1)
-    right.axhline(
-        float(one.counts @ difference / one.counts.sum()), color=COLOURS[1], linewidth=1.4, linestyle="--", label="mean"
-    )
-    right.plot((one.means + two.means) / 2, difference, "o", color=COLOURS[0], markersize=3.5, alpha=0.7)
+    mean = float(np.average(difference, weights=one.counts))
+    right.axhline(mean, color=COLOURS[1], linewidth=1.4, linestyle="--", label="mean")
+    right.plot((y + x) / 2, difference, "o", color=COLOURS[0], markersize=3.5, alpha=0.7)
     right.set_xlabel("mean of the two (nats)")
     right.set_ylabel("first minus second (nats)")
     right.legend(fontsize=8, frameon=False)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lde_bench.evaluation.sample_measures import Measure
 from lde_bench.evaluation.statistics import Difference, paired_difference, two_standard_deviations
 from lde_bench.report.published import PublishedFigure, paper_lde
-from lde_bench.runs.record import Measure, Record
+from lde_bench.runs.record import Record
 from lde_bench.runs.rows import PLAIN_DATA, group_means, is_reference, row_options
 
 #: The paper's own rows: K -> test log-likelihood (nats), 2 standard deviations of 5 trials.
@@ -77,7 +78,7 @@ def build_rows(
         shows_paper: whether the paper's own LDE was run on the same data.
         figures: published figures of the same measure on the same data.
     """
-    values = [[record.result.test_nats for record in trials if record.result] for _, trials in groups]
+    values = [[record.test_nats for record in trials if record.test_nats is not None] for _, trials in groups]
     by_photograph = [group_means(trials) for _, trials in groups]
     models = [number for number, (_, trials) in enumerate(groups) if not is_reference(trials[0].method)]
     best = max(models or range(len(groups)), key=lambda number: np.mean(values[number]), default=0)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from lde_bench.runs.executor import run_sweep
+from lde_bench.runs.frame import load_results
 from lde_bench.runs.provenance import code_version, provenance, utc_now
 from lde_bench.runs.record import (
     Budget,
     Cost,
-    CurvePoint,
     DatasetInfo,
-    Groups,
     Law,
-    Measure,
     ParzenWindow,
     Record,
     Result,
@@ -19,16 +17,13 @@ from lde_bench.runs.record import (
     digest,
     make_run_id,
 )
-from lde_bench.runs.store import ResultStore, RunPaths, load_results
+from lde_bench.runs.store import ResultStore, RunPaths
 
 __all__ = [
     "Budget",
     "Cost",
-    "CurvePoint",
     "DatasetInfo",
-    "Groups",
     "Law",
-    "Measure",
     "ParzenWindow",
     "Record",
     "Result",

@@ -87,7 +87,7 @@ def _outcome(event: str, record: Record | None) -> str:
         return event
     if record.result is None:
         return f"failed: {record.reason}"
-    nats = f"{record.result.test_nats:.2f} nats on the test set"
+    outcome = "done" if record.test_nats is None else f"{record.test_nats:.2f} nats on the test set"
     if event == "reused":
-        return f"{nats} (done before)"
-    return f"{nats}, {duration(record.cost.cpu_seconds if record.cost else 0)} of processor time"
+        return f"{outcome} (done before)"
+    return f"{outcome}, {duration(record.cost.cpu_seconds if record.cost else 0)} of processor time"

@@ -33,7 +33,7 @@ class Side:
         """From record files.
 
         Raises:
-            InputError: a trial failed.
+            InputError: a trial failed, or measured no test log-likelihood.
             LawBroken: its model breaks a law, so that its numbers are no log-likelihoods.
         """
         for _, record in runs:
@@ -41,6 +41,8 @@ class Side:
                 if record.done:
                     raise LawBroken(f"{record.run_id} cannot be compared: {reason}.")
                 raise InputError(f"{record.run_id} failed ({reason.rstrip('.')}); name a run that finished.")
+            if record.test_nats is None:
+                raise InputError(f"{record.run_id} measured no test log-likelihood; name a run that did.")
         first = runs[0][1]
         title = with_components(first.method, first.components)
         return cls(title, tuple((RunPaths(path.parent, record.run_id), record) for path, record in runs))
@@ -53,7 +55,7 @@ class Side:
     @property
     def test_nats(self) -> float:
         """Mean over trials."""
-        return float(np.mean([record.result.test_nats for _, record in self.trials if record.result]))
+        return float(np.mean([record.test_nats for _, record in self.trials if record.test_nats is not None]))
 
     @property
     def identity(self) -> tuple[str, str, str, int, str]:
@@ -73,13 +75,13 @@ class Side:
         """
         total = np.zeros(self.record.dataset.sizes.test)
         for paths, record in self.trials:
-            assert record.result is not None
+            assert record.test_nats is not None
             values = paths.load_log_likelihoods()
             if values is None:
                 return None
             # Kept in float32: each item is off by 6e-8 of itself at most.
             bound = 1e-6 * (1 + float(np.abs(values).mean(dtype=np.float64)))
-            if len(values) != len(total) or not abs(values.mean(dtype=np.float64) - record.result.test_nats) <= bound:
+            if len(values) != len(total) or not abs(values.mean(dtype=np.float64) - record.test_nats) <= bound:
                 raise InputError(f"{paths.log_likelihoods}: is not of the record beside it; delete it and run again.")
             total += values
         return total / len(self.trials)

@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 import numpy as np
 
 from lde_bench.errors import InputError
+from lde_bench.evaluation.sample_measures import Measure
+from lde_bench.evaluation.statistics import GroupMeans
+from lde_bench.training.curve import CurvePoint
 from lde_bench.training.plan import Budget
 from lde_bench.version import BENCHMARK_VERSION
 
 if TYPE_CHECKING:
     from lde_bench.data import Dataset
-    from lde_bench.evaluation.statistics import GroupMeans
 
 SCHEMA = 1
 
@@ -58,22 +60,6 @@ class DatasetInfo:
 
 
 @dataclass(frozen=True)
-class Groups:
-    """Test set by photograph: ids, number of test items and their mean log-likelihood (nats), in the same
-    order.
-    """
-
-    ids: list[int]
-    counts: list[int]
-    mean_nats: list[float]
-
-    @classmethod
-    def of(cls, means: GroupMeans | None) -> Groups | None:
-        """As a record holds them; None where the dataset has no photographs."""
-        return None if means is None else cls(means.ids.tolist(), means.counts.tolist(), means.means.tolist())
-
-
-@dataclass(frozen=True)
 class ParzenWindow:
     """How a Parzen-window log-likelihood came about: all that was chosen or drawn as a curve is of validation items.
 
@@ -91,34 +77,20 @@ class ParzenWindow:
 
 
 @dataclass(frozen=True)
-class Measure:
-    """One figure of a model's samples, its standard error, and what two sets of one distribution give: on average, and
-    between which bounds in 95 % of cases.
-    """
-
-    value: float
-    standard_error: float | None = None
-    null: float | None = None
-    null_low: float | None = None
-    null_high: float | None = None
-    detail: str = ""
-
-
-@dataclass(frozen=True)
 class Result:
-    """What was measured, once, after the weights were chosen on validation data (nats).
+    """What was measured, once, after the weights were chosen on validation data (nats); what was not is None.
 
     Of a model of images, the log-likelihoods are those of the `parzen` window around its samples, of which there are
     other `measures` too. Where the truth is known, `true_test_nats` is its mean log-density on the same test items, and
     `true_gap_standard_error` the standard error, paired by item, of what the model falls short of it.
     """
 
-    test_nats: float
-    validation_nats: float
-    test_standard_error_naive: float
-    test_standard_error_clustered: float | None
-    best_step: int
-    groups: Groups | None = None
+    test_nats: float | None = None
+    validation_nats: float | None = None
+    test_standard_error_naive: float | None = None
+    test_standard_error_clustered: float | None = None
+    best_step: int | None = None
+    groups: GroupMeans | None = None
     true_test_nats: float | None = None
     true_gap_standard_error: float | None = None
     parzen: ParzenWindow | None = None
@@ -126,8 +98,10 @@ class Result:
 
     @property
     def true_gap(self) -> float | None:
-        """Nats that the model falls short of the truth; None where the truth is not known."""
-        return None if self.true_test_nats is None else self.true_test_nats - self.test_nats
+        """Nats that the model falls short of the truth; None where either is not known."""
+        if self.true_test_nats is None or self.test_nats is None:
+            return None
+        return self.true_test_nats - self.test_nats
 
 
 @dataclass(frozen=True)
@@ -138,16 +112,6 @@ class Law:
     value: float | None
     bound: float | None
     detail: str = ""
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """One point of the validation curve (nats)."""
-
-    step: int
-    cpu_seconds: float
-    wall_seconds: float
-    validation_nats: float
 
 
 @dataclass(frozen=True)
@@ -187,6 +151,11 @@ class Record:
     def done(self) -> bool:
         """Whether the trial finished and has a result."""
         return self.status == "done"
+
+    @property
+    def test_nats(self) -> float | None:
+        """Its test log-likelihood (nats); None of a trial that failed, or that measured other things."""
+        return None if self.result is None else self.result.test_nats
 
     @classmethod
     def from_dict(cls, value: object) -> Record:
@@ -229,12 +198,6 @@ class Record:
             raise InputError("record.status is 'done', which needs a result and no reason")
         if not self.done and (self.result is not None or not self.reason):
             raise InputError("record.status is 'failed', which needs a reason and no result")
-        groups = self.result.groups if self.result else None
-        if groups is not None:
-            if not len(groups.ids) == len(groups.counts) == len(groups.mean_nats):
-                raise InputError("record.result.groups: ids, counts and mean_nats differ in length")
-            if len(set(groups.ids)) != len(groups.ids) or any(count < 1 for count in groups.counts):
-                raise InputError("record.result.groups: ids must be distinct and counts at least 1")
 
 
 def make_run_id(
@@ -320,7 +283,11 @@ def _read_dataclass(cls: type[_T], value: Any, where: str) -> _T:
     for name, each in known.items():
         if name not in value and each.default is MISSING and each.default_factory is MISSING:
             raise InputError(f"{where} has no field {name!r}")
-    return cls(**{name: _read(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+    read = {name: _read(hints[name], item, f"{where}.{name}") for name, item in value.items()}
+    try:
+        return cls(**read)
+    except ValueError as error:  # what the class itself asks of its fields
+        raise InputError(f"{where}: {error}") from error
 
 
 def _brief(value: object) -> str:

@@ -6,7 +6,6 @@ Said once, for tables, figures, reports and comparisons.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple
 from typing import Any
@@ -20,9 +19,6 @@ PATCH_DATASETS = frozenset({"bsds300", "natural8x8", "bsds300-hdf5"})
 
 #: The datasets of whole images; a fold of one is named behind a dash.
 IMAGE_DATASETS = frozenset({"mnist", "tfd", "faces48", "digits8x8"})
-
-#: Methods that model nothing: they hand out fixed images, and show what a figure of samples is worth.
-REFERENCE_METHODS = frozenset({"train-samples", "kmeans"})
 
 #: The training data at these values are what the benchmark means by a plain run; others are told.
 PLAIN_DATA: dict[str, Any] = {"patches": "fixed", "augment": None}
@@ -62,7 +58,9 @@ def item_word(data: DatasetInfo) -> str:
 
 def is_reference(method: str) -> bool:
     """Whether a row is there to show what a figure of samples is worth, and is no model."""
-    return re.split("[+:]", method)[0] in REFERENCE_METHODS
+    from lde_bench import generators  # torch, which whoever reads records need not wait for
+
+    return generators.is_reference(method)
 
 
 def refusal(record: Record) -> str | None:

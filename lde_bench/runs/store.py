@@ -9,12 +9,10 @@ the record lie the weights (`.safetensors`), the log-likelihoods of the test ite
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import filelock
 import numpy as np
@@ -22,9 +20,6 @@ import numpy as np
 from lde_bench.errors import InputError
 from lde_bench.files import atomic_path, describe_os_error, ensure_folder, write_text_atomic
 from lde_bench.runs.record import Budget, Record
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -265,104 +260,3 @@ class ResultStore:
                 self.skipped.add(path)
                 log.warning("%s is not a run record and is skipped: %s.", path, error)
             return None
-
-
-#: Columns of `load_results`, in order.
-COLUMNS = (
-    "experiment",
-    "run_id",
-    "status",
-    "reason",
-    "method",
-    "components",
-    "trial",
-    "parameters",
-    "dataset",
-    "dataset_version",
-    "content_hash",
-    "dataset_seed",
-    "train_size",
-    "validation_size",
-    "test_size",
-    "profile",
-    "steps",
-    "seconds",
-    "machine_dependent",
-    "test_nats",
-    "validation_nats",
-    "test_standard_error_naive",
-    "test_standard_error_clustered",
-    "true_test_nats",
-    "true_gap",
-    "true_gap_standard_error",
-    "best_step",
-    "wall_seconds",
-    "cpu_seconds",
-    "patches",
-    "augment",
-    "precision",
-    "device",
-    "laws_passed",
-    "benchmark_version",
-    "lde_bench",
-    "commit",
-    "dirty",
-    "path",
-)
-
-
-def load_results(folder: str | Path) -> pd.DataFrame:
-    """Run records under `folder` as a pandas DataFrame, one row a record, log-likelihoods in nats.
-
-    The columns are `COLUMNS`, present also when there is no record; what does not apply is missing (None or
-    NaN). `path` is relative to `folder`. Raises `InputError` when the folder does not exist.
-    """
-    import pandas as pd  # half a second that `lde-bench --help` must not wait for
-
-    store = ResultStore(folder)
-    rows = [
-        {**_flatten(record), "path": path.relative_to(store.folder).as_posix()}
-        for path, record in store.load_with_paths()
-    ]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    # Whole numbers stay whole numbers beside a missing value.
-    whole = [
-        "components",
-        "trial",
-        "parameters",
-        "steps",
-        "best_step",
-        "train_size",
-        "validation_size",
-        "test_size",
-    ]
-    return frame.astype(dict.fromkeys(whole, "Int64"))
-
-
-def _flatten(record: Record) -> dict[str, Any]:
-    """One record as flat named columns; the `training` and `provenance` keys that `COLUMNS` does not name
-    are left out.
-    """
-    row: dict[str, Any] = {}
-    for part in (record.training, record.provenance):
-        row |= {name: value for name, value in part.items() if name in COLUMNS}
-    for block in (record, record.result, record.cost, record.budget):
-        if block is not None:
-            values = {each.name: getattr(block, each.name) for each in dataclasses.fields(block)}
-            row |= {name: value for name, value in values.items() if value is not None}
-    if record.result is not None:
-        row["true_gap"] = record.result.true_gap
-    if record.budget.seconds is not None:
-        row.pop("steps", None)  # the plan's, which the budget in seconds replaced
-    sizes = record.dataset.sizes
-    row |= {
-        "dataset": record.dataset.name,
-        "dataset_version": record.dataset.version,
-        "content_hash": record.dataset.content_hash,
-        "dataset_seed": record.dataset.seed,
-        "train_size": sizes.train,
-        "validation_size": sizes.validation,
-        "test_size": sizes.test,
-        "laws_passed": all(law.passed for law in record.laws.values()) if record.laws else None,
-    }
-    return {name: value for name, value in row.items() if name in COLUMNS}

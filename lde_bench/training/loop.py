@@ -19,6 +19,7 @@ from torch import Tensor
 from lde_bench.errors import TrainingDiverged
 from lde_bench.files import write_bytes_atomic
 from lde_bench.training.batches import Batches
+from lde_bench.training.curve import CurvePoint
 from lde_bench.training.learner import Learner
 from lde_bench.training.plan import Budget, Plan
 
@@ -47,16 +48,6 @@ class Seconds(NamedTuple):
         return cls(time.perf_counter(), cpu_seconds())
 
 
-@dataclass(frozen=True)
-class Look:
-    """One look at the validation set (nats)."""
-
-    step: int
-    cpu_seconds: float
-    wall_seconds: float
-    validation_nats: float
-
-
 @dataclass
 class TrainingState:
     """Where a run stands; all of it goes into the checkpoint."""
@@ -71,7 +62,7 @@ class TrainingState:
     #: Of the runs that this one continues.
     resumed_wall_seconds: float = 0.0
     resumed_cpu_seconds: float = 0.0
-    curve: list[Look] = field(default_factory=list)
+    curve: list[CurvePoint] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -177,7 +168,7 @@ def _look(state: TrainingState, score: float) -> None:
         raise TrainingDiverged(
             f"the validation log-likelihood became {score} at step {state.step}; try a lower rate or --precision fp32."
         )
-    state.curve.append(Look(state.step, round(state.cpu_seconds, 3), round(state.wall_seconds, 3), score))
+    state.curve.append(CurvePoint(state.step, round(state.cpu_seconds, 3), round(state.wall_seconds, 3), score))
     if state.best_score is None or score > state.best_score:
         state.best_score, state.best_step, state.looks_since_best = score, state.step, 0
     else:
@@ -214,8 +205,8 @@ def _resume(path: Path, learner: Learner, maker: str) -> tuple[TrainingState, di
         saved = torch.load(path, map_location="cpu", weights_only=True)
         if saved["maker"] != maker:
             raise _UnusableCheckpoint(f"was made by {saved['maker']}, this is {maker}")
-        looks = [Look(**look) for look in saved["state"]["curve"]]
-        state = TrainingState(**saved["state"] | {"curve": looks})
+        curve = [CurvePoint(**point) for point in saved["state"]["curve"]]
+        state = TrainingState(**saved["state"] | {"curve": curve})
         learner.load_state_dict(saved["learner"])
         torch.set_rng_state(saved["random"][0])
         if len(saved["random"]) > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -16,7 +16,6 @@ from lde_bench.data import Dataset
 from lde_bench.densities.spec import MethodSpec
 from lde_bench.errors import InputError
 from lde_bench.runs import (
-    CurvePoint,
     DatasetInfo,
     Record,
     ResultStore,
@@ -28,6 +27,7 @@ from lde_bench.runs import (
 )
 from lde_bench.runs.rows import with_components
 from lde_bench.training.batches import Batches
+from lde_bench.training.curve import CurvePoint
 from lde_bench.training.device import resolve_device, resolve_precision
 from lde_bench.training.loop import Progress, Seconds
 from lde_bench.training.model import Model
@@ -173,7 +173,7 @@ class Trained:
         costs = [source.cost for source in sources if source.cost is not None]
         return cls(
             setup=first.training,
-            best_step=max(source.result.best_step for source in sources if source.result is not None),
+            best_step=max((source.result.best_step if source.result else None) or 0 for source in sources),
             curve=first.curve if len(sources) == 1 else [],
             earlier=Seconds(sum(cost.wall_seconds for cost in costs), sum(cost.cpu_seconds for cost in costs)),
         )
@@ -186,7 +186,7 @@ class Trained:
         return cls(
             {**model.training_setup, **origin},
             state.best_step,
-            [CurvePoint(**asdict(point)) for point in state.curve],
+            state.curve,
             # A continued run counts the seconds of the runs that it continued, as its checkpoint kept them.
             Seconds(state.resumed_wall_seconds, state.resumed_cpu_seconds),
         )

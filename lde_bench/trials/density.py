@@ -33,7 +33,6 @@ from lde_bench.evaluation.likelihood import evaluate
 from lde_bench.evaluation.statistics import naive_standard_error
 from lde_bench.runs import (
     Cost,
-    Groups,
     Law,
     Record,
     Result,
@@ -252,7 +251,7 @@ def run_density_trial(
             test_standard_error_naive=test.standard_error,
             test_standard_error_clustered=test.groups.standard_error if test.groups else None,
             best_step=trained.best_step,
-            groups=Groups.of(test.groups),
+            groups=test.groups,
             true_test_nats=truth,
             true_gap_standard_error=error,
         ),

@@ -7,7 +7,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,14 @@ from lde_bench.evaluation.laws import trial_laws
 from lde_bench.evaluation.laws.images import image_laws
 from lde_bench.evaluation.likelihood import Likelihood, summarise
 from lde_bench.evaluation.parzen import parzen_curve, parzen_log_prob, select_sigma
-from lde_bench.evaluation.sample_measures import SampleSets, measure_samples
+from lde_bench.evaluation.sample_measures import Measure, SampleSets, measure_samples
 from lde_bench.generators import create_generator, density_spec, generator_arguments, generator_class
 from lde_bench.generators.base import Generator
 from lde_bench.generators.latent_density import LatentDensity
 from lde_bench.generators.staged import StagedGenerator
 from lde_bench.runs import (
     Cost,
-    Groups,
     Law,
-    Measure,
     ParzenWindow,
     Record,
     Result,
@@ -236,12 +234,9 @@ def choose_window(validation: np.ndarray, samples: np.ndarray, grid: np.ndarray,
 def _measures(trial: ParzenTrial, model: Generator, samples: np.ndarray) -> dict[str, Measure]:
     data = trial.dataset
     sets = SampleSets(data.train, data.test, samples, derive_seed(trial.base_seed, "measures"), model.reconstructs)
-    measures = {name: Measure(**asdict(measure)) for name, measure in measure_samples(sets).items()}
     if isinstance(model, LatentDensity):
-        codes = summarise(model.code_log_prob(data.test), data.test_groups, "code")
-        detail = f"nats of the codes of test images, over the autoencoder {trial.shared_id}; compares with no other"
-        measures["code_nats"] = Measure(codes.mean, codes.standard_error, detail=detail)
-    return measures
+        sets = replace(sets, code_log_prob=model.code_log_prob, encoder=trial.shared_id)
+    return measure_samples(sets)
 
 
 def _result(test: Likelihood, window: ParzenWindow, measures: dict[str, Measure], best_step: int) -> Result:
@@ -252,7 +247,7 @@ def _result(test: Likelihood, window: ParzenWindow, measures: dict[str, Measure]
         test_standard_error_naive=test.standard_error,
         test_standard_error_clustered=groups.standard_error if groups else None,
         best_step=best_step,
-        groups=Groups.of(groups),
+        groups=groups,
         parzen=window,
         measures=measures,
     )

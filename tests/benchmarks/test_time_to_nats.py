@@ -207,7 +207,7 @@ def test_a_row_is_compared_with_the_best_of_its_budget_on_the_same_photographs()
     assert rows["lde+w", 5.0]["difference_to_best"] == 0
     assert rows["made-mog+w", 15.0]["difference_to_best"] == 0
     row = rows["made-mog+w", 5.0]
-    mine, best = (GroupMeans.of(**outcome["groups"]) for outcome in (outcomes[1], outcomes[0]))
+    mine, best = (GroupMeans.of(*outcome["groups"].values()) for outcome in (outcomes[1], outcomes[0]))
     assert row["difference_to_best"] == pytest.approx(-2.0)
     assert row["difference_standard_error_clustered"] == paired_difference(mine, best).standard_error
     assert row["steps"] == 7

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,7 @@ def put(store):
         photographs = None
         if groups is not None:
             means = GroupMeans.from_items(items, groups)
-            photographs = {
-                "ids": means.ids.tolist(),
-                "counts": means.counts.tolist(),
-                "mean_nats": means.means.tolist(),
-            }
+            photographs = asdict(means)
         components, trial = changes.pop("components", 10), changes.pop("trial", 0)
         dataset = {"name": "bsds300", "version": "1", "content_hash": "ab" * 32, "seed": 0, **changes.pop("data", {})}
         content = {
@@ -202,6 +199,12 @@ def test_another_budget_is_comparable_and_said(store, put):
     put("b", likelihoods(2), budget={"profile": "standard"})
     told = compare(find_side("a", store.folder), find_side("b", store.folder))
     assert told.notes[0] == "The budgets differ: a K=10 was trained under quick, b K=10 under standard."
+
+
+def test_a_run_that_measured_no_log_likelihood_is_named_and_cannot_be_compared(put, store):
+    path = put("lde", likelihoods(), result={"measures": {"separation": {"value": 0.5}}})
+    with pytest.raises(InputError, match="measured no test log-likelihood"):
+        find_side(str(path), store.folder)
 
 
 def test_a_method_that_means_several_rows_is_refused_with_what_there_is_and_chosen_by_options(store, put):

@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import binom, norm
 
 import lde_bench as lb
-from lde_bench.errors import InputError
+from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.evaluation.classifier_two_sample import classifier_accuracy
 from lde_bench.evaluation.density_coverage import density_coverage
 from lde_bench.evaluation.memorisation import memorisation_gap
@@ -20,9 +20,15 @@ from lde_bench.evaluation.mmd import median_distance, mmd2
 from lde_bench.evaluation.neighbours import nearest_distances
 from lde_bench.evaluation.precision_recall import precision_recall
 from lde_bench.evaluation.reconstruction import reconstruction_errors
-from lde_bench.evaluation.sample_measures import Measure, SampleSets, measure_samples, sample_metrics
-
-WITH_NULL = ["classifier-two-sample", "density-coverage", "memorisation", "mmd", "precision-recall"]
+from lde_bench.evaluation.sample_measures import (
+    Measure,
+    SampleMetric,
+    SampleSets,
+    measure_samples,
+    sample_figures,
+    sample_metrics,
+)
+from lde_bench.registry import LAST_PLACE, in_order
 
 
 def normal(rng: np.random.Generator, *shape: int, mean: float | np.ndarray = 0.0) -> np.ndarray:
@@ -43,6 +49,10 @@ def sets_of(seed: int = 0, n: int = 200, **given: object) -> SampleSets:
     return SampleSets(**{**plain, "seed": seed, **given})  # type: ignore[arg-type]
 
 
+#: Every metric of samples alone: it must have a null. Those of a model's encoder have none.
+WITH_NULL = [name for name in sample_metrics() if measure_samples(sets_of(n=20), [name])]
+
+
 def inside(measure: Measure) -> bool:
     return measure.null_low <= measure.value <= measure.null_high
 
@@ -52,15 +62,53 @@ def inside(measure: Measure) -> bool:
 
 def test_every_metric_is_found_by_itself_and_says_what_it_is():
     metrics = sample_metrics()
-    assert sorted(metrics) == sorted([*WITH_NULL, "reconstruction"])
+    assert {*WITH_NULL, "code-likelihood", "reconstruction"} <= set(metrics)
+    assert {"classifier-two-sample", "density-coverage", "memorisation", "mmd", "precision-recall"} <= set(WITH_NULL)
     for name, metric in metrics.items():
         assert metric.name == name
         assert metric.summary
         assert metric.source
-        assert metric.better in ("higher", "lower", "null")
-    one_by_one = [figure for name in metrics for figure in measure_samples(sets_of(reconstruct=np.copy), [name])]
-    assert len(one_by_one) == len(set(one_by_one))
-    assert one_by_one == list(measure_samples(sets_of(reconstruct=np.copy)))
+        for figure in metric.figures.values():
+            assert figure.header
+            assert figure.meaning
+            assert figure.better or not figure.in_table
+
+
+def test_the_metrics_give_the_figures_they_declare_in_the_order_of_the_table():
+    sets = sets_of(reconstruct=np.copy, code_log_prob=lambda x: x[:, 0], encoder="ab12")
+    one_by_one = [figure for name in sample_metrics() for figure in measure_samples(sets, [name])]
+    assert one_by_one == list(measure_samples(sets)) == list(sample_figures())
+    assert [name for name, figure in sample_figures().items() if figure.in_table][:9] == [
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "mmd2",
+        "c2st_accuracy",
+        "memorisation_gap",
+        "reconstruction_mse",
+        "code_nats",
+    ]
+
+
+def test_the_nats_of_codes_are_their_mean_and_its_standard_error_and_name_the_encoder():
+    sets = sets_of(code_log_prob=lambda x: x[:, 0].astype(np.float64), encoder="ab12")
+    (measure,) = measure_samples(sets, ["code-likelihood"]).values()
+    values = sets.test[:, 0].astype(np.float64)
+    assert measure.value == values.mean()
+    assert measure.standard_error == pytest.approx(values.std(ddof=1) / math.sqrt(len(values)), rel=1e-12)
+    assert "over the autoencoder ab12" in measure.detail
+    assert measure_samples(sets_of(), ["code-likelihood"]) == {}
+    with pytest.raises(TrainingDiverged, match="code log-likelihoods"):
+        measure_samples(sets_of(code_log_prob=lambda x: x[:, 0] * np.nan), ["code-likelihood"])
+
+
+def test_a_metric_without_a_place_stands_behind_all_others():
+    class Own(SampleMetric):
+        name = "a-own"
+
+    placed = {name: metric for name, metric in sample_metrics().items() if metric.place != LAST_PLACE}
+    assert in_order({"b-own": Own, "a-own": Own, **placed}) == [*placed, "a-own", "b-own"]
 
 
 @pytest.mark.parametrize("metric", WITH_NULL)

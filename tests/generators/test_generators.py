@@ -12,9 +12,18 @@ import lde_bench as lb
 from lde_bench.densities.spec import MethodSpec
 from lde_bench.errors import InputError
 from lde_bench.evaluation.laws.images import image_laws
-from lde_bench.experiments.parzen import METHODS
-from lde_bench.generators import create_generator, generator_class, generator_classes, load_generator, parse_generator
+from lde_bench.generators import (
+    create_generator,
+    generator_class,
+    generator_classes,
+    is_reference,
+    load_generator,
+    parse_generator,
+    place_of,
+    row_methods,
+)
 from lde_bench.generators.base import Generator
+from lde_bench.registry import LAST_PLACE, in_order
 from lde_bench.training import loop
 
 SHAPE = (8, 8)
@@ -38,8 +47,39 @@ def weights(model: Generator) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
-def test_every_row_of_the_table_is_a_model_and_every_model_a_row():
-    assert sorted(METHODS) == sorted(generator_classes())
+def test_rows_keep_the_order_of_the_table_and_a_model_without_a_place_follows_by_name():
+    assert row_methods()[:11] == [
+        "train-samples",
+        "kmeans",
+        "deep-gsn",
+        "gan",
+        "gmmn+ae",
+        "aae",
+        "vae",
+        "vae-iaf",
+        "evae",
+        "ae",
+        "iae",
+    ]
+    labels = ["my.module:Class", "iae+lde", "ae+gmm:components=20", "ae", "gmmn+ae", "gan:hidden=9", "train-samples"]
+    assert sorted(labels, key=place_of) == [
+        "train-samples",
+        "gan:hidden=9",
+        "gmmn+ae",
+        "ae+gmm:components=20",
+        "ae",
+        "iae+lde",
+        "my.module:Class",
+    ]
+    placed = {name: kind for name, kind in generator_classes().items() if kind.place != LAST_PLACE}
+    assert in_order({"a-new": Generator, **placed}) == [*row_methods()[: len(placed)], "a-new"]
+
+
+def test_the_references_are_the_rows_that_hand_out_stored_images():
+    assert [name for name in row_methods() if is_reference(name)] == ["train-samples", "kmeans"]
+    assert is_reference("kmeans:clusters=5")
+    assert not is_reference("gmm")
+    assert not is_reference("kmeans.of.mine:Class")
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

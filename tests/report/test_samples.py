@@ -10,12 +10,10 @@ import pytest
 from PIL import Image
 from shown import blocks_of, build_tables, to_latex, to_markdown, to_text
 
-from lde_bench.evaluation.sample_measures import SampleSets, sample_metrics
 from lde_bench.experiments import experiment_of
-from lde_bench.experiments.parzen import METHODS
 from lde_bench.report.figures import draw_rows, write_figure
 from lde_bench.report.folds import fold_summaries
-from lde_bench.report.measures import MEASURES, POWER, rank_correlation
+from lde_bench.report.measures import POWER, rank_correlation
 from lde_bench.report.page import PICTURES, write_page
 from lde_bench.report.plots import draw_images
 from lde_bench.report.published import load_published_parzen
@@ -112,10 +110,9 @@ def test_the_published_figures_are_those_of_the_papers_table():
     assert load_published_parzen("faces48") == ()
 
 
-def test_every_published_model_and_every_row_of_the_order_has_a_method_here():
+def test_every_published_model_has_a_method_here():
     from lde_bench.generators import generator_classes, parse_generator
 
-    assert set(METHODS) <= set(generator_classes())
     for dataset in ("mnist", "tfd"):
         for figure in load_published_parzen(dataset):
             assert parse_generator(figure.method).name in generator_classes()
@@ -263,12 +260,3 @@ def test_nothing_of_the_picture_of_the_rows_is_clipped(table, tmp_path):
         pixels = np.asarray(image.convert("L"))
     for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
         assert edge.min() == 255
-
-
-def test_the_wording_of_every_measure_says_which_way_its_metric_improves():
-    rng = np.random.default_rng(0)
-    train, test, samples = (rng.random((60, 4)) for _ in range(3))
-    sets = SampleSets(train, test, samples, 0, reconstruct=lambda x: x * 0.9)
-    for metric in sample_metrics().values():
-        for name in metric().measure(sets):
-            assert name == POWER or MEASURES[name].better == metric.better, name

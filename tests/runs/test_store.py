@@ -13,14 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
-import lde_bench
 from lde_bench import files
 from lde_bench.errors import InputError
-from lde_bench.runs import Budget, ResultStore, load_results
-from lde_bench.runs.store import COLUMNS
+from lde_bench.runs import Budget, ResultStore
 
 
 @pytest.fixture
@@ -244,36 +241,6 @@ def test_a_lock_held_elsewhere_is_seen_and_a_killed_holder_lets_go(store):
     holder.join()
     with store.lock("run", wait=True) as held:
         assert held
-
-
-def test_load_results_gives_one_row_a_record_with_flat_columns(store, make_record):
-    done = store.write(make_record())
-    store.write(make_record(failed=True, run_id="gaussian-0", method="gaussian", components=None, parameters=None))
-    frame = lde_bench.load_results(store.folder)
-    assert tuple(frame.columns) == COLUMNS
-    row = frame.set_index("method").loc["lde+w"]
-    assert row["test_nats"] == 150.25
-    assert row["test_standard_error_clustered"] == 3.1
-    assert (row["dataset"], row["dataset_version"], row["content_hash"]) == ("bsds300", "1", "ab" * 32)
-    assert (row["profile"], row["steps"], row["test_size"]) == ("quick", 300, 60)
-    assert (row["cpu_seconds"], row["precision"], row["laws_passed"]) == (19.5, "fp32", True)
-    assert row["path"] == f"bsds300/bsds300-v1/quick/{done.run_id}.json"
-    failed = frame.set_index("method").loc["gaussian"]
-    assert failed["reason"] == "ValueError: no"
-    assert pd.isna(failed["test_nats"])
-    assert pd.isna(failed["components"])
-    assert frame["components"].dtype == "Int64"
-
-
-def test_load_results_of_an_empty_folder_has_the_columns(tmp_path):
-    frame = load_results(tmp_path)
-    assert len(frame) == 0
-    assert tuple(frame.columns) == COLUMNS
-
-
-def test_load_results_of_a_missing_folder_is_an_input_error(tmp_path):
-    with pytest.raises(InputError, match="nowhere: no such folder"):
-        load_results(tmp_path / "nowhere")
 
 
 def test_records_hold_no_path_of_this_machine(store, make_record, tmp_path):
