@@ -16,7 +16,9 @@ import lde_bench as lb
 from lde_bench.data import faces48, mnist, tfd
 from lde_bench.errors import InputError
 
-rng = np.random.default_rng(0)
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
 def test_the_digits_need_no_file() -> None:
@@ -37,8 +39,8 @@ def idx(images: np.ndarray) -> bytes:
 @pytest.fixture
 def small_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     images = {
-        "train": rng.integers(0, 256, (60, 28, 28), np.uint8),
-        "test": rng.integers(0, 256, (9, 28, 28), np.uint8),
+        "train": noise(60, 28, 28),
+        "test": noise(9, 28, 28),
     }
     folder = tmp_path / "mnist"
     folder.mkdir()
@@ -83,7 +85,7 @@ def tfd_arrays() -> dict[str, np.ndarray]:
     folds = np.zeros((40, 5), np.uint8)
     for fold in range(5):
         folds[20:, fold] = np.roll(np.repeat([1, 2, 3], [12, 4, 4]), 4 * fold)
-    return {"images": rng.integers(0, 256, (40, 48, 48), np.uint8), "folds": folds}
+    return {"images": noise(40, 48, 48), "folds": folds}
 
 
 def test_a_fold_of_tfd_trains_on_the_unlabeled_images_too(tmp_path: Path) -> None:
@@ -132,7 +134,7 @@ def test_absent_or_damaged_tfd_says_how_to_ask_for_it_and_names_the_stand_in(tmp
 
 def test_nobody_is_in_two_splits_of_the_faces_and_crowds_train(tmp_path: Path) -> None:
     person = np.concatenate([np.zeros(30, np.int32), np.repeat(np.arange(1, 101, dtype=np.int32), 2)])
-    np.savez(tmp_path / faces48.FILE, images=rng.integers(0, 256, (230, 48, 48), np.uint8), person=person)
+    np.savez(tmp_path / faces48.FILE, images=noise(230, 48, 48), person=person)
     data = lb.load_dataset("faces48", data_dir=tmp_path)
     groups = [set(data.train_groups), set(data.validation_groups), set(data.test_groups)]
     assert not groups[0] & groups[1]
