@@ -20,7 +20,7 @@ def sample(
         Path,
         Parameter(
             name=("--output", "-o"),
-            help="A .png, the sheet of images or of 8x8 patches, or a .npy, float32 [n, D], of any model.",
+            help="A .png, the sheet of images or of 8x8 patches, or a .npy, [n, D], of any model.",
         ),
     ] = Path("samples.png"),
     seed: Annotated[Whole, Parameter(help="Same seed, same samples.")] = 0,

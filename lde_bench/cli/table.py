@@ -43,6 +43,13 @@ def table(
     train: Annotated[Whole | None, Parameter(help="Training rows; all, or the dataset's default, if left out.")] = None,
     validation: Annotated[Whole | None, Parameter(help="Validation rows.")] = None,
     test: Annotated[Whole | None, Parameter(help="Test rows.")] = None,
+    standardise: Annotated[
+        bool,
+        Parameter(
+            help="Centre and scale each column of your file by its training rows, in float64; log-likelihoods stay in "
+            "the units of the file. Registered datasets are taken as they are."
+        ),
+    ] = True,
     steps: Steps = None,
     seconds: Seconds = None,
     patches: Patches = "fixed",
@@ -72,6 +79,7 @@ def table(
         data_dir=running.data_dir,
         cache_dir=running.cache_dir,
         seed=running.seed,
+        standardise=standardise,
     )
     options = running.training(patches, augment)
     planned = AnyData().plan(budget, options, loaded, components=K, methods=methods, trials=trials, seed=running.seed)

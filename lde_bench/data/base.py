@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lde_bench.data.unit import Unit
 from lde_bench.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class Dataset:
     preparation; `fresh` draws new training patches from the same photographs; `is_patch` says that the 63
     numbers are those of an 8x8 patch, so that its symmetries apply; `image_shape` is the (height, width) of rows that
     are images with pixels in [0, 1]; `true_log_prob` (synthetic data only) maps [n, d] to the exact log-density,
-    float64 [n] in nats.
+    float64 [n] in nats. Where there is a `unit`, the rows are standardised ones, and log-likelihoods are reported in
+    nats of the rows as they were, `log_det` less.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Dataset:
     is_patch: bool = False
     image_shape: tuple[int, int] | None = None
     true_log_prob: Callable[[np.ndarray], np.ndarray] | None = None
+    unit: Unit | None = None
 
     @classmethod
     def of(
@@ -58,8 +61,11 @@ class Dataset:
         is_patch: bool = False,
         image_shape: tuple[int, int] | None = None,
         true_log_prob: Callable[[np.ndarray], np.ndarray] | None = None,
+        unit: Unit | None = None,
     ) -> Dataset:
-        """From arrays keyed `train`, ..., and where there are photographs `train_groups`, ...; hashes them."""
+        """From arrays keyed `train`, ..., and where there are photographs `train_groups`, ...; hashes them and the
+        unit.
+        """
         return cls(
             name=name,
             version=version,
@@ -69,12 +75,13 @@ class Dataset:
             train_groups=arrays.get("train_groups"),
             validation_groups=arrays.get("validation_groups"),
             test_groups=arrays.get("test_groups"),
-            content_hash=content_hash(arrays),
+            content_hash=content_hash(_with_unit(arrays, unit)),
             seed=seed,
             fresh=fresh,
             is_patch=is_patch,
             image_shape=image_shape,
             true_log_prob=true_log_prob,
+            unit=unit,
         )
 
     @property
@@ -84,13 +91,23 @@ class Dataset:
 
     @cached_property
     def training_hash(self) -> str:
-        """SHA-256 of the training and validation arrays, which is all that a trained model can depend on."""
-        return content_hash({"train": self.train, "validation": self.validation})
+        """SHA-256 of training and validation arrays and the unit, which is all that a trained model can depend on."""
+        return content_hash(_with_unit({"train": self.train, "validation": self.validation}, self.unit))
+
+    @property
+    def log_det(self) -> float:
+        """How many nats the log-likelihood of a row here exceeds that of the row in the units of the data."""
+        return 0.0 if self.unit is None else self.unit.log_det
 
     @property
     def sizes(self) -> dict[str, int]:
         """Rows in each split."""
         return {split: len(getattr(self, split)) for split in SPLITS}
+
+
+def _with_unit(arrays: Mapping[str, np.ndarray], unit: Unit | None) -> dict[str, np.ndarray]:
+    """Data that differ in nothing but their units have the same standardised rows and other log-likelihoods."""
+    return {**arrays, **({} if unit is None else {"mean": unit.mean, "scale": unit.scale})}
 
 
 @dataclass(frozen=True)

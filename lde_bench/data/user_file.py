@@ -13,37 +13,53 @@ from typing import Any
 
 import numpy as np
 
+from lde_bench.arrays import as_rows
 from lde_bench.data.base import SPLITS, Dataset, Request
+from lde_bench.data.unit import Unit
 from lde_bench.errors import InputError
 
 VERSION = "user"
 GROUPS = "test_groups"
 HDF5 = (".h5", ".hdf5")
 
+#: Share of a column's deviation that rounding to float32 may take from data that are left as they are.
+LOST_SHARE = 1e-3
+
 _CONTENT = "arrays train, validation and test, each [n, D]"
 
 
-def load_file(path: Path, request: Request) -> Dataset:
+def load_file(path: Path, request: Request, *, standardise: bool = True) -> Dataset:
     """The arrays of `path` as a dataset, float32 [n, D]; sizes of `request` take prefixes of the splits.
 
+    Each column is centred and scaled in float64 by mean and deviation of its training rows, which the dataset keeps as
+    its `unit`, unless `standardise` is false.
+
     Raises:
-        InputError: the file is absent or unreadable, lacks an array, or holds one of another form: one sentence.
+        InputError: the file is absent or unreadable, lacks an array, or holds one of another form, a column is constant
+            or, not standardised, does not survive in float32: one sentence.
     """
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; give a .npz or .h5 file with {_CONTENT}.")
     if path.suffix.lower() not in (".npz", *HDF5):
         raise InputError(f"{path}: is neither .npz nor .h5; save {_CONTENT}, e.g. with numpy.savez.")
     stored = _read_npz(path) if path.suffix.lower() == ".npz" else _read_hdf5(path)
-    rows = {split: _rows(path, split, stored[split]) for split in SPLITS}
+    rows = {
+        split: as_rows(str(path), f"'{split}'", stored[split], finite=True, least=1).astype(np.float64)
+        for split in SPLITS
+    }
     widths = {split: array.shape[1] for split, array in rows.items()}
     if len(set(widths.values())) > 1:
         told = ", ".join(f"'{split}' has {width}" for split, width in widths.items())
         raise InputError(f"{path}: the arrays differ in their number of columns, {told}; give all the same.")
     sizes = request.sizes(path.stem, {split: len(array) for split, array in rows.items()})
-    arrays = {split: array[: sizes[split]] for split, array in rows.items()}
+    taken = {split: array[: sizes[split]] for split, array in rows.items()}
+    unit = Unit.of(str(path), taken["train"]) if standardise else None
+    if unit is None:
+        _check_digits(path, taken["train"])
+    arrays = {split: _single(path, split, array, unit) for split, array in taken.items()}
     if GROUPS in stored:
         arrays[GROUPS] = _groups(path, stored[GROUPS], len(rows["test"]))[: sizes["test"]]
-    return Dataset.of(path.stem, VERSION, request.seed, arrays)
+    return Dataset.of(path.stem, VERSION, request.seed, arrays, unit=unit)
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -86,20 +102,29 @@ def _wanted(path: Path, names: set[str], read: Callable[[str], Any]) -> dict[str
     return {name: np.asarray(read(name)) for name in (*SPLITS, GROUPS) if name in names}
 
 
-def _rows(path: Path, split: str, array: np.ndarray) -> np.ndarray:
-    if array.dtype.kind not in "fiu":
-        raise InputError(f"{path}: '{split}' holds {array.dtype} values; save an array of numbers.")
-    if array.ndim != 2 or 0 in array.shape:
-        raise InputError(f"{path}: '{split}' has shape {list(array.shape)}; it should be [n, D], one row per item.")
-    with np.errstate(over="ignore"):  # a float64 too large for float32 is the infinity reported below
-        rows = np.ascontiguousarray(array, dtype=np.float32)
-    bad = ~np.isfinite(rows).all(axis=1)
-    if bad.any():
+def _single(path: Path, split: str, rows: np.ndarray, unit: Unit | None) -> np.ndarray:
+    """Rows [n, D] in float32, standardised where there is a unit."""
+    with np.errstate(over="ignore"):  # the infinities are looked for
+        single = (rows if unit is None else unit.apply(rows)).astype(np.float32)
+    if (bad := ~np.isfinite(single).all(axis=1)).any():
+        what = "too large for float32" if unit is None else "too many deviations from the training mean for float32"
         raise InputError(
-            f"{path}: {int(bad.sum())} rows of '{split}' hold NaN or infinity, the first is row {int(bad.argmax())}; "
-            "remove them."
+            f"{path}: {int(bad.sum())} rows of '{split}' are {what}, the first is row {int(bad.argmax())}; remove them."
         )
-    return rows
+    return single
+
+
+def _check_digits(path: Path, train: np.ndarray) -> None:
+    """Raises `InputError` where float32 rounds away what tells the training rows apart."""
+    with np.errstate(over="ignore", invalid="ignore"):  # an infinity is told of by itself
+        lost = np.abs(train - train.astype(np.float32)).max(0)
+        share = lost / np.where(train.std(0) > 0, train.std(0), np.inf)
+    if (bad := share > LOST_SHARE).any():
+        column = int(bad.argmax())
+        raise InputError(
+            f"{path}: column {column} of 'train' loses its digits in float32, {share[column]:.2g} of a deviation; "
+            "leave out --no-standardise, or centre and scale it."
+        )
 
 
 def _groups(path: Path, array: np.ndarray, items: int) -> np.ndarray:

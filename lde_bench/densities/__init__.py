@@ -166,4 +166,18 @@ def load_density(path: str | Path) -> Density:
     """
     from lde_bench.training.model import load_model
 
-    return load_model(path, "density", lambda config: create(config["method"], config["features"]))
+    return load_model(path, "density", from_config)
+
+
+def from_config(config: dict[str, Any]) -> Density:
+    """The untrained density of a saved `config`, in the units of the data where that names them."""
+    import numpy as np
+
+    from lde_bench.data.unit import Unit
+    from lde_bench.densities.standardised import Standardised
+
+    density = create(config["method"], config["features"])
+    if "unit" not in config:
+        return density
+    mean, scale = (np.asarray(config["unit"][name], dtype=np.float64) for name in ("mean", "scale"))
+    return Standardised(density, Unit(mean, scale))

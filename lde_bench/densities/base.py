@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lde_bench.errors import InputError
+from lde_bench.arrays import as_rows
 from lde_bench.registry import LAST_PLACE
 from lde_bench.seeds import derive_seed
 from lde_bench.training.device import Compiler
@@ -124,17 +124,14 @@ class Density(Model):
         Always in evaluation mode: the statistics of a batch never enter (BatchNorm).
 
         Raises:
-            InputError: `x` is not [n, D].
+            InputError: `x` is no [n, D] of real numbers.
         """
-        shape = tuple(np.shape(x))
-        if len(shape) != 2 or shape[1] != self.features:
-            raise InputError(
-                f"{self.name}: log_prob expects [n, {self.features}], got {list(shape)}; reshape the input."
-            )
         with self._evaluating():
             if isinstance(x, Tensor):
-                return self(x.to(self.device, self.dtype))
-            rows = torch.tensor(np.ascontiguousarray(x), dtype=self.dtype, device=self.device)
+                return self(self._check_tensor("the array of log_prob", x).to(self.device, self.dtype))
+            rows = torch.tensor(
+                as_rows(self.name, "the array of log_prob", x, self.features), dtype=self.dtype, device=self.device
+            )
             return evaluate_rows(self, rows).cpu().numpy()
 
 

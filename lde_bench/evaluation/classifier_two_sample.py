@@ -53,7 +53,7 @@ def classifier_accuracy(*, real: np.ndarray, generated: np.ndarray, seed: int = 
     Raises:
         InputError: a set has fewer than 4 rows, is not [n, D], holds NaN, or the widths differ.
     """
-    check_sets(least=4, real=real, generated=generated)
+    real, generated = check_sets(least=4, real=real, generated=generated).values()
     generator = np.random.default_rng(seed)
     n = min(len(real), len(generated))
     pair = [subset(rows, n, generator).astype(np.float64) for rows in (real, generated)]

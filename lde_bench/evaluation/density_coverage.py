@@ -47,7 +47,7 @@ def density_coverage(
         InputError: `real` has no more than k rows, a set is not [n, D], holds NaN, or the widths differ.
     """
     check_sets(least=k + 1, real=real)
-    check_sets(least=1, real=real, generated=generated)
+    real, generated = check_sets(least=1, real=real, generated=generated).values()
     x, y = points(real, generated)
     counts = _counts(x, y, euclidean, k, block_rows)
     return counts["density"].mean().item(), counts["coverage"].mean().item()

@@ -27,13 +27,17 @@ class Likelihood:
     groups: GroupMeans | None
 
 
-def evaluate(density: HasLogProb, rows: np.ndarray, groups: np.ndarray | None, what: str = "test") -> Likelihood:
+def evaluate(
+    density: HasLogProb, rows: np.ndarray, groups: np.ndarray | None, what: str = "test", log_det: float = 0.0
+) -> Likelihood:
     """Log-likelihood of `rows` [n, D], `groups` int64 [n] saying which photograph each came from.
+
+    `log_det` nats, those of the change of variables that made the rows, are subtracted from that of each.
 
     Raises:
         TrainingDiverged: see `summarise`.
     """
-    return summarise(density.log_prob(rows), groups, what)
+    return summarise(np.asarray(density.log_prob(rows), dtype=np.float64) - log_det, groups, what)
 
 
 def summarise(log_likelihoods: np.ndarray, groups: np.ndarray | None, what: str = "test") -> Likelihood:

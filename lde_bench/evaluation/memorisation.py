@@ -47,8 +47,8 @@ def memorisation_gap(
         InputError: `generated` or `held_out` has fewer than 2 rows, a set is empty or not [n, D], holds NaN, or the
             widths differ.
     """
-    check_sets(least=2, generated=generated, held_out=held_out)
-    check_sets(least=1, generated=generated, train=train)
+    generated, held_out = check_sets(least=2, generated=generated, held_out=held_out).values()
+    generated, train = check_sets(least=1, generated=generated, train=train).values()
     sets = (generated, held_out)
     (near, near_error), (far, far_error) = (mean_and_error(nearest_distances(x, train, block_rows)) for x in sets)
     return near - far, float(np.hypot(near_error, far_error))

@@ -42,7 +42,7 @@ def mmd2(
         InputError: a set has fewer than 2 rows, is not [n, D], holds NaN, the widths differ, or the bandwidth is not
             above 0.
     """
-    check_sets(least=2, real=real, generated=generated)
+    real, generated = check_sets(least=2, real=real, generated=generated).values()
     kernel = _kernel(real, generated, bandwidth, block_rows)
     return _unbiased(kernel, _first(len(real), len(generated))).item(), _standard_error(kernel, len(real))
 

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 
+from lde_bench.arrays import as_rows
 from lde_bench.errors import InputError
 from lde_bench.training.device import resolve_device
 
@@ -52,7 +53,7 @@ def parzen_log_prob(test: np.ndarray, samples: np.ndarray, sigma: float, *, devi
     Raises:
         InputError: sigma is not a positive number, the widths differ, an array is empty or not [n, D], or holds NaN.
     """
-    return parzen_curve(test, samples, np.array([sigma], dtype=np.float64), device=device)[0]
+    return parzen_curve(test, samples, [sigma], device=device)[0]
 
 
 def select_sigma(
@@ -86,7 +87,9 @@ def select_sigma(
     return float(sigmas[best]), curve
 
 
-def parzen_curve(test: np.ndarray, samples: np.ndarray, grid: np.ndarray, *, device: str = "cpu") -> np.ndarray:
+def parzen_curve(
+    test: np.ndarray, samples: np.ndarray, grid: np.ndarray | Sequence[float], *, device: str = "cpu"
+) -> np.ndarray:
     """`parzen_log_prob` for every sigma of the grid in one pass over the distances: float64 [s, n], nats.
 
     Raises:
@@ -191,7 +194,10 @@ def _true_float32() -> Iterator[None]:
 
 
 def _sigmas(grid: object) -> np.ndarray:
-    sigmas = np.atleast_1d(np.asarray(grid, dtype=np.float64))
+    try:
+        sigmas = np.atleast_1d(np.asarray(grid, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise InputError("parzen: a sigma is no real number; give for example sigma=0.2.") from error
     if sigmas.ndim != 1 or len(sigmas) == 0:
         raise InputError("parzen: the grid of sigmas is empty or not a list; give at least one sigma.")
     # sigma^2 must be a float above 0 too.
@@ -203,7 +209,9 @@ def _sigmas(grid: object) -> np.ndarray:
 
 def _matrix(what: str, given: np.ndarray) -> np.ndarray:
     """`given` as something with two dimensions that slices; what lies on disk stays there."""
-    array = given if hasattr(given, "shape") and hasattr(given, "dtype") else np.asarray(given)
+    if not (hasattr(given, "shape") and hasattr(given, "dtype")):
+        return as_rows("parzen", f"the {what} array", given, least=1)
+    array = given
     if len(array.shape) != 2 or 0 in array.shape:
         raise InputError(f"parzen: the {what} array should be [n, D] with n, D > 0, got {list(array.shape)}.")
     return array
@@ -211,8 +219,5 @@ def _matrix(what: str, given: np.ndarray) -> np.ndarray:
 
 def _block(what: str, block: np.ndarray, device: torch.device) -> torch.Tensor:
     """A copy of a block in float64, in the device's memory."""
-    rows = torch.from_numpy(np.array(block)).to(device, torch.float64)
-    if not torch.isfinite(rows).all():
-        bad = int((~torch.isfinite(rows)).any(1).sum())
-        raise InputError(f"parzen: {bad} rows of the {what} array hold NaN or infinity; remove them.")
-    return rows
+    rows = as_rows("parzen", f"the {what} array", block, finite=True)
+    return torch.tensor(rows, dtype=torch.float64, device=device)

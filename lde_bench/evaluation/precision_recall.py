@@ -45,7 +45,7 @@ def precision_recall(
     Raises:
         InputError: a set has no more than k rows, is not [n, D], holds NaN, or the widths differ.
     """
-    check_sets(least=k + 1, real=real, generated=generated)
+    real, generated = check_sets(least=k + 1, real=real, generated=generated).values()
     x, y = points(real, generated)
     shares = _inside(x, y, euclidean, k, block_rows)
     return shares["precision"].mean().item(), shares["recall"].mean().item()

@@ -30,12 +30,12 @@ def reconstruction_errors(
     Raises:
         InputError: `real` is empty or not [n, D], holds NaN; or what `reconstruct` gives has another shape, or NaN.
     """
-    check_sets(least=1, real=real)
+    (real,) = check_sets(least=1, real=real).values()
     errors = []
     for first in range(0, len(real), block_rows):
         x = real[first : first + block_rows]
         decoded = reconstruct(x)
-        check_sets(least=1, reconstructions=decoded)
+        (decoded,) = check_sets(least=1, reconstructions=decoded).values()
         if decoded.shape != x.shape:
             raise InputError(f"reconstruct: expected {list(x.shape)}, got {list(decoded.shape)}; give one row an item.")
         errors.append(np.square(decoded.astype(np.float64) - x).mean(1))

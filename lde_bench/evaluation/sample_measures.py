@@ -16,9 +16,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from lde_bench.arrays import as_rows
 from lde_bench.errors import InputError
 from lde_bench.registry import LAST_PLACE, did_you_mean, discover, in_order
-from lde_bench.seeds import derive_seed
+from lde_bench.seeds import as_seed, derive_seed
 
 #: Fewer rows than this in a set say nothing.
 MINIMUM_ROWS = 20
@@ -51,7 +52,9 @@ class SampleSets:
     encoder: str = ""
 
     def __post_init__(self) -> None:
-        check_sets(least=MINIMUM_ROWS, train=self.train, test=self.test, samples=self.samples)
+        sets = check_sets(least=MINIMUM_ROWS, train=self.train, test=self.test, samples=self.samples)
+        for name, value in {**sets, "seed": as_seed("sample measures", self.seed)}.items():
+            object.__setattr__(self, name, value)
 
     def generator(self, metric: str) -> np.random.Generator:
         """The random numbers of one metric, whichever other metrics run."""
@@ -147,24 +150,21 @@ def measure_samples(sets: SampleSets, names: Sequence[str] | None = None) -> dic
     return figures
 
 
-def check_sets(*, least: int, **sets: np.ndarray) -> None:
-    """Refuse sets that no figure can be made of.
+def check_sets(*, least: int, **sets: np.ndarray) -> dict[str, np.ndarray]:
+    """The sets as native floating-point arrays, where figures can be made of them.
 
     Raises:
         InputError: one is not a numeric [n, D] of at least `least` rows, holds NaN or infinity, or the widths differ.
     """
-    for name, rows in sets.items():
-        if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype.kind not in "fiu" or rows.shape[1] == 0:
-            got = f"{rows.dtype} {list(rows.shape)}" if isinstance(rows, np.ndarray) else type(rows).__name__
-            raise InputError(f"{name}: expected numbers [n, D] with D > 0, got {got}; give one row an item.")
-        if len(rows) < least:
-            raise InputError(f"{name}: {len(rows)} rows are too few to measure; give at least {least}.")
-        if bad := int((~np.isfinite(rows)).any(1).sum()):
-            raise InputError(f"{name}: {bad} of {len(rows)} rows hold NaN or infinity; find out where they come from.")
-    widths = {name: rows.shape[1] for name, rows in sets.items()}
+    checked = {
+        name: as_rows("sample measures", f"the array '{name}'", rows, finite=True, least=least)
+        for name, rows in sets.items()
+    }
+    widths = {name: rows.shape[1] for name, rows in checked.items()}
     if len(set(widths.values())) > 1:
         listed = ", ".join(f"{name} {width}" for name, width in widths.items())
         raise InputError(f"the widths of the sets differ ({listed}); give items of one size.")
+    return checked
 
 
 def subset(rows: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:

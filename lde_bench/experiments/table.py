@@ -29,8 +29,11 @@ def load_data(
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
     seed: int = 0,
+    standardise: bool = True,
 ) -> Dataset:
     """The dataset of a file `data`, or the registered one called `dataset`; sizes are prefixes of the splits.
+
+    The columns of a file are standardised unless `standardise` is false; a registered dataset is as it is.
 
     Raises:
         InputError: neither or both are named, or the data are absent or unfit.
@@ -56,7 +59,7 @@ def load_data(
     for split, size in zip(SPLITS, (train, validation, test), strict=True):
         if size is not None and size < 1:
             raise InputError(f"{split} = {size} is not a number of rows; give a whole number from 1 up.")
-    return load_file(data, Request(train=train, validation=validation, test=test, seed=seed))
+    return load_file(data, Request(train=train, validation=validation, test=test, seed=seed), standardise=standardise)
 
 
 class AnyData(Experiment):

@@ -10,7 +10,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lde_bench.densities import create, takes_argument
+from lde_bench.densities import create, from_config, takes_argument
 from lde_bench.densities.spec import MethodSpec, parse_method
 from lde_bench.errors import InputError
 from lde_bench.registry import LAST_PLACE, did_you_mean, discover, in_order, own_arguments
@@ -165,4 +165,4 @@ def load_any(path: str | Path) -> Model:
 def _made(config: dict[str, Any]) -> Model:
     if "image_shape" in config:
         return create_generator(config["method"], tuple(config["image_shape"]))
-    return create(config["method"], config["features"])
+    return from_config(config)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lde_bench.errors import InputError
 from lde_bench.registry import LAST_PLACE
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, LossLearner
@@ -44,6 +45,10 @@ class Generator(Model):
     has_no_prior: ClassVar[bool] = False
 
     def __init__(self, image_shape: tuple[int, int]) -> None:
+        if not isinstance(image_shape, Sequence) or len(image_shape) != 2:
+            raise InputError(
+                f"image_shape = {image_shape!r} is not (height, width) of a grey image; give for example (28, 28)."
+            )
         height, width = (positive_integer("image_shape", side) for side in image_shape)
         super().__init__(height * width)
         self.image_shape = height, width

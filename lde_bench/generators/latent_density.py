@@ -32,6 +32,7 @@ class LatentDensity(StagedGenerator):
 
     def __init__(self, autoencoder: Autoencoder, density: Density) -> None:
         super().__init__(autoencoder.image_shape)
+        self.name = f"{autoencoder.name}+{density.name}"  # type: ignore[misc]  # no class of its own for each pair
         self.autoencoder = autoencoder
         self.density = density
 

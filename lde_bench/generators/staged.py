@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lde_bench.errors import InputError
 from lde_bench.generators.base import Generator
-from lde_bench.seeds import derive_seed
+from lde_bench.seeds import as_seed, derive_seed
 from lde_bench.training.batches import Batches
 from lde_bench.training.curve import CurvePoint
 from lde_bench.training.loop import Progress, TrainingState
@@ -106,8 +106,9 @@ class StagedGenerator(Generator):
         Raises:
             InputError: see `Model.fit`; or training batches that are no array.
         """
-        if not isinstance(train_rows, np.ndarray | Tensor):
+        if isinstance(train_rows, Batches):
             raise InputError(f"{self.name}: is trained on an array of images and not on a stream; give one [n, D].")
+        seed = as_seed(self.name, seed)
         budget = Budget.of(profile, steps, seconds)
         rows = self._rows("training", train_rows).numpy()
         held_out = None if validation is None else self._rows("validation", validation).numpy()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lde_bench.errors import InputError
 from lde_bench.generators.base import Generator
+from lde_bench.seeds import as_seed
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, ModuleLearner
 from lde_bench.training.plan import Plan
@@ -45,8 +46,9 @@ class StoredImages(Generator):
         """`n` different ones of the images [n, D], in an order drawn with the seed.
 
         Raises:
-            InputError: there are fewer.
+            InputError: there are fewer, or `seed` is no whole number.
         """
+        seed = as_seed(self.name, seed)
         if not 0 <= n <= len(self.images):
             raise InputError(
                 f"{self.name}: cannot give {n} samples, it holds {len(self.images):,} images; ask for fewer."

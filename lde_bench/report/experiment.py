@@ -241,6 +241,11 @@ def _common_notes(table: Table, accepted: Sequence[Record]) -> list[str]:
             f"SE over {things}: standard error over test {things}, taken as independent.",
             f"Difference to best: on the same test {things}; lde-bench compare tells its own SE.",
         ]
+    if any(record.training.get("standardised") for record in accepted):
+        notes.append(
+            "Data: each column centred and scaled by its training mean and deviation in float64, its log-determinant "
+            "counted: nats are in the units of the file."
+        )
     if borrowers := list(dict.fromkeys(record.method for record in accepted if record.training.get("weights_of"))):
         notes.append(f"CPU seconds of {', '.join(borrowers)}: with those of the runs whose weights they have.")
     if table.shows_truth:

@@ -47,7 +47,7 @@ def run_sample(name: str, number: int, output: Path, seed: int, results_dir: Pat
         write_bytes_atomic(output, draw_sheet(images))
     else:
         with atomic_path(output) as temporary, temporary.open("wb") as handle:
-            np.save(handle, samples.astype(np.float32, copy=False), allow_pickle=False)
+            np.save(handle, samples, allow_pickle=False)
     say(f"written: {output}")
     return 0
 

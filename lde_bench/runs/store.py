@@ -59,7 +59,7 @@ class RunPaths:
 
     @property
     def samples(self) -> Path:
-        """Some samples of the trained density, float32 [n, D]."""
+        """Some samples of the trained density, float32 or float64 [n, D]."""
         return self.folder / f"{self.run_id}.samples.npy"
 
     @property
@@ -79,7 +79,7 @@ class RunPaths:
             raise ValueError(f"log-likelihoods: expected shape [n], got {list(values.shape)}")
         if bad := int(np.count_nonzero(~np.isfinite(values))):
             raise ValueError(f"log-likelihoods: {bad} of {values.size} are NaN or infinite")
-        _save_array(self.log_likelihoods, values)
+        _save_array(self.log_likelihoods, values, np.float32)
 
     def load_log_likelihoods(self) -> np.ndarray | None:
         """Log-likelihood of each test item, float32 [n], nats; None when the file is not there (it is never
@@ -87,28 +87,30 @@ class RunPaths:
 
         Raises `InputError` when the file is damaged.
         """
-        return _load_array(self.log_likelihoods, "[n]")
+        return _load_array(self.log_likelihoods, "[n]", np.float32)
 
     def save_samples(self, values: np.ndarray) -> None:
-        """Write samples [n, D] atomically as float32; `ValueError` when they are no matrix."""
+        """Write samples [n, D] atomically, in float64 where they are, else in float32; `ValueError` when they are no
+        matrix.
+        """
         if np.ndim(values) != 2:
             raise ValueError(f"samples: expected shape [n, D], got {list(np.shape(values))}")
-        _save_array(self.samples, values)
+        _save_array(self.samples, values, np.float64 if np.asarray(values).dtype == np.float64 else np.float32)
 
     def load_samples(self) -> np.ndarray | None:
-        """Samples of the trained density, float32 [n, D]; None when none were kept.
+        """Samples of the trained density, float32 or float64 [n, D]; None when none were kept.
 
         Raises `InputError` when the file is damaged.
         """
-        return _load_array(self.samples, "[n, D]")
+        return _load_array(self.samples, "[n, D]", np.float32, np.float64)
 
 
-def _save_array(path: Path, values: np.ndarray) -> None:
+def _save_array(path: Path, values: np.ndarray, dtype: type) -> None:
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        np.save(handle, np.asarray(values).astype(np.float32), allow_pickle=False)
+        np.save(handle, np.asarray(values).astype(dtype), allow_pickle=False)
 
 
-def _load_array(path: Path, shape: str) -> np.ndarray | None:
+def _load_array(path: Path, shape: str, *dtypes: type) -> np.ndarray | None:
     try:
         with path.open("rb") as handle:
             values = np.load(handle, allow_pickle=False)
@@ -116,8 +118,10 @@ def _load_array(path: Path, shape: str) -> np.ndarray | None:
         return None
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: damaged ({error}); delete it and run again.") from error
-    if not isinstance(values, np.ndarray) or values.ndim != len(shape.split(",")) or values.dtype != np.float32:
-        raise InputError(f"{path}: expected float32 {shape}; delete it and run again.")
+    if not isinstance(values, np.ndarray) or values.ndim != len(shape.split(",")) or values.dtype not in dtypes:
+        raise InputError(
+            f"{path}: expected {' or '.join(each.__name__ for each in dtypes)} {shape}; delete it and run again."
+        )
     return values
 
 

@@ -7,7 +7,7 @@ uninterrupted one would have seen. NumPy only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from lde_bench.seeds import derive_generator
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
+@runtime_checkable
 class Batches(Protocol):
     """A stream of training batches."""
 

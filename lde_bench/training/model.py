@@ -16,8 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
+from lde_bench.arrays import as_rows
 from lde_bench.errors import InputError
 from lde_bench.files import write_bytes_atomic
+from lde_bench.seeds import as_seed
 from lde_bench.training.batches import ArrayBatches, Batches
 from lde_bench.training.device import Compiler, resolve_device, resolve_precision
 from lde_bench.training.learner import Learner
@@ -127,8 +129,9 @@ class Model(nn.Module):
         """`n` independent samples [n, D], the same for the same seed.
 
         Raises:
-            InputError: `n` is negative or no whole number.
+            InputError: `n` is negative or no whole number, or `seed` is none.
         """
+        seed = as_seed(self.name, seed)
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
             raise InputError(f"{self.name}: cannot draw {n} samples; ask for a whole number from 0 up.")
         generator = torch.Generator(self.device).manual_seed(seed)
@@ -162,7 +165,8 @@ class Model(nn.Module):
         Args:
             train_rows: an array, or batches (`lde_bench.training.batches`), e.g. of patches drawn afresh.
             validation: without it the last weights are kept.
-            seed: the same seed gives the same weights, to the bit, on one machine type and thread count.
+            seed: from -2^63 to 2^64 - 1; the same gives the same weights, to the bit, on one machine type and thread
+                count.
             profile: `quick` (the default), `standard` or `paper`; `steps` or `seconds` replace its number of steps.
             clock: what `seconds` are: `wall`, or `cpu` seconds of this process and the compilers it ran. Those of the
                 data-dependent initialisation count.
@@ -174,10 +178,11 @@ class Model(nn.Module):
             code: names the code that trains; a checkpoint of other code is not continued.
 
         Raises:
-            InputError: wrong shapes, no rows, NaN or infinity in the data, or a bad budget.
+            InputError: wrong shapes, no rows, NaN, infinity or no real numbers in the data, a bad seed or budget.
             TrainingDiverged: the loss stopped being finite.
         """
         started = Seconds.now()
+        seed = as_seed(self.name, seed)
         budget = Budget.of(profile, steps, seconds)
         plan = plan or self.plan(budget)
         place = resolve_device(device)
@@ -266,21 +271,31 @@ class Model(nn.Module):
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _rows(self, what: str, rows: np.ndarray | Tensor) -> Tensor:
-        array = rows.detach() if isinstance(rows, Tensor) else torch.tensor(np.ascontiguousarray(rows))
-        array = array.to(self.dtype)
-        if array.ndim != 2 or array.shape[1] != self.features:
-            raise InputError(
-                f"{self.name}: the {what} array should be [n, {self.features}], got {list(array.shape)}; reshape it."
-            )
+        name = f"the {what} array"
+        if isinstance(rows, Tensor):
+            array = self._check_tensor(name, rows).detach().to(self.dtype)
+        else:
+            array = torch.tensor(as_rows(self.name, name, rows, self.features), dtype=self.dtype)
         if len(array) == 0:
-            raise InputError(f"{self.name}: the {what} array is empty; give at least one row.")
+            raise InputError(f"{self.name}: {name} is empty; give at least one row.")
         if not torch.isfinite(array).all():
             bad = int((~torch.isfinite(array)).any(1).sum())
-            raise InputError(f"{self.name}: {bad} rows of the {what} array hold NaN or infinity; remove them.")
+            raise InputError(f"{self.name}: {bad} rows of {name} hold NaN or infinity; remove them.")
         return array
 
+    def _check_tensor(self, name: str, rows: Tensor) -> Tensor:
+        """`rows` as they are, where they are [n, D] of real numbers; else `InputError`."""
+        if rows.ndim != 2 or rows.shape[1] != self.features:
+            raise InputError(
+                f"{self.name}: {name} should be [n, {self.features}], got {list(rows.shape)}; reshape it, one row an "
+                "item."
+            )
+        if rows.is_complex() or rows.dtype == torch.bool:
+            raise InputError(f"{self.name}: {name} holds {rows.dtype} values; give a tensor of real numbers.")
+        return rows
+
     def _batches(self, rows: np.ndarray | Tensor | Batches, seed: int) -> Batches:
-        if isinstance(rows, np.ndarray | Tensor | list):
+        if not isinstance(rows, Batches):
             return ArrayBatches(self._rows("training", rows).cpu().numpy(), seed)
         if rows.features != self.features:
             raise InputError(

@@ -27,6 +27,7 @@ from lde_bench.densities.base import Density
 from lde_bench.densities.ensemble import Ensemble
 from lde_bench.densities.external import probe
 from lde_bench.densities.spec import MethodSpec, parse_method
+from lde_bench.densities.standardised import Standardised
 from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.evaluation.laws import trial_laws
 from lde_bench.evaluation.likelihood import evaluate
@@ -225,15 +226,17 @@ def run_density_trial(
         trained = Trained.of(sources)
     else:
         trained = train_density(trial, density, paths.checkpoint, on_progress, notify)
-    validation = evaluate(density, trial.dataset.validation, None, "validation")
-    laws = {name: Law(**verdict) for name, verdict in trial_laws(density, trial.dataset.validation).items()}
-    test = evaluate(density, trial.dataset.test, trial.dataset.test_groups)
+    data = trial.dataset
+    validation = evaluate(density, data.validation, None, "validation", data.log_det)
+    laws = {name: Law(**verdict) for name, verdict in trial_laws(density, data.validation).items()}
+    test = evaluate(density, data.test, data.test_groups, log_det=data.log_det)
+    kept = in_units_of_data(density, data)
     if "weights" not in density.lacks:
-        density.save(paths.weights)
+        kept.save(paths.weights)
     if "samples" not in density.lacks:
-        paths.save_samples(density.sample(KEPT_SAMPLES, seed=derive_seed(trial.seed, "samples")))
+        paths.save_samples(kept.sample(KEPT_SAMPLES, seed=derive_seed(trial.seed, "samples")))
     paths.save_log_likelihoods(test.items)
-    truth, error = _against_truth(trial.dataset, test.items)
+    truth, error = _against_truth(data, test.items)
     spent = Seconds.now()
     return Record(
         **head(trial, density),
@@ -242,6 +245,7 @@ def run_density_trial(
         training={
             **trained.setup,
             **trial.options.asked(),
+            **({} if data.unit is None else {"standardised": True}),
             "training_id": trial.training_id,
             **({"weights_of": [source.run_id for source in sources]} if sources else {}),
         },
@@ -273,9 +277,22 @@ def train_density(
     on_progress: Callable[[Progress], None],
     notify: Callable[[str], None],
 ) -> Trained:
-    """Train `density` on the data, and with the seed, budget and options, of a trial."""
-    trial.train(density.fit, trial.batches(), checkpoint, on_progress, notify)
-    return Trained.by(density, density_class(trial.spec.name).origin)
+    """Train `density` on the data, and with the seed, budget and options, of a trial, in nats of the data's unit."""
+    log_det = trial.dataset.log_det
+
+    def tell(progress: Progress) -> None:
+        score = None if progress.score is None else progress.score - log_det
+        on_progress(replace(progress, loss=progress.loss + log_det, score=score))
+
+    trial.train(density.fit, trial.batches(), checkpoint, tell, notify)
+    trained = Trained.by(density, density_class(trial.spec.name).origin)
+    curve = [replace(point, validation_nats=point.validation_nats - log_det) for point in trained.curve]
+    return replace(trained, curve=curve)
+
+
+def in_units_of_data(density: Density, data: Dataset) -> Density:
+    """The trained density as a density of the rows before they were standardised."""
+    return density if data.unit is None else Standardised(density, data.unit)
 
 
 def _ensure_weights(
@@ -304,7 +321,7 @@ def _ensure_weights(
             notify(f"{source.title}: its record is here and its weights are not; training them again")
             density = source.model()
             train_density(source, density, paths.checkpoint, on_progress, notify)
-            density.save(paths.weights)
+            in_units_of_data(density, source.dataset).save(paths.weights)
             paths.checkpoint.unlink(missing_ok=True)
     return record
 

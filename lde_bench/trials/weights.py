@@ -15,6 +15,7 @@ from lde_bench.densities import load_density
 from lde_bench.densities.base import Density
 from lde_bench.densities.ensemble import Ensemble
 from lde_bench.densities.spec import MethodSpec
+from lde_bench.densities.standardised import Standardised
 from lde_bench.runs import Record, ResultStore
 
 
@@ -98,4 +99,5 @@ def trained_part(density: Density) -> Density:
 
 
 def _load(part: Density, record: Record, store: ResultStore) -> None:
-    part.load_state_dict(load_density(store.paths(record).weights).state_dict())
+    loaded = load_density(store.paths(record).weights)
+    part.load_state_dict((loaded.base if isinstance(loaded, Standardised) else loaded).state_dict())

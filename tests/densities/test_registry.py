@@ -198,9 +198,9 @@ def test_a_density_that_create_did_not_make_is_not_saved(tmp_path):
 @pytest.mark.parametrize("shape", [(3,), (2, 4), (2, 2), (1, 2, 3), ()])
 def test_a_wrong_shape_is_an_input_error_for_arrays_and_tensors(shape):
     density = lb.create("lde", 3)
-    with pytest.raises(InputError, match=r"log_prob expects \[n, 3\]"):
+    with pytest.raises(InputError, match=r"log_prob should be \[n, 3\]"):
         density.log_prob(np.zeros(shape))
-    with pytest.raises(InputError, match=r"log_prob expects \[n, 3\]"):
+    with pytest.raises(InputError, match=r"log_prob should be \[n, 3\]"):
         density.log_prob(torch.zeros(shape))
 
 

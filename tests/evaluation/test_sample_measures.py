@@ -520,12 +520,12 @@ def test_identity_a_perfect_reconstruction_has_no_error_and_a_model_without_an_e
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"samples": np.full((30, 6), np.nan)}, "samples: 30 of 30 rows hold NaN"),
+        ({"samples": np.full((30, 6), np.nan)}, "30 rows of the array 'samples' hold NaN"),
         ({"test": np.zeros((30, 5))}, "widths of the sets differ .*test 5"),
-        ({"samples": np.zeros((3, 6))}, "samples: 3 rows are too few"),
-        ({"train": np.zeros((30, 2, 3))}, r"train: expected numbers \[n, D\].*\[30, 2, 3\]"),
-        ({"train": [[0.0] * 6]}, "train: expected numbers .*list"),
-        ({"test": np.full((30, 6), "a")}, "test: expected numbers"),
+        ({"samples": np.zeros((3, 6))}, "the array 'samples' has 3 rows, too few"),
+        ({"train": np.zeros((30, 2, 3))}, r"the array 'train' should be \[n, D\], got \[30, 2, 3\]"),
+        ({"train": [[0.0] * 6, [0.0]]}, "the array 'train' is no array"),
+        ({"test": np.full((30, 6), "a")}, "the array 'test' holds <U1 values"),
     ],
 )
 def test_bad_sets_are_refused_in_one_sentence(given, message):

@@ -90,13 +90,14 @@ def test_sizes_are_prefixes(here):
 
 FAULTS = {
     "a missing array": ({"validation": None}, "the array 'validation' is missing"),
-    "one dimension": ({"train": np.zeros(9)}, r"'train' has shape \[9\]; it should be \[n, D\]"),
-    "no rows": ({"test": np.zeros((0, 3)), "test_groups": None}, r"'test' has shape \[0, 3\]"),
+    "one dimension": ({"train": np.zeros(9)}, r"'train' should be \[n, D\], got \[9\]"),
+    "no rows": ({"test": np.zeros((0, 3)), "test_groups": None}, "'test' is empty"),
     "a NaN": ({"test": np.full((120, 3), np.nan)}, "120 rows of 'test' hold NaN or infinity, the first is row 0"),
-    "too large for float32": ({"train": np.full((50, 3), 1e300)}, "hold NaN or infinity"),
+    "a constant column": ({"train": np.eye(50, 3) * [1, 0, 1] + [0, 7, 0]}, "column 1 of 'train' is 7 in every row"),
+    "a row too far": ({"test": np.eye(120, 3) * 1e300}, "3 rows of 'test' are too many deviations from the training"),
     "other widths": ({"validation": np.zeros((60, 4))}, "'train' has 3, 'validation' has 4"),
-    "words": ({"train": np.array([["a", "b", "c"]])}, "save an array of numbers"),
-    "complex numbers": ({"train": np.zeros((5, 3), complex)}, "save an array of numbers"),
+    "words": ({"train": np.array([["a", "b", "c"]])}, "give an array of numbers"),
+    "complex numbers": ({"train": np.zeros((5, 3), complex)}, "give an array of numbers"),
     "groups of other length": ({"test_groups": np.arange(7)}, "one whole number for each of the 120 test rows"),
     "groups that are no numbers": ({"test_groups": np.arange(120) / 2}, "one whole number"),
 }
@@ -139,6 +140,88 @@ def test_the_data_are_named_once(arguments, capsys):
     code, _, err = table(capsys, *arguments)
     assert code == 2
     assert "--data FILE" in err
+
+
+# -- units -------------------------------------------------------------------------------------------------------------
+
+UNITS = {
+    "scales of columns": ([1e-6, 1.0, 1e6], [0.0, 0.0, 0.0]),
+    "a Unix time": ([1.0, 1.0, 1.0], [1.7e9, -1e6, 1e6]),
+    "tiny": ([1e-12] * 3, [0.0] * 3),
+    "beyond float32": ([1e200] * 3, [0.0] * 3),
+    "squares beyond float64": ([1e-250] * 3, [0.0] * 3),
+}
+
+
+def in_unit(unit):
+    scale, offset = map(np.array, UNITS[unit])
+    return {split: arrays()[split] * scale + offset for split in SIZES}, scale
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_log_likelihood_does_not_depend_on_the_units(unit, here, capsys):
+    rows, scale = in_unit(unit)
+    methods = ("--methods", "gaussian", "made-mog:hidden=8", "--K", 2, "--steps", 20)
+    for path in (save(here / "a.npz"), save(here / "b.npz", **rows)):
+        assert table(capsys, "--data", path, *methods)[0] == 0
+    store = ResultStore(here / "results")
+    by_name = {(record.dataset.name, record.method): record for record in store.load()}
+    for method in ("gaussian", "made-mog:hidden=8"):
+        plain, other = by_name["a", method], by_name["b", method]
+        shift = np.log(scale).sum()
+        assert plain.training["standardised"]
+        assert plain.dataset.content_hash != other.dataset.content_hash
+        assert plain.training["training_id"] != other.training["training_id"]
+        for name in ("test_nats", "validation_nats"):
+            assert getattr(other.result, name) == pytest.approx(getattr(plain.result, name) - shift, abs=0.02)
+        assert other.curve[-1].validation_nats == pytest.approx(other.result.validation_nats, abs=1e-3)
+        assert np.mean(other.result.groups.mean_nats) == pytest.approx(other.result.test_nats, abs=1e-6)
+        assert store.paths(other).load_log_likelihoods().mean() == pytest.approx(other.result.test_nats, abs=1e-3)
+        # What was kept answers in the units of the file, whatever float32 can say of them.
+        kept = lb.load_density(store.paths(other).weights)
+        assert kept.log_prob(rows["test"]).mean() == pytest.approx(other.result.test_nats, abs=1e-3)
+        samples = store.paths(other).load_samples()
+        assert samples.dtype == np.float64
+        z = (samples - UNITS[unit][1]) / scale / [1, 2, 3]
+        assert np.abs(z.mean(0)).max() < 1
+        assert 0.3 < z.std(0).min() < z.std(0).max() < 3
+
+
+def test_a_gaussian_of_a_file_is_the_closed_form(here, capsys):
+    rows, _ = in_unit("scales of columns")
+    assert table(capsys, "--data", save(here / "a.npz", **rows), "--methods", "gaussian")[0] == 0
+    (record,) = ResultStore(here / "results").load()
+    mean, covariance = rows["train"].mean(0), np.cov(rows["train"].T, bias=True)
+    e = np.linalg.solve(np.linalg.cholesky(covariance), (rows["test"] - mean).T)
+    exact = float(-0.5 * (e**2).sum(0).mean() - 0.5 * np.linalg.slogdet(2 * np.pi * covariance)[1])
+    assert record.result.test_nats == pytest.approx(exact, abs=1e-4)
+    assert "units of the file" in (here / "results/table/a-vuser/quick/table.md").read_text()
+
+
+def test_data_may_be_left_as_they_are_where_float32_holds_them(here, capsys):
+    path, far = save(here / "a.npz"), save(here / "far.npz", **in_unit("a Unix time")[0])
+    code, out, err = table(capsys, "--data", far, "--no-standardise")
+    assert (code, out) == (2, "")
+    assert "column 0 of 'train' loses its digits in float32" in err
+    assert table(capsys, "--data", path, "--no-standardise", "--methods", "gaussian")[0] == 0
+    (record,) = ResultStore(here / "results").load()
+    assert "standardised" not in record.training
+    data = load_file(path, Request(), standardise=False)
+    assert (data.unit, data.log_det, data.content_hash) == (None, 0.0, record.dataset.content_hash)
+    np.testing.assert_array_equal(data.train, arrays()["train"].astype(np.float32))
+    for scale in (1e-46, 1e300):
+        rows = {split: arrays()[split] * scale for split in SIZES}
+        with pytest.raises(InputError, match="float32"):
+            load_file(save(here / "b.npz", **rows), Request(), standardise=False)
+
+
+def test_the_unit_is_of_the_training_rows_that_are_taken(here):
+    data = load_file(save(here / "a.npz"), Request(train=50))
+    rows = arrays()["train"][:50]
+    np.testing.assert_allclose(data.unit.mean, rows.mean(0))
+    np.testing.assert_allclose(data.unit.scale, rows.std(0))
+    assert data.log_det == pytest.approx(np.log(rows.std(0)).sum())
+    np.testing.assert_allclose(data.unit.undo(data.test), arrays()["test"], atol=1e-5)
 
 
 # -- calibration on known truth ----------------------------------------------------------------------------------------
