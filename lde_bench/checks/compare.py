@@ -1,8 +1,9 @@
 """`lde-bench compare`: is A better than B, by how much, and can the difference be trusted?
 
 The comparison is paired, on identical test items, and judged by Student's t over photographs: patches of one
-photograph are alike, and a test that takes them as independent finds differences where there are none
-(`lde_bench.evaluation.statistics`). Log-likelihoods are in nats.
+photograph are alike, and a test that takes them as independent finds differences where there are none. With two trials
+or more a side the verdict is about the methods, and the spread over seeds counts; with one it is about these trained
+models, since another seed may turn it (`lde_bench.evaluation.statistics`). Log-likelihoods are in nats.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from lde_bench.errors import InputError, NothingMeasured
 from lde_bench.evaluation.statistics import (
     MINIMUM_GROUPS,
     Difference,
+    Inference,
     bootstrap_interval,
     difference_by_group,
+    difference_of_methods,
+    difference_of_models,
     paired_difference_of_items,
-    two_sided_p,
 )
 from lde_bench.report.document import Grid, Lead, Notes
 from lde_bench.report.render.text import print_blocks
@@ -42,7 +45,8 @@ SEED = derive_seed("compare", "bootstrap")
 class Comparison:
     """A minus B in nats; None where it cannot be told. `interval` is the bootstrap's, over photographs.
 
-    `group` says what the photographs are where the data are none: groups of items.
+    `group` says what the photographs are where the data are none: groups of items. `about` says what the verdict is
+    about: the `methods`, where each has two trials or more and `standard_error` counts their spread, else the `models`.
     """
 
     a: dict[str, Any]
@@ -55,8 +59,11 @@ class Comparison:
     difference: float
     standard_error_naive: float | None
     standard_error_clustered: float | None
+    standard_error: float | None
+    degrees_of_freedom: float | None
     interval: tuple[float, float] | None
     p_value: float | None
+    about: str
     verdict: str
     notes: tuple[str, ...]
 
@@ -94,7 +101,11 @@ def compare(a: Side, b: Side) -> Comparison:
     assert difference is not None
     units = a.record.dataset.sizes.test if each is None else len(each.ids)
     group = group_word(a.record.dataset)
-    p_value = two_sided_p(difference, units)
+    of_methods = len(a.trials) > 1 and len(b.trials) > 1
+    if of_methods:
+        found = difference_of_methods(difference, units, a.trial_nats, b.trial_nats)
+    else:
+        found = difference_of_models(difference, units)
     return Comparison(
         a=a.describe(),
         b=b.describe(),
@@ -106,9 +117,12 @@ def compare(a: Side, b: Side) -> Comparison:
         difference=difference.mean,
         standard_error_naive=None if naive is None else naive.standard_error,
         standard_error_clustered=None if clustered is None else clustered.standard_error,
+        standard_error=found.standard_error,
+        degrees_of_freedom=found.degrees_of_freedom,
         interval=None if each is None else bootstrap_interval(each, seed=SEED, resamples=RESAMPLES),
-        p_value=p_value,
-        verdict=_verdict(a.label, b.label, difference.mean, p_value, _count(units, group)),
+        p_value=found.p_value,
+        about="methods" if of_methods else "models",
+        verdict=_verdict(a.label, b.label, found, _count(units, group), of_methods),
         notes=tuple(_notes(a, b, naive)),
     )
 
@@ -141,14 +155,17 @@ def _describe_identity(side: Side) -> str:
     return f"{name} version {version} (content {content[:12]}, {items:,} test items, benchmark version {benchmark})"
 
 
-def _verdict(a: str, b: str, difference: float, p_value: float | None, units: str) -> str:
+def _verdict(a: str, b: str, found: Inference, units: str, of_methods: bool) -> str:
+    p_value = found.p_value
     if p_value is None:
         return f"No verdict: {units} are too few to judge by, at least {MINIMUM_GROUPS} are needed"
     odds = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+    whose = "" if of_methods else " between these trained models"
     if p_value >= SIGNIFICANCE:
-        return f"No difference could be shown ({odds})"
-    better = a if difference > 0 else b
-    return f"{better} is better by {abs(difference):.3f} nats ({odds})"
+        return f"No difference could be shown{whose} ({odds})"
+    better = a if found.mean > 0 else b
+    by = f"is better by {abs(found.mean):.3f} nats ({odds})"
+    return f"{better} {by}" if of_methods else f"Of these trained models that of {better} {by}"
 
 
 def _notes(a: Side, b: Side, naive: Difference | None) -> list[str]:
@@ -157,9 +174,16 @@ def _notes(a: Side, b: Side, naive: Difference | None) -> list[str]:
     if budgets[0] != budgets[1]:
         notes.append(f"The budgets differ: {a.label} was trained under {budgets[0]}, {b.label} under {budgets[1]}.")
     trials = " and ".join(_count(len(side.trials), "trial") for side in (a, b))
-    notes.append(
-        f"Errors are over test items, for these trained models ({trials}): what another seed changes is not in them."
-    )
+    if len(a.trials) > 1 and len(b.trials) > 1:
+        notes.append(
+            f"The verdict counts what another seed changes ({trials}): the variance over test items plus that of each "
+            "mean over seeds, by Welch's t. The interval is over test items alone."
+        )
+    else:
+        notes.append(
+            f"The verdict is about these trained models ({trials}), not about the methods: what another seed changes "
+            "is not in the errors. Two trials or more of each would tell."
+        )
     if naive is None:
         absent = " and ".join(side.label for side in (a, b) if side.items() is None)
         notes.append(
@@ -184,6 +208,7 @@ def _print(told: Comparison) -> None:
         ["difference, paired", number(told.difference, "+")],
         ["standard error, naive", number(told.standard_error_naive)],
         [f"standard error, by {told.group}", number(told.standard_error_clustered)],
+        *([["standard error, with that over seeds", number(told.standard_error)]] if told.about == "methods" else []),
         [f"{1 - SIGNIFICANCE:.0%} bootstrap interval over {told.group}s", interval],
     ]
     data = f"{told.dataset['name']} version {told.dataset['version']}, benchmark version {told.benchmark_version}"

@@ -144,19 +144,60 @@ def paired_difference_of_items(first: ArrayLike, second: ArrayLike) -> Differenc
     return Difference(float(each.mean()), naive_standard_error(each) if len(each) > 1 else None)
 
 
-def two_sided_p(difference: Difference, independent: int) -> float | None:
-    """Probability of a difference at least this large if there were none, by Student's t; None without an error.
+@dataclass(frozen=True)
+class Inference:
+    """A difference (nats), its standard error and the degrees of freedom of that; None where it cannot be told."""
 
-    `independent` is the number of units that the error takes as independent: photographs for the clustered error,
-    which has one degree of freedom fewer (Cameron and Miller 2015, sec. VI), or items for the naive one.
+    mean: float
+    standard_error: float | None
+    degrees_of_freedom: float | None
+
+    @property
+    def p_value(self) -> float | None:
+        """Probability of a difference at least this large if there were none, by Student's t; None without an error."""
+        if self.standard_error is None or self.degrees_of_freedom is None:
+            return None
+        if self.standard_error == 0:
+            return 1.0 if self.mean == 0 else 0.0
+        from scipy.special import stdtr  # slow to import, and not every reader of records asks for it
+
+        return float(2 * stdtr(self.degrees_of_freedom, -abs(self.mean / self.standard_error)))
+
+
+def difference_of_models(difference: Difference, independent: int) -> Inference:
+    """What a difference says of the very models that were measured: another seed is not in its error.
+
+    Args:
+        difference: with its error over test items.
+        independent: the number of units that the error takes as independent: photographs for the clustered error,
+            which has one degree of freedom fewer (Cameron and Miller 2015, sec. VI), or items for the naive one.
+    """
+    return Inference(difference.mean, difference.standard_error, independent - 1)
+
+
+def difference_of_methods(
+    difference: Difference, independent: int, first: Sequence[float], second: Sequence[float]
+) -> Inference:
+    """What a difference says of two methods, each trained with several seeds.
+
+    The variance is that over test items plus s_a^2 / n_a + s_b^2 / n_b of what another seed changes, with the degrees
+    of freedom of Welch and Satterthwaite (Welch, "The generalization of 'Student's' problem when several different
+    population variances are involved", Biometrika 1947). With two trials a side, methods that are alike are told apart
+    at 5 % in 3.8 to 6.3 % of simulated cases, over all sizes of the spread; with three, in 3.8 to 5.1 %.
+
+    Args:
+        difference: `first` minus `second`, averaged over the trials of each, with its error over test items.
+        independent: as in `difference_of_models`.
+        first: mean log-likelihood of each trial of one method (nats), two or more.
+        second: of the other.
     """
     if difference.standard_error is None:
-        return None
-    if difference.standard_error == 0:
-        return 1.0 if difference.mean == 0 else 0.0
-    from scipy.special import stdtr  # a third of a second that whoever reads records need not wait for
-
-    return float(2 * stdtr(independent - 1, -abs(difference.mean / difference.standard_error)))
+        return Inference(difference.mean, None, None)
+    parts = [(difference.standard_error**2, independent - 1)]
+    parts += [(naive_standard_error(trials) ** 2, len(trials) - 1) for trials in (first, second)]
+    variance = sum(part for part, _ in parts)
+    fourth = sum(part**2 / freedom for part, freedom in parts)
+    return Inference(difference.mean, math.sqrt(variance), variance**2 / fourth if fourth else float(independent - 1))
 
 
 def bootstrap_interval(

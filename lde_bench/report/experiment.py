@@ -234,7 +234,8 @@ def _common_notes(table: Table, accepted: Sequence[Record]) -> list[str]:
     if table.is_patch or table.is_grouped:
         notes += [
             f"SE by {group}: standard error over test {things}, clustered by {group} (from 10 {group}s).",
-            f"Difference to best: paired on the same test {things}, ± its own SE clustered by {group}.",
+            f"Difference to best: paired on the same test {things}, ± its own SE clustered by {group}; with the spread "
+            "over seeds in it where both rows have two trials or more, else it is between these trained models.",
         ]
     else:
         notes += [

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from lde_bench.evaluation.sample_measures import Measure
-from lde_bench.evaluation.statistics import Difference, paired_difference, two_standard_deviations
+from lde_bench.evaluation.statistics import (
+    Difference,
+    difference_of_methods,
+    paired_difference,
+    two_standard_deviations,
+)
 from lde_bench.report.published import PublishedFigure, paper_lde
 from lde_bench.runs.record import Record
 from lde_bench.runs.rows import PLAIN_DATA, group_means, is_reference, row_options
@@ -90,6 +95,9 @@ def build_rows(
         difference = Difference(mean - float(np.mean(values[best])), None)
         if photographs is not None and best_photographs is not None and number != best:
             difference = paired_difference(photographs, best_photographs)
+            if len(values[number]) > 1 and len(values[best]) > 1:
+                found = difference_of_methods(difference, len(photographs.ids), values[number], values[best])
+                difference = Difference(found.mean, found.standard_error)
         error = photographs.standard_error if photographs is not None else None
         plain = all(row_options(record)[name] == value for name, value in PLAIN_DATA.items())
         paper = PAPER_LDE.get(record.components or 0) if record.method == "lde" and plain else None

@@ -55,7 +55,12 @@ class Side:
     @property
     def test_nats(self) -> float:
         """Mean over trials."""
-        return float(np.mean([record.test_nats for _, record in self.trials if record.test_nats is not None]))
+        return float(np.mean(self.trial_nats))
+
+    @property
+    def trial_nats(self) -> list[float]:
+        """Mean log-likelihood of each trial."""
+        return [record.test_nats for _, record in self.trials if record.test_nats is not None]
 
     @property
     def identity(self) -> tuple[str, str, str, int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,8 @@ def test_the_comparison_is_that_of_the_items(store, put):
     assert (told.items, told.photographs) == (1200, 30)
     low, high = told.interval
     assert low < told.difference < high < 0
-    assert told.verdict == f"nsf is better by {-each.mean():.3f} nats (p < 0.001)"
+    assert told.verdict == f"Of these trained models that of nsf is better by {-each.mean():.3f} nats (p < 0.001)"
+    assert told.about == "models"
 
 
 def test_the_other_way_round_the_signs_change_and_the_winner_stays(store, put):
@@ -97,7 +99,7 @@ def test_the_other_way_round_the_signs_change_and_the_winner_stays(store, put):
     assert other.difference == -one.difference
     assert other.interval == pytest.approx((-one.interval[1], -one.interval[0]), abs=0.05)
     assert other.verdict == one.verdict.replace("a K", "b K")
-    assert one.verdict.startswith("b K=10 is better")
+    assert one.verdict.startswith("Of these trained models that of b K=10 is better")
 
 
 def test_where_photographs_disagree_no_difference_is_shown_although_the_naive_error_would_have_it(store, put):
@@ -108,7 +110,7 @@ def test_where_photographs_disagree_no_difference_is_shown_although_the_naive_er
     told = compare(find_side("a", store.folder), find_side("b", store.folder))
     assert told.difference == pytest.approx(1.0, abs=1e-6)
     assert told.difference > 5 * told.standard_error_naive
-    assert told.verdict == f"No difference could be shown (p = {told.p_value:.3f})"
+    assert told.verdict == f"No difference could be shown between these trained models (p = {told.p_value:.3f})"
     assert told.interval[0] < 0 < told.interval[1]
 
 
@@ -125,6 +127,24 @@ def test_trials_of_a_method_are_averaged_by_item_and_by_photograph(store, put):
     assert told.standard_error_naive == pytest.approx(naive_standard_error(each), rel=1e-10)
     assert told.standard_error_clustered == pytest.approx(GroupMeans.from_items(each, GROUPS).standard_error, rel=1e-9)
     assert any("2 trials and 1 trial" in note for note in told.notes)
+
+
+def test_a_verdict_on_methods_counts_the_spread_over_seeds(store, put):
+    """One seed says that a is better, the next that b is: two of each say nothing."""
+    base = likelihoods(1)
+    for trial, (of_a, of_b) in enumerate([(0.1, 0.0), (-0.1, 0.1)]):
+        put("a", base + of_a, trial=trial)
+        put("b", base + of_b, trial=trial)
+    one = compare(find_side("bsds300-a-K10-t0", store.folder), find_side("bsds300-b-K10-t0", store.folder))
+    other = compare(find_side("bsds300-a-K10-t1", store.folder), find_side("bsds300-b-K10-t1", store.folder))
+    assert one.verdict.startswith("Of these trained models that of a K=10 is better by 0.100 nats (p < 0.001)")
+    assert other.verdict.startswith("Of these trained models that of b K=10 is better by 0.200 nats (p < 0.001)")
+    told = compare(find_side("a", store.folder), find_side("b", store.folder))
+    assert told.about == "methods"
+    assert told.verdict == f"No difference could be shown (p = {told.p_value:.3f})"
+    assert told.standard_error == pytest.approx(math.sqrt(0.02 / 2 + 0.005 / 2), rel=1e-4)
+    assert told.p_value > 0.4
+    assert any("The verdict counts what another seed changes (2 trials and 2 trials)" in note for note in told.notes)
 
 
 def test_from_records_alone_the_clustered_figures_come_and_what_is_missing_is_said(store, put):
@@ -239,7 +259,7 @@ def test_two_trials_of_a_method_are_told_apart_by_their_runs(store, put):
     put("a", likelihoods(1))
     put("a", likelihoods(2, shift=5), trial=1)
     told = compare(find_side("bsds300-a-K10-t0", store.folder), find_side("bsds300-a-K10-t1", store.folder))
-    assert told.verdict.startswith("a K=10 (bsds300-a-K10-t1) is better by")
+    assert told.verdict.startswith("Of these trained models that of a K=10 (bsds300-a-K10-t1) is better by")
 
 
 def test_what_broke_a_law_or_failed_is_refused(store, put):

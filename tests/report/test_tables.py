@@ -23,7 +23,7 @@ profile quick, benchmark version 1
 method      K   parameters   trials   test log-likelihood (nats)   SE by photograph   difference to best   CPU seconds           paper
 ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 gaussian    –      367,662        1                    96.40 ± –               5.68        -54.10 ± 0.00           2.5               –
-lde+w       1      367,662        2      149.00 (148.50, 149.50)               5.68         -1.50 ± 0.00         1,234               –
+lde+w       1      367,662        2      149.00 (148.50, 149.50)               5.68         -1.50 ± 0.58         1,234               –
 lde+w      10      367,662        3                150.50 ± 1.00               5.68                 best            20               –
 lde        10      367,662        1                   122.00 ± –               5.68        -28.50 ± 0.00            20   157.75 ± 0.06
 
@@ -125,6 +125,15 @@ def test_paired_difference_uses_the_photographs_and_not_the_two_errors(make):
     assert other.difference == pytest.approx(-2.0, abs=1e-9)
     assert other.difference_standard_error == pytest.approx(math.sqrt(12 / 11 * (centred @ centred)) / 12)
     assert other.standard_error_clustered > 5 * other.difference_standard_error
+
+
+def test_the_difference_of_rows_of_several_trials_counts_what_another_seed_changes(make):
+    records = [make(name, 1, nats + 0.3 * t, t) for name, nats in (("a", 100.0), ("b", 98.0)) for t in (0, 1)]
+    (table,) = build_tables(records)
+    _, other = table.rows
+    assert other.difference == pytest.approx(-2.0)
+    # The photographs differ by the same in every one, the seeds by 0.3 on either side.
+    assert other.difference_standard_error == pytest.approx(math.sqrt(2 * 0.045 / 2), rel=1e-6)
 
 
 def test_under_ten_photographs_the_clustered_errors_are_dashes(make):
