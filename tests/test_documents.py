@@ -1,0 +1,48 @@
+"""What the documents show runs: Python as printed but for its sizes, and command lines as far as they are parsed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from lde_bench.cli.app import app
+from lde_bench.data import natural8x8
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "results/README.md"]
+
+
+def _blocks(document: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def _command_lines() -> list[str]:
+    """Each `lde-bench ...` of the shell blocks, and each that stands alone in backticks."""
+    found = []
+    for document in DOCUMENTS:
+        for line in "\n".join(_blocks(document, "bash")).replace("\\\n", " ").splitlines():
+            found += [part.strip() for part in line.split("&&") if re.match(r"(\.venv/bin/)?lde-bench ", part.strip())]
+        found += re.findall(r"`(lde-bench [^`]+)`", document.read_text(encoding="utf-8"))
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize("line", _command_lines())
+def test_a_command_line_of_the_documents_is_understood(line: str) -> None:
+    arguments = [argument for argument in shlex.split(line, comments=True)[1:] if argument != "..."]
+    app.parse_args(arguments, exit_on_error=False, print_error=False)
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = _blocks(ROOT / "README.md", "python")
+    assert blocks
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LDE_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(natural8x8, "COUNTS", {"train": 3000, "validation": 200, "test": 400})
+    names: dict[str, object] = {}
+    for block in blocks:
+        small = re.sub(r"\b\d+_000\b", "200", re.sub(r"\bsteps=\d+", "steps=3", block))
+        exec(compile(small, "README.md", "exec"), names)
+    assert (tmp_path / "lde.safetensors").is_file()
