@@ -227,7 +227,9 @@ def run_density_trial(
     else:
         trained = train_density(trial, density, paths.checkpoint, on_progress, notify)
     validation = evaluate(density, trial.dataset.validation, None, "validation")
-    laws = {name: Law(**verdict) for name, verdict in trial_laws(density, trial.dataset.validation).items()}
+    data = trial.dataset
+    verdicts = trial_laws(density, data.validation, train=data.train, patches=data.is_patch)
+    laws = {name: Law(**verdict) for name, verdict in verdicts.items()}
     test = evaluate(density, trial.dataset.test, trial.dataset.test_groups)
     if "weights" not in density.lacks:
         density.save(paths.weights)
