@@ -75,6 +75,18 @@ class Density(Model):
         """x = f^-1(u), of flows: [B, D] -> [B, D]."""
         raise TypeError(f"{type(self).__name__} is no flow")
 
+    def base_density(self) -> Density | None:
+        """Of flows: the density of u; None where it is the standard normal."""
+        return None
+
+    def parts(self, x: Tensor) -> list[tuple[Density, Tensor, Tensor]] | None:
+        """Of equal mixtures p(x) = 1/M sum_m p_m(y_m) |det dy_m/dx| without conditionals: M of (p_m, y_m, log |det|).
+
+        Args:
+            x: [B, D]; y_m are [B, D] and log |det| [B] in nats. None for any other density.
+        """
+        return None
+
     def request(self, request: TrainingRequest) -> None:
         """Passed on to the densities that this one wraps."""
         for index, inner in enumerate(self.inner_densities()):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lde_bench.densities.base import Density
 from lde_bench.densities.mixture import AutoregressiveMixture, Mixture, initial_outputs
 from lde_bench.densities.triangular import standardisation
 from lde_bench.seeds import derive_generator
@@ -198,6 +199,12 @@ class DeepRnade(AutoregressiveMixture):
         each = torch.stack([self.log_prob_in(x, ordering.to(x.device)) for ordering in self.orderings])  # [N, B]
         return torch.logsumexp(each, 0) - math.log(len(each))
 
+    def parts(self, x: Tensor) -> list[tuple[Density, Tensor, Tensor]] | None:
+        return [
+            (_InOrder(self, ordering.to(x.device)), x[:, ordering.to(x.device)], x.new_zeros(len(x)))
+            for ordering in self.orderings
+        ]
+
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """An ordering for every sample, then one pass per dimension."""
         x = torch.empty(n, self.features, dtype=self.dtype, device=self.device)
@@ -219,6 +226,22 @@ class DeepRnade(AutoregressiveMixture):
             x[:, i] = self.location[i] + z * self.log_scale[i].exp()
             pre = pre + z.unsqueeze(-1) * by_value[i] + by_mask[i]
         return x
+
+
+class _InOrder(AutoregressiveMixture):
+    """p(x | ordering) of a network, as a density of x in that order."""
+
+    def __init__(self, network: DeepRnade, ordering: Tensor) -> None:
+        super().__init__(network.features, network.components)
+        self.network, self.ordering = network, ordering
+
+    @property
+    def passes(self) -> int:
+        return self.features
+
+    def conditionals(self, x: Tensor) -> Mixture:
+        found = self.network.conditionals_in(x[:, self.ordering.argsort()], self.ordering)
+        return Mixture(*(part[:, self.ordering] for part in found))
 
 
 def fixed_orderings(features: int, n: int) -> list[Tensor]:

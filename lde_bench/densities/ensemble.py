@@ -97,6 +97,9 @@ class Ensemble(Density):
     def forward(self, x: Tensor) -> Tensor:
         return torch.stack([member(x) for member in self.members]).logsumexp(0) - math.log(len(self.members))
 
+    def parts(self, x: Tensor) -> list[tuple[Density, Tensor, Tensor]] | None:
+        return [(member, x, x.new_zeros(len(x))) for member in self.each()]
+
     def conditional_log_prob(self, x: Tensor) -> Tensor:
         parts, past = self._conditionals(x)
         return (past + parts).logsumexp(0) - past.logsumexp(0)

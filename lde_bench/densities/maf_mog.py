@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from lde_bench.densities.base import Density
 from lde_bench.densities.bijections import BatchNorm, Bijection, affine_autoregressive
 from lde_bench.densities.flow import FLOW_PLAN, Flow, alternating_orders
 from lde_bench.densities.made_mog import MadeMog
@@ -84,6 +85,9 @@ class MafMog(Flow):
 
     def base_log_prob(self, u: Tensor) -> Tensor:
         return self.base(u)
+
+    def base_density(self) -> Density | None:
+        return self.base
 
     def draw_base(self, n: int, generator: torch.Generator) -> Tensor:
         return self.base.draw(n, generator)

@@ -62,6 +62,10 @@ class Symmetric(Wrapper):
         # One after the other: eight at once would take eight times the memory.
         return torch.stack([self.base(pixels[:, place]) for place in self.places]).logsumexp(0) - math.log(8)
 
+    def parts(self, x: Tensor) -> list[tuple[Density, Tensor, Tensor]] | None:
+        pixels = _complete(x)
+        return [(self.base, pixels[:, place], x.new_zeros(len(x))) for place in self.places]
+
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         pixels = _complete(self.base.draw(n, generator))
         which = torch.randint(len(self.places), (n,), generator=generator, device=generator.device)

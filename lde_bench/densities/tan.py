@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from lde_bench.densities.base import Density
 from lde_bench.densities.bijections import Bijection, LULinear
 from lde_bench.densities.flow import Flow
-from lde_bench.densities.mixture import Mixture
+from lde_bench.densities.mixture import AutoregressiveMixture, Mixture
 from lde_bench.densities.triangular import STANDARDISE_ROWS, cholesky, invert, moments
 from lde_bench.training.batches import Batches
 from lde_bench.training.model import Card, positive_integer
@@ -332,5 +333,19 @@ class Tan(Flow):
     def base_log_prob(self, u: Tensor) -> Tensor:
         return self.base(u).log_prob(u.t()).sum(0)
 
+    def base_density(self) -> Density | None:
+        return _Base(self.features, self.base)
+
     def draw_base(self, n: int, generator: torch.Generator) -> Tensor:
         return self.base.draw(torch.empty(n, self.features, dtype=self.dtype, device=self.device), generator)
+
+
+class _Base(AutoregressiveMixture):
+    """The recurrent mixture of a `Tan` as a density of u."""
+
+    def __init__(self, features: int, mixture: RecurrentMixture) -> None:
+        super().__init__(features, mixture.components)
+        self.mixture = mixture
+
+    def conditionals(self, x: Tensor) -> Mixture:
+        return Mixture(*(part.transpose(0, 1) for part in self.mixture(x)))

@@ -97,6 +97,13 @@ class Whitened(Wrapper):
     def decode(self, u: Tensor) -> Tensor:
         return self.mean + self.base.decode(u) @ self.factor.t()
 
+    def base_density(self) -> Density | None:
+        return self.base.base_density()
+
+    def parts(self, x: Tensor) -> list[tuple[Density, Tensor, Tensor]] | None:
+        found = self.base.parts(self._inverse(x))
+        return found and [(part, view, change - self._log_scales().sum()) for part, view, change in found]
+
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         return self.mean + self.base.draw(n, generator) @ self.factor.t()
 

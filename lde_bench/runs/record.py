@@ -106,12 +106,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Law:
-    """Verdict of one law of densities on the trained model."""
+    """Verdict of one law of densities on the trained model; not `verified` where the measurement could not tell."""
 
     passed: bool
     value: float | None
     bound: float | None
     detail: str = ""
+    verified: bool = True
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,18 @@ def refusal(record: Record) -> str | None:
     return None
 
 
+def unverified(record: Record) -> str | None:
+    """The note beside a row whose model could be no density for all that was found; None where every law held.
+
+    Such a row is shown with its note, and is not the best of its table.
+    """
+    for name, law in record.laws.items():
+        if not law.verified:
+            what = "normalisation" if name == "normalised" else f"the law '{name}'"
+            return f"{what} not verified: {law.detail}"
+    return None
+
+
 def row_options(record: Record) -> dict[str, Any]:
     """What, beside method and K, makes two records different rows."""
     options = {name: value for name, value in record.training.items() if name not in EXECUTION_OPTIONS}

@@ -228,7 +228,8 @@ def run_density_trial(
         trained = train_density(trial, density, paths.checkpoint, on_progress, notify)
     data = trial.dataset
     validation = evaluate(density, data.validation, None, "validation", data.log_det)
-    laws = {name: Law(**verdict) for name, verdict in trial_laws(density, data.validation).items()}
+    verdicts = trial_laws(density, data.validation, train=data.train, patches=data.is_patch)
+    laws = {name: Law(**verdict) for name, verdict in verdicts.items()}
     test = evaluate(density, data.test, data.test_groups, log_det=data.log_det)
     kept = in_units_of_data(density, data)
     if "weights" not in density.lacks:

@@ -93,6 +93,15 @@ class Unnormalised(Diagonal):
         return -0.5 * (((x - self.mean) / self.std) ** 2).sum(1)
 
 
+class TooLow(Diagonal):
+    """A constant too small by half a nat, and no sampler."""
+
+    sample = None
+
+    def log_prob(self, x):
+        return Diagonal.log_prob(self, x) - 0.5
+
+
 # -- faults of the contract --------------------------------------------------------------------------------------------
 
 

@@ -50,7 +50,7 @@ def store(tmp_path: Path) -> ResultStore:
 @pytest.fixture(autouse=True)
 def _no_laws(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take seconds, and are tested in one place."""
-    monkeypatch.setattr(density_trials, "trial_laws", lambda *_: {})
+    monkeypatch.setattr(density_trials, "trial_laws", lambda *_, **__: {})
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_what_takes_over_weights_is_held_to_the_laws_too(store, monkeypatch):
     held: list[str] = []
     verdict = {"passed": False, "value": 1.0, "bound": 0.0, "detail": "made up"}
 
-    def laws(density: Density, *_) -> dict:
+    def laws(density: Density, *_, **__) -> dict:
         held.append(density.config["method"])
         return {"samples": verdict} if "sym" in density.config["method"] else {}
 

@@ -11,13 +11,18 @@ from typing import Any
 
 @dataclass(frozen=True)
 class LawResult:
-    """One law: passed if and only if `value` <= `bound`; `detail` says what the value is, and where it was measured."""
+    """One law: passed if and only if `value` <= `bound`; `detail` says what the value is, and where it was measured.
+
+    Where `verified` is False the measurement could not tell: the law counts as passed, whatever the value, since no
+    fault was found, but none was ruled out.
+    """
 
     law: str
     passed: bool
     value: float
     bound: float
     detail: str
+    verified: bool = True
 
     @classmethod
     def of(cls, law: str, value: float, bound: float, detail: str) -> LawResult:
@@ -26,14 +31,20 @@ class LawResult:
         finite = value if math.isfinite(value) else sys.float_info.max
         return cls(law, value <= bound, finite, float(bound), detail)
 
+    @classmethod
+    def unsure(cls, law: str, value: float, bound: float, detail: str) -> LawResult:
+        """A measurement that could not tell."""
+        return cls(law, True, value if math.isfinite(value) else sys.float_info.max, bound, detail, verified=False)
+
     @property
-    def strain(self) -> tuple[bool, float]:
+    def strain(self) -> tuple[bool, bool, float]:
         """Orders results of one law from the mildest to the worst."""
-        return not self.passed, self.value / self.bound if self.bound else self.value
+        return not self.passed, not self.verified, self.value / self.bound if self.bound else self.value
 
     def describe(self) -> dict[str, Any]:
         """The JSON-able part that stands in a run record."""
-        return {"passed": self.passed, "value": self.value, "bound": self.bound, "detail": self.detail}
+        told = {"passed": self.passed, "value": self.value, "bound": self.bound, "detail": self.detail}
+        return told if self.verified else {**told, "verified": False}
 
 
 def judge(law: str, measure: Callable[[], LawResult]) -> LawResult:
