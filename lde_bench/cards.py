@@ -5,7 +5,7 @@ from __future__ import annotations
 from lde_bench.densities import density_classes, method_classes
 from lde_bench.densities import describe_method as describe_density
 from lde_bench.densities.spec import MethodSpec, parse_method
-from lde_bench.errors import InputError
+from lde_bench.errors import InputError, UnknownMethod
 from lde_bench.generators import density_spec, generator_classes, parse_generator
 from lde_bench.registry import did_you_mean
 from lde_bench.training.model import Card
@@ -47,7 +47,7 @@ def check_method(label: str) -> None:
         return
     near = did_you_mean(inner.name, generator_classes())
     if spec is None and near and not did_you_mean(inner.name, density_classes()):
-        raise InputError(f"method '{inner.name}' is unknown; {near}`lde-bench list` shows them all.")
+        raise UnknownMethod(f"method '{inner.name}' is unknown; {near}`lde-bench list` shows them all.")
     method_classes(inner)
 
 

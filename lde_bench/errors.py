@@ -18,6 +18,10 @@ class InputError(LdeBenchError, ValueError):
     exit_code = 2
 
 
+class UnknownMethod(InputError):
+    """There is no method, and no module or class of a user's own, of that name."""
+
+
 class StorageError(InputError):
     """A folder or disk that refuses to be written to: it concerns every trial of a sweep, not one."""
 

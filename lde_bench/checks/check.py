@@ -14,7 +14,7 @@ from lde_bench.densities.external import probe
 from lde_bench.densities.spec import parse_method
 from lde_bench.evaluation.laws import LawResult, check
 from lde_bench.evaluation.laws.images import check_images
-from lde_bench.generators import create_generator, generator_classes, parse_generator
+from lde_bench.generators import create_generator, is_image_model
 from lde_bench.generators.latent_density import LatentDensity
 from lde_bench.progress import say
 from lde_bench.report.document import Grid
@@ -37,7 +37,7 @@ def check_methods(methods: Sequence[str], json: bool) -> int:
         verdicts = {}
         for method in methods:
             say(f"checking {method} ...")
-            verdicts[method] = check_images(method) if _is_image_model(method) else check(method)
+            verdicts[method] = check_images(method) if is_image_model(method) else check(method)
     finally:
         torch.set_num_threads(threads)
     if json:
@@ -50,14 +50,10 @@ def check_methods(methods: Sequence[str], json: bool) -> int:
     return 1 if broken else 0
 
 
-def _is_image_model(method: str) -> bool:
-    return parse_generator(method).name in generator_classes()
-
-
 def _try(method: str) -> None:
     """Make a method once, and let a class of a user's own show that it keeps the contract."""
     check_method(method)
-    if _is_image_model(method):
+    if is_image_model(method):
         model = create_generator(method, (8, 8))
         if isinstance(model, LatentDensity):
             probe(model.density)

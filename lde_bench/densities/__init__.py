@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lde_bench.densities.spec import MethodSpec, parse_method
-from lde_bench.errors import InputError
+from lde_bench.errors import InputError, UnknownMethod
 from lde_bench.registry import did_you_mean, discover, own_arguments
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def density_class(name: str, *, wrapper: bool = False) -> type[Density]:
         return external_class(name, brought[name])
     hint = did_you_mean(name, candidates, cutoff=0.4)
     what, mark = ("wrapper", "+") if wrapper else ("method", "")
-    raise InputError(
+    raise UnknownMethod(
         f"{what} '{mark}{name}' is unknown; {hint}choose one of {', '.join(mark + key for key in candidates)}."
     )
 

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from lde_bench.densities.base import Density
 from lde_bench.densities.bijections import distributions_unchanged
-from lde_bench.errors import InputError
+from lde_bench.errors import InputError, UnknownMethod
 from lde_bench.registry import did_you_mean
 from lde_bench.training.batches import Batches
 from lde_bench.training.device import Compiler
@@ -159,7 +159,7 @@ def _import(name: str, target: str) -> type:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise InputError(f"{name}: module '{module_name}' needs '{error.name}', which is not installed.") from error
-        raise InputError(
+        raise UnknownMethod(
             f"{name}: there is no module '{module_name}' in the current folder or installed; {spelling}."
         ) from error
     except Exception as error:  # whatever a user's file raises when it runs
@@ -167,7 +167,7 @@ def _import(name: str, target: str) -> type:
     for part in path.split("."):
         if not hasattr(found, part):
             hint = did_you_mean(part, vars(found)).rstrip("? ") or spelling
-            raise InputError(f"{name}: module '{module_name}' has no class '{path}'; {hint}.")
+            raise UnknownMethod(f"{name}: module '{module_name}' has no class '{path}'; {hint}.")
         found = getattr(found, part)
     if not inspect.isclass(found):
         raise InputError(f"{name}: '{path}' of module '{module_name}' is a {type(found).__name__}; name a class.")

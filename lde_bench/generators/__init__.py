@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lde_bench.densities import create, from_config, takes_argument
 from lde_bench.densities.spec import MethodSpec, parse_method
-from lde_bench.errors import InputError
+from lde_bench.errors import InputError, UnknownMethod
 from lde_bench.registry import LAST_PLACE, did_you_mean, discover, in_order, own_arguments
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def generator_class(name: str) -> type[Generator]:
     """
     known = generator_classes()
     if name not in known:
-        raise InputError(
+        raise UnknownMethod(
             f"method '{name}' is unknown; {did_you_mean(name, known, 0.4)}choose one of {', '.join(known)}."
         )
     return known[name]
@@ -80,6 +80,15 @@ def parse_generator(text: str) -> MethodSpec:
     # By itself, as the name of a user's own class has a colon.
     inner = parse_method(rest)
     return MethodSpec(parse_method(head).name, (inner.name, *inner.wrappers), inner.arguments)
+
+
+def is_image_model(method: str) -> bool:
+    """Whether a spelled method is a model of images, and no density.
+
+    Raises:
+        InputError: it is not spelled as a method is.
+    """
+    return parse_generator(method).name in generator_classes()
 
 
 def generator_arguments(spec: MethodSpec) -> list[str]:

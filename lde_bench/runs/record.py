@@ -245,7 +245,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     """`value` (from JSON) as `kind`, a dataclass or a plain annotation; `InputError` when it does not fit."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if is_dataclass(kind):
-        return _read_dataclass(typing.cast(type, kind), value, where)
+        return read_dataclass(typing.cast(type, kind), value, where)
     if kind is Any:
         return value
     if origin is Literal:
@@ -274,7 +274,8 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     raise InputError(f"{where} is {_brief(value)}, expected {name}")
 
 
-def _read_dataclass(cls: type[_T], value: Any, where: str) -> _T:
+def read_dataclass(cls: type[_T], value: Any, where: str) -> _T:
+    """`value` (from JSON) as an instance of a dataclass; `InputError` names the place and the fault if it is none."""
     if not isinstance(value, dict):
         raise InputError(f"{where} is {_brief(value)}, expected an object")
     hints = typing.get_type_hints(cls)
