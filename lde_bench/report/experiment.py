@@ -35,6 +35,7 @@ from lde_bench.runs.rows import (
     refusal,
     row_label,
     table_key,
+    with_components,
 )
 
 if TYPE_CHECKING:
@@ -242,6 +243,10 @@ def _common_notes(table: Table, accepted: Sequence[Record]) -> list[str]:
             f"SE over {things}: standard error over test {things}, taken as independent.",
             f"Difference to best: on the same test {things}; lde-bench compare tells its own SE.",
         ]
+    for row in table.rows:
+        if row.unverified is not None:
+            title = with_components(row.label, row.components)
+            notes.append(f"{title}: {row.unverified}. It may be no density, and is not compared as the best.")
     if any(record.training.get("standardised") for record in accepted):
         notes.append(
             "Data: each column centred and scaled by its training mean and deviation in float64, its log-determinant "

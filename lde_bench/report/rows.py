@@ -16,7 +16,7 @@ from lde_bench.evaluation.statistics import (
 )
 from lde_bench.report.published import PublishedFigure, paper_lde
 from lde_bench.runs.record import Record
-from lde_bench.runs.rows import PLAIN_DATA, group_means, is_reference, row_options
+from lde_bench.runs.rows import PLAIN_DATA, group_means, is_reference, row_options, unverified
 
 #: The paper's own rows: K -> test log-likelihood (nats), 2 standard deviations of 5 trials.
 PAPER_LDE = paper_lde()
@@ -46,7 +46,7 @@ class Samples:
 @dataclass(frozen=True)
 class Row:
     """One method at one K: means over its trials, log-likelihoods in nats; None where there is nothing to
-    tell.
+    tell. `unverified` says which law could not be told to hold, of a trial that has such a one.
     """
 
     method: str
@@ -68,6 +68,7 @@ class Row:
     true_gap: float | None = None
     true_gap_standard_error: float | None = None
     standard_error_naive: float | None = None
+    unverified: str | None = None
     samples: Samples | None = None
 
 
@@ -76,7 +77,8 @@ def build_rows(
 ) -> tuple[Row, ...]:
     """The rows of a table from the labelled trials of each, in order.
 
-    A reference row, which models nothing, is the best only where there are no others.
+    A reference row, which models nothing, is the best only where there are no others; one that may be no density, for
+    all that could be told, never is.
 
     Args:
         groups: label and trials of each row.
@@ -85,7 +87,12 @@ def build_rows(
     """
     values = [[record.test_nats for record in trials if record.test_nats is not None] for _, trials in groups]
     by_photograph = [group_means(trials) for _, trials in groups]
-    models = [number for number, (_, trials) in enumerate(groups) if not is_reference(trials[0].method)]
+    doubts = [next(filter(None, map(unverified, trials)), None) for _, trials in groups]
+    models = [
+        number
+        for number, (_, trials) in enumerate(groups)
+        if not is_reference(trials[0].method) and doubts[number] is None
+    ]
     best = max(models or range(len(groups)), key=lambda number: np.mean(values[number]), default=0)
     best_photographs = by_photograph[best] if groups else None
     rows = []
@@ -114,7 +121,7 @@ def build_rows(
                 trial_nats=tuple(values[number]),
                 two_standard_deviations=two_standard_deviations(values[number]),
                 standard_error_clustered=error,
-                is_best=number == best,
+                is_best=number == best and doubts[number] is None,
                 difference=difference.mean,
                 difference_standard_error=difference.standard_error,
                 cpu_seconds=float(np.mean(seconds)) if seconds else None,
@@ -125,6 +132,7 @@ def build_rows(
                 # Of the same test items in every trial: more trials do not make it smaller.
                 true_gap_standard_error=_mean([result.true_gap_standard_error for result in results]),
                 standard_error_naive=_mean([result.test_standard_error_naive for result in results]),
+                unverified=doubts[number],
                 samples=_samples(trials, figures),
             )
         )

@@ -100,7 +100,7 @@ def standard_columns(table: Table) -> list[Column]:
     clustered = table.is_patch or table.is_grouped
     truth = [Column("gap to truth", _truth_cell)]
     return [
-        Column("method", lambda row: row.label),
+        Column("method", _method_cell),
         Column("K", lambda row: decimal(row.components, 0)),
         Column("parameters", lambda row: DASH if row.parameters is None else f"{row.parameters:,}"),
         Column("trials", lambda row: str(row.trials)),
@@ -113,6 +113,10 @@ def standard_columns(table: Table) -> list[Column]:
         Column("CPU seconds", _seconds_cell),
         *(truth if table.shows_truth else []),
     ]
+
+
+def _method_cell(row: Row) -> str:
+    return row.label if row.unverified is None else f"{row.label} ({row.unverified.partition(':')[0]})"
 
 
 def _score_cell(row: Row) -> str:

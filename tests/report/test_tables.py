@@ -273,6 +273,16 @@ def test_a_model_that_broke_a_law_gets_no_row_and_the_law_is_named(make):
     assert "cheat K=1, trial 1: refused: breaks the law 'normalised'" in to_text(table)
 
 
+def test_a_row_that_may_be_no_density_says_so_and_never_leads(make):
+    doubt = {"normalised": {"passed": True, "value": 0.0, "bound": 0.1, "detail": "heavy weights", "verified": False}}
+    (table,) = build_tables([make("mine", 1, 999.0, laws=doubt), make("honest", 1, 100.0)])
+    assert [row.is_best for row in table.rows] == [False, True]
+    assert column(table, "method") == ["mine (normalisation not verified)", "honest"]
+    assert "mine K=1: normalisation not verified: heavy weights. It may be no density" in to_text(table)
+    (alone,) = build_tables([make("mine", 1, 999.0, laws=doubt)])
+    assert not alone.rows[0].is_best
+
+
 def test_a_table_of_failures_only_still_says_why(make):
     (table,) = build_tables([make("a", 1, failed="ValueError: no")])
     for rendering in (to_text, to_markdown, to_latex):
