@@ -317,7 +317,7 @@ def run_protocol_of_record(
         record = Record.from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, InputError) as error:
         raise InputError(f"{path}: is no run record that can be read ({error}); give the file of one.") from error
-    density = load_density(RunPaths(path.parent, record.run_id).weights)
+    density = load_density(RunPaths(path.parent, record.run_id).checked_weights(record))
     if not density.autoregressive:
         raise InputError(f"{record.method} has no conditionals to add to; give a record of an autoregressive method.")
     sizes = asdict(record.dataset.sizes)

@@ -8,3 +8,13 @@ DASH = "\N{EN DASH}"
 def decimal(value: float | None, digits: int = 2) -> str:
     """A number with so many digits behind the point; a dash where there is none."""
     return DASH if value is None else f"{value:.{digits}f}"
+
+
+def error_text(value: float | None, digits: int = 2) -> str:
+    """A standard error with two significant digits, and never fewer than `digits` behind the point: 0.0031, 0.12, 3.64,
+    39.20; a dash where there is none.
+    """
+    if value is None or value == 0:
+        return decimal(value, digits)
+    exponent = int(f"{value:.1e}".partition("e")[2])  # after rounding: 0.00999 is 0.010
+    return decimal(value, max(digits, 1 - exponent))

@@ -56,15 +56,9 @@ def load_trained_model(paths: RunPaths, record: Record) -> Model:
     """The model of a record from the weights beside it.
 
     Raises:
-        InputError: they are not kept, or are damaged.
+        InputError: they are not kept, are those of another record, or are damaged.
     """
-    if not paths.weights.is_file():
-        # In its own folder the same command trains nothing: the record is there.
-        raise InputError(
-            f"{paths.weights}: the weights of this record are not beside it; run its command again with another "
-            "--results-dir and name the record there."
-        )
-    return load_any(paths.weights)
+    return load_any(paths.checked_weights(record))
 
 
 def as_images(samples: np.ndarray, image_shape: tuple[int, int] | None) -> np.ndarray:

@@ -59,12 +59,13 @@ def _row_samples(section: Section, row: Row) -> np.ndarray | None:
 
     if (kept := next((each for each in section.kept_samples(row) if each.shape[1] == FEATURES), None)) is not None:
         return kept
-    places = [RunPaths(section.runs[run_id][0].parent, run_id) for run_id in row.run_ids]
-    for paths in places:
+    for path, record in (section.runs[run_id] for run_id in row.run_ids):
+        paths = RunPaths(path.parent, record.run_id)
         if not paths.weights.is_file():
             continue
+        weights = paths.checked_weights(record)
         try:
-            return np.asarray(load_density(paths.weights).sample(64, seed=0))
+            return np.asarray(load_density(weights).sample(64, seed=0))
         except InputError:  # weights of another version, or of a model that is not here
             continue
     return None

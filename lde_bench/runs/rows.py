@@ -24,9 +24,19 @@ IMAGE_DATASETS = frozenset({"mnist", "tfd", "faces48", "digits8x8"})
 PLAIN_DATA: dict[str, Any] = {"patches": "fixed", "augment": None}
 
 #: What a record says of its training that changes neither the model nor its quality: rows are not split by it.
-#: `encoder` names the trained autoencoder: every trial has its own. Data that are `standardised` have another hash.
+#: `encoder` and `weights_sha256` name trained weights: every trial has its own. Data that are `standardised` have
+#: another hash.
 EXECUTION_OPTIONS = frozenset(
-    {"threads", "compile", "reference_seconds", "training_id", "weights_of", "encoder", "standardised"}
+    {
+        "threads",
+        "compile",
+        "reference_seconds",
+        "training_id",
+        "weights_of",
+        "encoder",
+        "standardised",
+        "weights_sha256",
+    }
 )
 
 

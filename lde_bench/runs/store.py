@@ -18,7 +18,7 @@ import filelock
 import numpy as np
 
 from lde_bench.errors import InputError
-from lde_bench.files import atomic_path, describe_os_error, ensure_folder, write_text_atomic
+from lde_bench.files import atomic_path, describe_os_error, ensure_folder, file_sha256, write_text_atomic
 from lde_bench.runs.record import Budget, Record
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,26 @@ class RunPaths:
     def weights(self) -> Path:
         """The trained weights (safetensors)."""
         return self.folder / f"{self.run_id}.safetensors"
+
+    def checked_weights(self, record: Record) -> Path:
+        """The file of the trained weights, of which `record` names the hash; records of before do not, and are trusted.
+
+        Raises:
+            InputError: the weights are not there, or are others than those of the record.
+        """
+        if not self.weights.is_file():
+            # In its own folder the same command trains nothing: the record is there.
+            raise InputError(
+                f"{self.weights}: the weights of this record are not beside it; run its command again with another "
+                "--results-dir and name the record there."
+            )
+        named = record.training.get("weights_sha256")
+        if named is not None and file_sha256(self.weights) != named:
+            raise InputError(
+                f"{self.weights}: is not the file of weights that its record names; put that one back, or delete both "
+                "and run the command again."
+            )
+        return self.weights
 
     @property
     def log_likelihoods(self) -> Path:

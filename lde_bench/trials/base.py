@@ -15,6 +15,7 @@ import torch
 from lde_bench.data import Dataset
 from lde_bench.densities.spec import MethodSpec
 from lde_bench.errors import InputError
+from lde_bench.files import file_sha256
 from lde_bench.runs import (
     DatasetInfo,
     Record,
@@ -190,6 +191,11 @@ class Trained:
             # A continued run counts the seconds of the runs that it continued, as its checkpoint kept them.
             Seconds(state.resumed_wall_seconds, state.resumed_cpu_seconds),
         )
+
+
+def weights_kept(paths: RunPaths) -> dict[str, str]:
+    """What a record says of the weights beside it: nothing where they could not be kept."""
+    return {"weights_sha256": file_sha256(paths.weights)} if paths.weights.is_file() else {}
 
 
 def failed_record(trial: Trial, reason: str) -> Record:

@@ -48,7 +48,7 @@ from lde_bench.training.batches import ArrayBatches, Augment, Batches, FreshBatc
 from lde_bench.training.device import resolve_device
 from lde_bench.training.loop import Progress, Seconds
 from lde_bench.training.plan import Budget
-from lde_bench.trials.base import Trained, TrainingOptions, Trial, failed_record, head
+from lde_bench.trials.base import Trained, TrainingOptions, Trial, failed_record, head, weights_kept
 from lde_bench.trials.weights import borrow_weights
 from lde_bench.version import BENCHMARK_VERSION
 
@@ -248,6 +248,7 @@ def run_density_trial(
             **trial.options.asked(),
             **({} if data.unit is None else {"standardised": True}),
             "training_id": trial.training_id,
+            **weights_kept(paths),
             **({"weights_of": [source.run_id for source in sources]} if sources else {}),
         },
         result=Result(
@@ -323,6 +324,14 @@ def _ensure_weights(
             density = source.model()
             train_density(source, density, paths.checkpoint, on_progress, notify)
             in_units_of_data(density, source.dataset).save(paths.weights)
+            try:
+                paths.checked_weights(record)
+            except InputError as error:
+                paths.weights.unlink()
+                raise InputError(
+                    f"{source.title}: trained again, it has other weights than its record names, as on another machine "
+                    "or with another number of threads; give another --results-dir."
+                ) from error
             paths.checkpoint.unlink(missing_ok=True)
     return record
 

@@ -42,7 +42,7 @@ from lde_bench.seeds import derive_seed
 from lde_bench.training.device import resolve_device
 from lde_bench.training.loop import Progress, Seconds
 from lde_bench.training.model import Model
-from lde_bench.trials.base import Trained, Trial, head
+from lde_bench.trials.base import Trained, Trial, head, weights_kept
 from lde_bench.version import BENCHMARK_VERSION
 
 #: Samples of the window.
@@ -187,7 +187,13 @@ def run_parzen_trial(
         **head(trial, model),
         status="done",
         reason=None,
-        training={**trained.setup, **options.asked(), "samples": len(samples), **_encoder_of(trial, model)},
+        training={
+            **trained.setup,
+            **options.asked(),
+            "samples": len(samples),
+            **_encoder_of(trial, model),
+            **weights_kept(paths),
+        },
         result=_result(test, window, measures, trained.best_step),
         laws={name: Law(**verdict) for name, verdict in laws.items()},
         curve=trained.curve,

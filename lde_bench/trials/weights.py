@@ -99,5 +99,5 @@ def trained_part(density: Density) -> Density:
 
 
 def _load(part: Density, record: Record, store: ResultStore) -> None:
-    loaded = load_density(store.paths(record).weights)
+    loaded = load_density(store.paths(record).checked_weights(record))
     part.load_state_dict((loaded.base if isinstance(loaded, Standardised) else loaded).state_dict())

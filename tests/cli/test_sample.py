@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import shutil
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -117,6 +119,23 @@ def test_weights_that_are_not_there_or_damaged_are_told(cli, results):
     record = record_of(results, "ae+gaussian", "digits8x8")
     weights = record.with_suffix(".safetensors")
     weights.write_bytes(weights.read_bytes()[:100])
+    assert_refused(cli("sample", record), "is not the file of weights that its record names")
+    content = json.loads(record.read_text())
+    del content["training"]["weights_sha256"]  # as records of before
+    record.write_text(json.dumps(content))
     assert_refused(cli("sample", record), "is no whole safetensors file")
     weights.unlink()
     assert_refused(cli("sample", record), "run its command again with another --results-dir")
+
+
+@pytest.mark.parametrize("dataset", ["digits8x8", "ring"])
+def test_weights_of_another_record_are_refused(cli, results, here, dataset):
+    method = "ae+gaussian" if dataset == "digits8x8" else "gaussian"
+    record = record_of(results, method, dataset)
+    other = record_of(results, "gaussian", "natural8x8")
+    content = json.loads(record.read_text())
+    weights = record.with_suffix(".safetensors")
+    assert content["training"]["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    shutil.copy(other.with_suffix(".safetensors"), weights)
+    assert_refused(cli("sample", record, "-o", "samples.npy"), "is not the file of weights that its record names")
+    assert not (here / "samples.npy").exists()

@@ -217,6 +217,24 @@ def test_weights_that_are_lost_are_trained_again_to_the_same_number(store, fits)
     assert nats(weights(store, base)) == base.result.test_nats
 
 
+def test_weights_that_are_not_those_of_their_record_are_never_taken(store, fits):
+    (base,) = run(store, plan(METHOD))
+    path = store.paths(base).weights
+    density = lb.load_density(path)
+    density.reset_parameters()
+    density.save(path)
+    (record,) = run(store, plan(METHOD.replace("+w", "+w+sym")))
+    assert not record.done
+    assert "is not the file of weights that its record names" in record.reason
+    # Nor are those of another training, as another machine gives them, put beside the record.
+    path.unlink()
+    named = store.paths(base).record
+    named.write_text(named.read_text().replace(base.training["weights_sha256"], "0" * 64))
+    (record,) = run(store, plan(METHOD.replace("+w", "+w+sym")))
+    assert "it has other weights than its record names" in record.reason
+    assert not path.exists()
+
+
 def test_a_base_that_fails_fails_what_stands_on_it_with_its_reason(store, monkeypatch):
     def diverge(*_, **__):
         raise TrainingDiverged("the loss became NaN.")
