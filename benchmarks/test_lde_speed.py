@@ -53,7 +53,7 @@ def step_of(
 ) -> Callable[[], float]:
     """One training step, forward, backward and Adam, as `fit` does it under the paper's plan."""
     compiler = Compiler(CPU, compiled, pytest.skip)
-    learner = GradientLearner(density, LDE.plans["paper"], CPU, precision, compiler(density))
+    learner = GradientLearner(density, LDE.plans["paper"], CPU, precision, compiler(density), compiler)
     return lambda: learner.step(batch, step=0, progress=0.0)
 
 

@@ -32,6 +32,12 @@ class LawBroken(LdeBenchError):
     exit_code = 1
 
 
+class CalledExit(LdeBenchError):
+    """A class of a user's own called `sys.exit`."""
+
+    exit_code = 1
+
+
 class NothingMeasured(LdeBenchError):
     """No trial finished, so there is no number to report."""
 

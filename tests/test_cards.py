@@ -17,7 +17,7 @@ def test_a_model_of_images_is_told_by_its_card_and_the_density_of_its_codes_behi
         assert describe_method(label) == label
 
 
-def test_the_cards_are_those_of_every_part_and_none_of_a_strangers():
+def test_the_cards_are_those_of_every_part_and_none_of_a_users_class():
     assert list(method_cards("iae+gmm+w:latent=4")) == ["iae", "gmm", "w"]
     assert list(method_cards("gmmn+ae")) == ["gmmn+ae"]
     assert list(method_cards("ae+nobody.knows:Me")) == ["ae"]

@@ -16,6 +16,7 @@ from lde_bench.evaluation.laws import LawResult, check
 from lde_bench.evaluation.laws.images import check_images
 from lde_bench.generators import create_generator, is_image_model
 from lde_bench.generators.latent_density import LatentDensity
+from lde_bench.process import process_unchanged
 from lde_bench.progress import say
 from lde_bench.report.document import Grid
 from lde_bench.report.render.text import print_blocks
@@ -37,7 +38,8 @@ def check_methods(methods: Sequence[str], json: bool) -> int:
         verdicts = {}
         for method in methods:
             say(f"checking {method} ...")
-            verdicts[method] = check_images(method) if is_image_model(method) else check(method)
+            with process_unchanged():
+                verdicts[method] = check_images(method) if is_image_model(method) else check(method)
     finally:
         torch.set_num_threads(threads)
     if json:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lde_bench.errors import NothingMeasured
+from lde_bench.errors import CalledExit, NothingMeasured
 
 if TYPE_CHECKING:
     from lde_bench.report.table import Table
@@ -59,13 +59,16 @@ def finish(records: Sequence[Record], store: ResultStore, json: bool, suffix: st
         written += write_fold_summary(summary, folder, f"{stem}-folds")
     for path in written:
         say(f"written: {path}")
+    ended = [record for record in records if (record.reason or "").startswith(CalledExit.__name__)]
+    for record in ended:
+        say(f"lde-bench: {record.method} has no row: {record.reason}.")
     broken = {law for record in records for law, verdict in record.laws.items() if not verdict.passed}
     if broken:
         say(f"lde-bench: a row is refused because its model breaks a law: {', '.join(sorted(broken))}.")
         return 1
     if not any(record.done for record in records):
         raise NothingMeasured(f"no trial finished, so there is no number; the first reason is: {first.reason}")
-    return 0
+    return CalledExit.exit_code if ended else 0
 
 
 def _folder(store: ResultStore, record: Record, dataset: str, version: str) -> Path:

@@ -95,7 +95,7 @@ class Density(Model):
 
     def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
         """Maximum likelihood by gradients, unless a subclass brings another."""
-        return GradientLearner(self, plan, device, precision, compiler(self))
+        return GradientLearner(self, plan, device, precision, compiler(self), compiler)
 
     # -- public ----------------------------------------------------------------------------------------------------
 

@@ -7,14 +7,14 @@ process when it is imported, which nobody who uses this package asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+
+from lde_bench.process import process_unchanged
 
 #: Decay of the running statistics of BatchNorm, per training step.
 MOMENTUM = 0.05
@@ -27,19 +27,9 @@ LONE_SCALE = 0.1
 CONDITIONER_BOUND = 30.0
 
 
-@contextmanager
-def distributions_unchanged() -> Iterator[None]:
-    """Keep torch's process-wide validation of distributions as it is: `import zuko` switches it off for everybody."""
-    before = Distribution._validate_args
-    try:
-        yield
-    finally:
-        Distribution.set_default_validate_args(before)
-
-
 def import_zuko() -> ModuleType:
     """zuko, imported without its change to torch."""
-    with distributions_unchanged():
+    with process_unchanged():
         import zuko
     return zuko
 

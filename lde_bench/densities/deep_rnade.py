@@ -10,8 +10,7 @@ dimensions; log p(x) then takes the D growing sets of one ordering, so each term
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -125,7 +124,7 @@ class DeepRnade(AutoregressiveMixture):
         self.log_scale.copy_(scale.log())
 
     def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
-        return _OrderlessLearner(self, plan, device, precision, compiler(self.unseen_log_prob))
+        return _OrderlessLearner(self, plan, device, precision, compiler)
 
     # -- training: any set of seen dimensions ----------------------------------------------------------------------
 
@@ -273,15 +272,14 @@ class _OrderlessLearner(GradientLearner):
         plan: Plan,
         device: torch.device,
         precision: str,
-        unseen_log_prob: Callable[..., Any],
+        compiler: Compiler,
     ) -> None:
-        super().__init__(
-            density,
-            plan,
-            device,
-            precision,
-            lambda x: unseen_log_prob(x, random_seen(len(x), density.features, x.device)),
-        )
+        unseen_log_prob = compiler(density.unseen_log_prob)
+
+        def log_density(x: Tensor) -> Tensor:
+            return unseen_log_prob(x, random_seen(len(x), density.features, x.device))
+
+        super().__init__(density, plan, device, precision, log_density, compiler)
 
     def score(self, validation: Tensor) -> float:
         # Every so many-th row: neighbours come from the same photograph.

@@ -13,18 +13,15 @@ from typing import TYPE_CHECKING
 
 from lde_bench.data import Dataset, load_dataset
 from lde_bench.data.tfd import FOLDS
-from lde_bench.densities.external import probe
 from lde_bench.densities.spec import MethodSpec
 from lde_bench.errors import InputError
 from lde_bench.generators import (
-    create_generator,
     generator_class,
     parse_generator,
     place_of,
     row_methods,
     takes_components,
 )
-from lde_bench.generators.latent_density import LatentDensity
 from lde_bench.report import parts
 from lde_bench.report.document import Block, Paragraph, Strong
 from lde_bench.report.experiment import Experiment
@@ -41,7 +38,7 @@ from lde_bench.runs.record import DatasetInfo
 from lde_bench.runs.rows import is_reference, with_components
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
-from lde_bench.trials.images import SAMPLES, SETTINGS, ParzenTrial
+from lde_bench.trials.images import SAMPLES, SETTINGS, ParzenTrial, check_samples
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,7 +55,7 @@ TRIALS = {"quick": 1, "standard": 1, "paper": 5}
 
 
 def expand_methods(
-    methods: Sequence[str], densities: Sequence[str], components: Sequence[int], shape: tuple[int, int]
+    methods: Sequence[str], densities: Sequence[str], components: Sequence[int]
 ) -> list[tuple[MethodSpec, int | None]]:
     """Every method; autoencoders without a prior with every density of their codes, and mixtures at every K.
 
@@ -80,10 +77,6 @@ def expand_methods(
                 specs[str(at_k)] = (at_k, k)
     if not specs:
         raise InputError("there is nothing to run; name at least one method.")
-    for spec, _ in specs.values():
-        model = create_generator(spec, shape)
-        if isinstance(model, LatentDensity):
-            probe(model.density)
     return list(specs.values())
 
 
@@ -152,7 +145,8 @@ class Parzen(Experiment):
                 raise InputError(f"{what} = {value} is not a whole number from 1 up; leave it out for the default.")
         shape = datasets[0].image_shape
         assert shape is not None
-        specs = expand_methods(methods or [ALL], densities or DENSITIES, components or COMPONENTS, shape)
+        specs = expand_methods(methods or [ALL], densities or DENSITIES, components or COMPONENTS)
+        check_samples([spec for spec, _ in specs], samples, shape)
         for dataset in datasets:
             options.check(dataset)
         return [

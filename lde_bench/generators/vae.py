@@ -14,9 +14,10 @@ from lde_bench.densities.base import LOG_2PI
 from lde_bench.errors import InputError
 from lde_bench.generators.autoencoder import Autoencoder
 from lde_bench.generators.networks import coders, reset_coders
+from lde_bench.process import seeded
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, LossLearner
-from lde_bench.training.model import Card, positive_integer, seeded
+from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
 
 #: Steps of one epoch of MNIST, 55,000 images in batches of 100.
@@ -185,5 +186,5 @@ class VAE(Autoencoder):
                 total = torch.logaddexp(total, self.log_likelihood(rows, inferred.z) + inferred.log_ratio)
             return total - math.log(count)
 
-        with seeded(seed, self.device):
+        with seeded(seed):
             return self._in_blocks(bound, x)

@@ -149,7 +149,7 @@ class ResultStore:
     """Run records under one folder, written atomically and never overwritten."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).absolute()  # wherever the working folder moves to
         #: Files among the records that could not be read as one; they are left where they are.
         self.skipped: set[Path] = set()
 

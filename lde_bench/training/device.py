@@ -6,14 +6,18 @@ import contextlib
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from lde_bench.errors import InputError
+from lde_bench.process import random_states, set_random_states
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
+
+_Result = TypeVar("_Result")
 
 
 def resolve_device(choice: str) -> torch.device:
@@ -77,16 +81,47 @@ class Compiler:
         self.notify(f"torch.compile is not used: {reason}; training runs uncompiled, only slower.")
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The compiled twin of `function`, a module or a method of one."""
         if not self.compiled:
             return function
-        compiled = torch.compile(function)
+        module = function if isinstance(function, nn.Module) else getattr(function, "__self__", None)
+        twins: list[Callable[..., Any]] = []
 
-        def call(*arguments: Any) -> Any:
-            if self.compiled:
-                try:
-                    return compiled(*arguments)
-                except torch._dynamo.exc.TorchDynamoException as error:
-                    self._give_up(f"it failed with {type(error).__name__}")
-            return function(*arguments)
+        def run(*arguments: Any) -> Any:
+            if not self.compiled:
+                return function(*arguments)
+            if not twins:  # here, where a failure is caught
+                twins.append(torch.compile(function))
+            return twins[0](*arguments)
 
-        return call
+        return lambda *arguments: self.attempt(lambda: run(*arguments), module)
+
+    def attempt(self, work: Callable[[], _Result], module: nn.Module | None = None) -> _Result:
+        """The result of `work`, which runs compiled functions of `module`: again and uncompiled where it failed.
+
+        A backward pass is compiled when it first runs, so whoever runs one does it in here. Buffers of `module`, such
+        as the statistics of BatchNorm, and torch's random state are then as they were before; weights are not touched.
+
+        Raises:
+            Exception: `work` fails uncompiled too: the error is its own.
+        """
+        if not self.compiled:
+            return work()
+        buffers = [] if module is None else [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+        states = random_states()
+        try:
+            return work()
+        except Exception as error:  # the compilers of every version and machine raise what they like
+            failure = error
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+        set_random_states(states)
+        self.compiled = False
+        try:
+            result = work()
+        except Exception:
+            self.compiled = True
+            raise
+        self._give_up(f"it failed with {type(failure).__name__}")
+        return result

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from lde_bench.training.device import autocast
+from lde_bench.training.device import Compiler, autocast
 from lde_bench.training.plan import Plan
 
 #: Rows evaluated at once: bounds the memory of an evaluation, not its result.
@@ -129,7 +129,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 class LossLearner(ModuleLearner):
     """Stochastic gradients on one loss: `loss(x [B, D], progress) -> scalar`, `progress` in [0, 1] the share of the
-    budget spent. `fused` is that of `make_optimizer`.
+    budget spent. `fused` is that of `make_optimizer`; `compiler` is what compiled a part of the loss, if anything did.
     """
 
     def __init__(
@@ -141,6 +141,7 @@ class LossLearner(ModuleLearner):
         loss: Callable[[Tensor, float], Tensor],
         *,
         fused: bool = False,
+        compiler: Compiler | None = None,
     ) -> None:
         super().__init__(module, plan.average)
         self.plan = plan
@@ -148,14 +149,20 @@ class LossLearner(ModuleLearner):
         self.precision = precision
         self.loss = loss
         self.optimizer = make_optimizer(module.parameters(), plan, fused=fused)
+        self.compiler = compiler or Compiler(device, False, lambda message: None)
 
-    def step(self, batch: Tensor, step: int, progress: float) -> float:
-        set_rate(self.optimizer, self.plan.rate_at(step, progress))
-        self.module.train()
+    def _gradients(self, batch: Tensor, progress: float) -> Tensor:
+        """The loss on `batch` [B, D], its gradients in the parameters."""
         with autocast(self.device, self.precision):
             loss = self.loss(batch, progress)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        return loss
+
+    def step(self, batch: Tensor, step: int, progress: float) -> float:
+        set_rate(self.optimizer, self.plan.rate_at(step, progress))
+        self.module.train()
+        loss = self.compiler.attempt(lambda: self._gradients(batch, progress), self.module)
         if self.plan.clip is not None:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.plan.clip)
         self.optimizer.step()
@@ -183,11 +190,14 @@ class GradientLearner(LossLearner):
         device: torch.device,
         precision: str,
         log_density: Callable[[Tensor], Tensor] | None = None,
+        compiler: Compiler | None = None,
     ) -> None:
         density = log_density or module
-        super().__init__(
-            module, plan, device, precision, lambda batch, progress: -density(batch).mean() / batch.shape[1]
-        )
+
+        def loss(batch: Tensor, progress: float) -> Tensor:
+            return -density(batch).mean() / batch.shape[1]
+
+        super().__init__(module, plan, device, precision, loss, compiler=compiler)
 
     def step(self, batch: Tensor, step: int, progress: float) -> float:
         return super().step(batch, step, progress) * batch.shape[1]

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lde_bench.errors import TrainingDiverged
 from lde_bench.files import write_bytes_atomic
+from lde_bench.process import random_states, set_random_states
 from lde_bench.training.batches import Batches
 from lde_bench.training.curve import CurvePoint
 from lde_bench.training.learner import Learner
@@ -187,7 +188,7 @@ def _write_checkpoint(
         "learner": learner.state_dict(),
         "best": best,
         "state": asdict(state),
-        "random": _random_states(),
+        "random": random_states(),
     }
     buffer = io.BytesIO()  # torch.save on a full disk raises errors of its own
     torch.save(content, buffer)
@@ -208,15 +209,8 @@ def _resume(path: Path, learner: Learner, maker: str) -> tuple[TrainingState, di
         curve = [CurvePoint(**point) for point in saved["state"]["curve"]]
         state = TrainingState(**saved["state"] | {"curve": curve})
         learner.load_state_dict(saved["learner"])
-        torch.set_rng_state(saved["random"][0])
-        if len(saved["random"]) > 1:
-            torch.cuda.set_rng_state(saved["random"][1])
+        set_random_states(saved["random"])
     except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, pickle.UnpicklingError) as error:
         learner.load_state_dict(fresh)  # whatever was taken over before it failed
         raise _UnusableCheckpoint(f"cannot be read ({type(error).__name__})") from error
     return state, saved["best"]
-
-
-def _random_states() -> list[Tensor]:
-    """Of torch's global generators, which `fit` seeds: dropout and the like draw from them."""
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [])]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from lde_bench.arrays import as_rows
 from lde_bench.errors import InputError
 from lde_bench.files import write_bytes_atomic
+from lde_bench.process import seeded
 from lde_bench.seeds import as_seed
 from lde_bench.training.batches import ArrayBatches, Batches
 from lde_bench.training.device import Compiler, resolve_device, resolve_precision
@@ -190,7 +191,7 @@ class Model(nn.Module):
         batches = self._batches(train_rows, seed)
         held_out = None if validation is None else self._rows("validation", validation).to(place)
         self.to(place)
-        with seeded(seed, place):
+        with seeded(seed):
             self.reset_parameters()
             self.prepare(batches)
             self.request(TrainingRequest(seed, budget, held_out))
@@ -261,12 +262,11 @@ class Model(nn.Module):
                 again.
         """
         if "weights" in self.lacks:
-            raise InputError(f"{self.name}: it is no torch module and has no weights to keep; fit it again instead.")
+            raise InputError(f"{self.name}: it has no weights to keep that would load again; fit it again instead.")
         if not self.config:
             raise InputError(f"{self.name}: only models made by name can be saved; make it with lde_bench.create.")
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         header = {"lde_bench": json.dumps(self.config), **({} if notes is None else {"notes": json.dumps(notes)})}
-        write_bytes_atomic(Path(path), safetensors_bytes(tensors, header))
+        write_bytes_atomic(Path(path), safetensors_bytes(own_tensors(self), header))
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -314,6 +314,14 @@ class Model(nn.Module):
         finally:
             if was_training:
                 self.train()
+
+
+def own_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """The state of a module as it is stored: each name has numbers of its own, so that tied weights load again."""
+    return {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in module.state_dict().items()
+    }
 
 
 def load_model(path: str | Path, what: str, make: Callable[[dict[str, Any]], _Model]) -> _Model:
@@ -369,12 +377,3 @@ def positive_integer(what: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise InputError(f"{what} = {value!r} is not a whole number from 1 up; give for example {what}=10.")
     return int(value)
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators inside, and give them back as they were."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield

@@ -5,7 +5,7 @@ measures of the same samples.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -16,13 +16,14 @@ import numpy as np
 
 from lde_bench.data import Dataset
 from lde_bench.densities import method_classes
+from lde_bench.densities.external import probe
 from lde_bench.densities.spec import MethodSpec
-from lde_bench.errors import TrainingDiverged
+from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.evaluation.laws import trial_laws
 from lde_bench.evaluation.laws.images import image_laws
 from lde_bench.evaluation.likelihood import Likelihood, summarise
 from lde_bench.evaluation.parzen import parzen_curve, parzen_log_prob, select_sigma
-from lde_bench.evaluation.sample_measures import Measure, SampleSets, measure_samples
+from lde_bench.evaluation.sample_measures import MINIMUM_ROWS, Measure, SampleSets, measure_samples
 from lde_bench.generators import create_generator, density_spec, generator_arguments, generator_class
 from lde_bench.generators.base import Generator
 from lde_bench.generators.latent_density import LatentDensity
@@ -143,6 +144,25 @@ class ParzenTrial(Trial):
         model = self.model()
         part = next(iter(model.parts().values())) if isinstance(model, StagedGenerator) else model
         return digest(self._training(part, self.dataset.training_hash))[:16]
+
+
+def check_samples(specs: Sequence[MethodSpec], samples: int, shape: tuple[int, int]) -> None:
+    """Find out before any training that a model cannot be sampled, or that so many samples are too few.
+
+    Raises:
+        InputError: either; or the density of the codes does not keep its contract.
+    """
+    if samples < MINIMUM_ROWS:
+        raise InputError(f"samples = {samples} are too few for the measures of samples; give {MINIMUM_ROWS} or more.")
+    for spec in specs:
+        model = create_generator(spec, shape)
+        if isinstance(model, LatentDensity):
+            probe(model.density)
+            if "samples" in model.density.lacks:
+                raise InputError(
+                    f"{spec}: the density of the codes has no sample(n), so there would be no images to measure; give "
+                    "it one or choose another density."
+                )
 
 
 def own_settings(spec: MethodSpec, fixed: Setting) -> dict[str, Any]:

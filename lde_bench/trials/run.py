@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lde_bench.process import process_unchanged
 from lde_bench.progress import duration, say
 from lde_bench.runs import Record, ResultStore, run_sweep
 from lde_bench.runs.display import SweepDisplay
@@ -19,10 +20,15 @@ def run_trials(planned: Sequence[Trial], store: ResultStore) -> list[Record]:
         trials = "1 trial" if len(left) == 1 else f"{len(left)} trials"
         say(f"{trials} to run{done}: about {duration(seconds)} on 2 cores with bf16 instructions.")
     with SweepDisplay(len(planned)) as display:
+
+        def run(trial: Trial) -> Record:
+            with process_unchanged():  # whatever a class of a user's own did outside its own methods
+                return trial.run(store, display.progress, display.note)
+
         return run_sweep(
             store,
             planned,
-            lambda trial: trial.run(store, display.progress, display.note),
+            run,
             failed_record,
             lambda event, trial, record: display.event(event, trial.title, record),
         )

@@ -48,6 +48,7 @@ FAULTS = {
     "fold-1.5": (("--dataset", "tfd", "--folds", "1.5"), 'unable to convert "1.5" into int'),
     "fold-of-words": (("--dataset", "tfd", "--folds", "one"), 'unable to convert "one" into int'),
     "samples-0": (("--samples", "0"), "samples = 0 is not a whole number from 1 up"),
+    "samples-19": (("--methods", "gan", "--samples", "19"), "samples = 19 are too few for the measures of samples"),
     "samples-1.5": (("--samples", "1.5"), "1.5 is not a whole number"),
     "trials-0": (("--trials", "0"), "trials = 0"),
     "steps-0": (("--steps", "0"), "steps = 0"),
@@ -68,6 +69,14 @@ FAULTS = {
 def test_bad_input_is_one_sentence_and_exit_code_2(cli, here, arguments, part):
     assert_refused(cli(*DIGITS[:1], *arguments), part)
     assert [path for path in here.rglob("*") if path.is_file() and path.parent.name != ".locks"] == []
+
+
+@pytest.mark.parametrize("wrapper", ["", "+w"])
+def test_a_density_of_codes_without_samples_is_told_before_any_training(cli, here, monkeypatch, wrapper):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "densities"))
+    outcome = cli("parzen", "--methods", "ae", "--density", f"adapters:Unnormalised{wrapper}", "--steps", 2)
+    assert_refused(outcome, "the density of the codes has no sample(n)")
+    assert not list(here.rglob("*.json"))
 
 
 # -- a file of TFD's layout --------------------------------------------------------------------------------------------

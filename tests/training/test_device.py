@@ -6,8 +6,11 @@ import torch
 
 import lde_bench as lb
 from lde_bench.errors import InputError
+from lde_bench.process import seeded
 from lde_bench.training import device
 from lde_bench.training.device import Compiler, autocast, resolve_device, resolve_precision
+from lde_bench.training.learner import GradientLearner
+from lde_bench.training.plan import Plan
 
 CPU = torch.device("cpu")
 
@@ -78,6 +81,76 @@ def test_a_failing_compilation_falls_back_with_one_notice(monkeypatch):
     assert [function(1), function(2), function(3)] == [2, 3, 4]
     assert compiler.compiled is False
     assert len(notices) == 1
+
+
+class Statistics(torch.nn.Module):
+    """Counts its calls in a buffer, as BatchNorm does, and draws, as dropout does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(3))
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        return -((x + torch.randn(3) - self.weight) ** 2).sum(-1)
+
+
+class _FailsBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise RuntimeError("C++ compile error")
+
+
+def steps_of(monkeypatch, compile, compiled):
+    """Two training steps: the learner, the notices and whether it ran compiled to the end."""
+    monkeypatch.setattr(device.shutil, "which", lambda name: "/usr/bin/" + name)
+    monkeypatch.setattr(torch, "compile", compile)
+    notices: list[str] = []
+    compiler = Compiler(CPU, compiled, notices.append)
+    module = Statistics()
+    learner = GradientLearner(module, Plan(steps=2, rate=0.1), CPU, "fp32", compiler(module), compiler)
+    rows = torch.ones(4, 3)
+    with seeded(0):
+        losses = [learner.step(rows, step, 0.5) for step in range(2)]
+    return losses, module, notices, compiler.compiled
+
+
+@pytest.mark.parametrize("where", ["wrapping", "forward", "backward"])
+def test_wherever_compiling_fails_the_steps_are_the_eager_ones(monkeypatch, where):
+    def broken(function):
+        if where == "wrapping":
+            raise PermissionError("the home folder is read-only")
+
+        def call(x):
+            value = function(x)
+            if where == "forward":
+                raise RuntimeError("C++ compile error")
+            return _FailsBackward.apply(value)
+
+        return call
+
+    losses, module, notices, compiled = steps_of(monkeypatch, broken, True)
+    expected, eager, _, _ = steps_of(monkeypatch, broken, False)
+    assert losses == expected
+    assert module.calls == 2
+    assert torch.equal(module.weight, eager.weight)
+    assert not compiled
+    assert len(notices) == 1
+    assert "torch.compile is not used: it failed with" in notices[0]
+
+
+def test_a_step_that_fails_uncompiled_too_blames_no_compiler(monkeypatch):
+    def out_of_memory(*arguments):
+        raise MemoryError("no more of it")
+
+    monkeypatch.setattr(Statistics, "forward", out_of_memory)
+    with pytest.raises(MemoryError, match="no more of it"):
+        steps_of(monkeypatch, lambda function: function, True)
 
 
 def test_errors_of_the_function_itself_are_not_taken_for_a_failed_compilation(monkeypatch):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import sys
+
 import numpy as np
 import torch
 from torch import nn
@@ -70,6 +73,115 @@ class Returns(nn.Module):
 
     def forward(self):
         return torch.distributions.Independent(torch.distributions.Normal(self.mean, self.log_std.exp()), 1)
+
+
+# -- classes that do more than they should -----------------------------------------------------------------------------
+
+
+class InPlace(TensorsOnly):
+    """Changes every array that it is given."""
+
+    def fit(self, train, validation=None):
+        super().fit(train, 1)
+        train.sub_(train.mean(0))
+        if validation is not None:
+            validation.zero_()
+
+    def log_prob(self, x):
+        value = super().log_prob(x)
+        x.zero_()
+        return value
+
+
+class InPlaceModule(Returns):
+    """Changes the batches that our loop gives it."""
+
+    def log_prob(self, x):
+        value = Returns.forward(self).log_prob(x.clone())
+        x.zero_()
+        return value
+
+
+class OneBuffer(Diagonal):
+    """Gives the same memory again and again."""
+
+    def log_prob(self, x):
+        if not hasattr(self, "memory"):
+            self.memory = np.empty(100_000, np.float32)
+        value = self.memory[: len(x)]
+        value[:] = Diagonal.log_prob(self, x)
+        return value
+
+
+class Leaves(Diagonal):
+    """Ends the program, once it sees the data."""
+
+    def fit(self, train):
+        if len(train) > 256:
+            sys.exit(0)
+        super().fit(train)
+
+
+class LeavesAtOnce(Diagonal):
+    def fit(self, train):
+        sys.exit(0)
+
+
+class LeavesWhenMade(Diagonal):
+    def __init__(self):
+        sys.exit(0)
+
+
+class LeavesWhenAsked(Diagonal):
+    def log_prob(self, x):
+        sys.exit(0)
+
+
+class LeavesAsModule(Returns):
+    def log_prob(self, x):
+        sys.exit(0)
+
+
+class Talks(Diagonal):
+    """Prints the loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        print("made")
+
+    def fit(self, train):
+        print("epoch 1, loss 3.2")
+        super().fit(train)
+
+    def log_prob(self, x):
+        print("asked")
+        return super().log_prob(x)
+
+
+class Tied(Returns):
+    """Two names for one parameter, a buffer that is a view of another, and one across its memory."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim)
+        self.same = self.mean
+        self.register_buffer("whole", torch.arange(6.0))
+        self.register_buffer("part", self.whole[2:4])
+        self.register_buffer("across", torch.arange(6.0).reshape(2, 3).t())
+
+
+class Rows(nn.Module):
+    """Keeps its training rows: the shape of its weights is that of the data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("rows", torch.zeros(0))
+
+    def fit(self, train):
+        self.rows = torch.as_tensor(train)
+
+    def log_prob(self, x):
+        each = torch.distributions.Normal(self.rows, 1.0).log_prob(x.unsqueeze(1)).sum(-1)
+        return each.logsumexp(1) - math.log(len(self.rows))
 
 
 # -- wrong densities: they keep the contract and break a law -----------------------------------------------------------
