@@ -22,7 +22,6 @@ from lde_bench.generators import (
     generator_classes,
     parse_generator,
 )
-from lde_bench.generators.staged import StagedGenerator
 from lde_bench.progress import duration
 from lde_bench.report.document import Grid
 from lde_bench.report.render.text import print_blocks
@@ -101,7 +100,7 @@ def _image_model(name: str) -> dict[str, Any]:
     spec = parse_generator(name)
     kind = generator_class(spec.name)
     model = create_generator(spec, IMAGE_SHAPE, **({"latent": LATENT} if "latent" in generator_arguments(spec) else {}))
-    parts = model.parts() if isinstance(model, StagedGenerator) else {"": model}
+    parts = model.parts()
     budgets = {profile: Budget.of(profile) for profile in PROFILES}
     cards = method_cards(name).values()
     return {
@@ -113,9 +112,7 @@ def _image_model(name: str) -> dict[str, Any]:
         "arguments": _arguments(kind, "image_shape"),
         "parameters_at_28x28": model.parameter_count(),
         "plans": {
-            f"{profile} {part}".strip(): _plan(
-                model.part_plan(each, budget) if isinstance(model, StagedGenerator) else model.plan(budget)
-            )
+            f"{profile} {part}".strip(): _plan(model.part_plan(each, budget))
             for profile, budget in budgets.items()
             for part, each in parts.items()
         },

@@ -15,7 +15,6 @@ from lde_bench.densities.spec import parse_method
 from lde_bench.evaluation.laws import LawResult, check
 from lde_bench.evaluation.laws.images import check_images
 from lde_bench.generators import create_generator, is_image_model
-from lde_bench.generators.latent_density import LatentDensity
 from lde_bench.process import process_unchanged
 from lde_bench.progress import say
 from lde_bench.report.document import Grid
@@ -56,9 +55,9 @@ def _try(method: str) -> None:
     """Make a method once, and let a class of a user's own show that it keeps the contract."""
     check_method(method)
     if is_image_model(method):
-        model = create_generator(method, (8, 8))
-        if isinstance(model, LatentDensity):
-            probe(model.density)
+        density = create_generator(method, (8, 8)).code_density
+        if density is not None:
+            probe(density)
     else:
         probe(create(method, features=only_features(parse_method(method)) or 2))
 

@@ -192,7 +192,7 @@ class MCGSM(Density):
         return torch.linalg.solve_triangular(self.factor.t(), x - self.mean, upper=True, left=False)
 
     def _parts(self) -> list[tuple[Tensor, Tensor]]:
-        """Of every dimension i: a [i, C] and b [i, N]."""
+        """Split the parameters into a [i, C] and b [i, N] of every dimension i."""
         sizes = list(range(self.features))
         return list(zip(self.predictors.split(sizes), self.directions.split(sizes), strict=True))
 

@@ -84,7 +84,7 @@ def _unbiased(kernel: Tensor, real: Tensor) -> Tensor:
 
 
 def _standard_error(kernel: Tensor, n: int) -> float:
-    """Of MMD^2 between the first n items and the others."""
+    """Estimate the standard error of MMD^2 between the first n items and the others."""
     m = len(kernel) - n
     to_real, to_generated = kernel[:, :n].sum(1), kernel[:, n:].sum(1)
     influence_real = 2 * ((to_real[:n] - 1) / (n - 1) - to_generated[:n] / m)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lde_bench.generators.base import Generator
+from lde_bench.generators.base import Coder, Generator
 from lde_bench.training.learner import evaluate_rows
 from lde_bench.training.model import positive_integer
 
@@ -43,6 +43,10 @@ class Autoencoder(Generator):
             InputError: `x` is not [n, D], is empty or holds NaN.
         """
         return self._in_blocks(self.encode, x)
+
+    @property
+    def coder(self) -> Coder:
+        return self
 
     @property
     def reconstructs(self) -> Callable[[np.ndarray], np.ndarray]:

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lde_bench.densities.base import Density
 from lde_bench.errors import InputError
 from lde_bench.registry import LAST_PLACE
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, LossLearner
 from lde_bench.training.model import Model, positive_integer
-from lde_bench.training.plan import Plan
+from lde_bench.training.plan import Budget, Plan
 
 #: Pixels of the images whose trials `Plan.reference_seconds` of a model of images are measured on: MNIST.
 REFERENCE_PIXELS = 784
 
 #: About the share of them that does not depend on the number of pixels: hidden layers and the optimiser.
 FIXED_SHARE = 0.4
+
+
+class Coder(Protocol):
+    """An encoder and a decoder of images."""
+
+    def codes(self, x: np.ndarray) -> np.ndarray:
+        """The codes of images: [n, D] -> float32 [n, Z]."""
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The images of codes, pixels in [0, 1]: [B, Z] -> [B, D]."""
 
 
 class Generator(Model):
@@ -65,6 +76,32 @@ class Generator(Model):
 
     def reference_seconds(self, plan: Plan) -> float:
         return plan.reference_seconds * (FIXED_SHARE + (1 - FIXED_SHARE) * self.features / REFERENCE_PIXELS)
+
+    def parts(self) -> dict[str, Model]:
+        """The models that are trained one after the other, by the names of their stages; as a rule the model itself."""
+        return {"": self}
+
+    def part_plan(self, part: Model, budget: Budget) -> Plan:
+        """How a part is trained under a budget's profile."""
+        return part.plan(budget)
+
+    @property
+    def coder(self) -> Coder | None:
+        """The encoder and decoder, of models that have both; else None."""
+        return None
+
+    @property
+    def code_density(self) -> Density | None:
+        """The explicit density of the codes, of an autoencoder that has one; else None."""
+        return None
+
+    @property
+    def code_log_prob(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """x [n, D] -> log p(z) in nats of its codes, exact, [n], where these have an explicit density; else None.
+
+        Only figures over one and the same trained encoder compare: scaling the codes shifts them.
+        """
+        return None
 
     @property
     def most_samples(self) -> int | None:

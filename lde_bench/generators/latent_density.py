@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lde_bench.densities.base import Density
 from lde_bench.generators.autoencoder import Autoencoder
+from lde_bench.generators.base import Coder
 from lde_bench.generators.staged import Stage, StagedGenerator
 from lde_bench.training.model import Model
 from lde_bench.training.plan import Budget, Plan
@@ -58,12 +59,17 @@ class LatentDensity(StagedGenerator):
         z = torch.from_numpy(self.density.sample(n, seed=seed)).to(self.autoencoder.device, self.autoencoder.dtype)
         return self.autoencoder.decode(z)
 
-    def code_log_prob(self, x: np.ndarray) -> np.ndarray:
-        """log p(z) in nats of the codes of images, exact: [n, D] -> [n].
+    @property
+    def coder(self) -> Coder:
+        return self.autoencoder
 
-        Only figures over one and the same trained encoder compare: scaling the codes shifts them.
-        """
-        return self.density.log_prob(self.autoencoder.codes(x))
+    @property
+    def code_density(self) -> Density:
+        return self.density
+
+    @property
+    def code_log_prob(self) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda x: self.density.log_prob(self.autoencoder.codes(x))
 
     @property
     def reconstructs(self) -> Callable[[np.ndarray], np.ndarray]:

@@ -62,10 +62,6 @@ class StagedGenerator(Generator):
         counts = [part.parameter_count() for part in self.parts().values()]
         return None if None in counts else sum(filter(None, counts))
 
-    def part_plan(self, part: Model, budget: Budget) -> Plan:
-        """How a part is trained under a budget's profile."""
-        return part.plan(budget)
-
     def describe_training(
         self, budget: Budget, precision: str, device: torch.device, plan: Plan | None = None
     ) -> dict[str, Any]:

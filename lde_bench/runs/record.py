@@ -55,7 +55,7 @@ class DatasetInfo:
 
     @classmethod
     def of(cls, dataset: Dataset) -> DatasetInfo:
-        """Of a loaded dataset."""
+        """Describe a loaded dataset."""
         return cls(dataset.name, dataset.version, dataset.content_hash, dataset.seed, Sizes(**dataset.sizes))
 
 

@@ -88,7 +88,7 @@ class RunPaths:
         return self.folder / f"{self.run_id}.ckpt"
 
     def discard_checkpoints(self) -> None:
-        """Of a trial that is done, of all its stages."""
+        """Delete those of a trial that is done, of all its stages."""
         for path in self.folder.glob(f"{self.run_id}*.ckpt"):
             path.unlink(missing_ok=True)
 

@@ -116,7 +116,7 @@ class DensityTrial(Trial):
         return replace(self, spec=training_spec(self.spec))
 
     def members(self) -> list[DensityTrial]:
-        """Of a mixture of M trials (`+ens`) and trial t, the trials t M ... t M + M - 1 that it mixes."""
+        """Give the trials t M ... t M + M - 1 that trial t of a mixture of M trials (`+ens`) mixes."""
         mixture = create(training_spec(self.spec), self.dataset.features)
         assert isinstance(mixture, Ensemble)
         inner = without_outermost_wrapper(training_spec(self.spec))

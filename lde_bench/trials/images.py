@@ -7,7 +7,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,6 @@ from lde_bench.evaluation.parzen import parzen_curve, parzen_log_prob, select_si
 from lde_bench.evaluation.sample_measures import MINIMUM_ROWS, Measure, SampleSets, measure_samples
 from lde_bench.generators import create_generator, density_spec, generator_arguments, generator_class
 from lde_bench.generators.base import Generator
-from lde_bench.generators.latent_density import LatentDensity
-from lde_bench.generators.staged import StagedGenerator
 from lde_bench.runs import (
     Cost,
     Law,
@@ -141,8 +139,7 @@ class ParzenTrial(Trial):
     @cached_property
     def shared_id(self) -> str:
         """Names the trained autoencoder: 16 hex digits, the same for models that differ in the density of the codes."""
-        model = self.model()
-        part = next(iter(model.parts().values())) if isinstance(model, StagedGenerator) else model
+        part = next(iter(self.model().parts().values()))
         return digest(self._training(part, self.dataset.training_hash))[:16]
 
 
@@ -155,10 +152,10 @@ def check_samples(specs: Sequence[MethodSpec], samples: int, shape: tuple[int, i
     if samples < MINIMUM_ROWS:
         raise InputError(f"samples = {samples} are too few for the measures of samples; give {MINIMUM_ROWS} or more.")
     for spec in specs:
-        model = create_generator(spec, shape)
-        if isinstance(model, LatentDensity):
-            probe(model.density)
-            if "samples" in model.density.lacks:
+        density = create_generator(spec, shape).code_density
+        if density is not None:
+            probe(density)
+            if "samples" in density.lacks:
                 raise InputError(
                     f"{spec}: the density of the codes has no sample(n), so there would be no images to measure; give "
                     "it one or choose another density."
@@ -185,17 +182,17 @@ def run_parzen_trial(
     started, clock = utc_now(), Seconds.now()
     paths, dataset, model = trial.paths(store), trial.dataset, trial.model()
     options = trial.options
-    fit = model.fit
+    fit: Callable[..., Any] = model.fit
     # Seconds are divided among the parts: how far the autoencoder gets in its share depends on the density.
-    if isinstance(model, LatentDensity) and trial.budget.seconds is None:
-        fit = partial(model.fit, shared_file=lambda part, seed: _shared_file(trial, store))
+    if model.code_density is not None and trial.budget.seconds is None:
+        fit = partial(fit, shared_file=lambda part, seed: _shared_file(trial, store))
     trial.train(fit, dataset.train, paths.checkpoint, on_progress, notify)
     trained = Trained.by(model, trial.origin)
     samples = draw_samples(model, trial.samples, derive_seed(trial.seed, "samples"))
     window = choose_window(dataset.validation, samples, setting(dataset).grid, options.device)
     laws = image_laws(model, dataset.validation)
-    if isinstance(model, LatentDensity):
-        laws |= trial_laws(model.density, model.autoencoder.codes(dataset.validation))
+    if model.code_density is not None and model.coder is not None:
+        laws |= trial_laws(model.code_density, model.coder.codes(dataset.validation))
     test = summarise(parzen_log_prob(dataset.test, samples, window.sigma, device=options.device), dataset.test_groups)
     measures = _measures(trial, model, samples)
     if "weights" not in model.lacks:
@@ -259,9 +256,9 @@ def choose_window(validation: np.ndarray, samples: np.ndarray, grid: np.ndarray,
 
 def _measures(trial: ParzenTrial, model: Generator, samples: np.ndarray) -> dict[str, Measure]:
     data = trial.dataset
-    sets = SampleSets(data.train, data.test, samples, derive_seed(trial.base_seed, "measures"), model.reconstructs)
-    if isinstance(model, LatentDensity):
-        sets = replace(sets, code_log_prob=model.code_log_prob, encoder=trial.shared_id)
+    seed = derive_seed(trial.base_seed, "measures")
+    encoder = _encoder_of(trial, model).get("encoder", "")
+    sets = SampleSets(data.train, data.test, samples, seed, model.reconstructs, model.code_log_prob, encoder)
     return measure_samples(sets)
 
 
@@ -280,7 +277,7 @@ def _result(test: Likelihood, window: ParzenWindow, measures: dict[str, Measure]
 
 
 def _encoder_of(trial: ParzenTrial, model: Generator) -> dict[str, str]:
-    return {"encoder": trial.shared_id} if isinstance(model, LatentDensity) else {}
+    return {} if model.code_density is None else {"encoder": trial.shared_id}
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def test_the_noise_of_hidden_units_has_standard_deviation_2():
 
 
 def test_the_layers_above_the_first_have_noise_before_and_after_tanh_and_the_first_has_none():
-    """Of zero weights: tanh(2 e) + 2 e', of variance E[tanh(2 e)^2] + 4."""
+    """With zero weights it is tanh(2 e) + 2 e', of variance E[tanh(2 e)^2] + 4."""
     model = small(layers=3, hidden=4)
     torch.nn.init.constant_(model.biases[1], 0.3)
     for weight in model.weights:
@@ -108,7 +108,7 @@ def test_every_parameter_learns_though_the_last_layer_acts_on_the_next_step_only
 
 
 def test_the_loss_is_the_sum_of_the_cross_entropies_of_all_steps():
-    """Of zero weights and a visible bias every reconstruction is the same."""
+    """With zero weights and a visible bias every reconstruction is the same."""
     model = small(walkback=3)
     for weight in model.weights:
         torch.nn.init.zeros_(weight)

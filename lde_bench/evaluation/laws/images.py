@@ -18,9 +18,7 @@ from lde_bench.data import Dataset, load_dataset
 from lde_bench.evaluation.laws.result import LawResult, judge
 from lde_bench.evaluation.laws.suite import trial_laws
 from lde_bench.generators import create_generator, load_generator
-from lde_bench.generators.autoencoder import Autoencoder
-from lde_bench.generators.base import Generator
-from lde_bench.generators.latent_density import LatentDensity
+from lde_bench.generators.base import Coder, Generator
 
 #: Samples and images that are looked at.
 ROWS = 64
@@ -58,8 +56,8 @@ def check_images(method: str) -> list[LawResult]:
         laws |= {"pixels": lambda: _pixels(model), "seed": lambda: _seed(model)}
     if model.reconstructs is not None:
         laws["batch"] = lambda: _batch(model, rows)
-    coder = model.autoencoder if isinstance(model, LatentDensity) else model
-    if isinstance(coder, Autoencoder):
+    coder = model.coder
+    if coder is not None:
         laws |= {
             "code_batch": lambda: _code_batch(coder, rows),
             "code_permutation": lambda: _code_permutation(coder, rows),
@@ -69,8 +67,8 @@ def check_images(method: str) -> list[LawResult]:
         laws["round_trip"] = lambda: _round_trip(model, rows)
         laws["fit_seed"] = lambda: _fit_seed(model, _fitted(method, data))
     results = [judge(law, measure) for law, measure in laws.items()]
-    if isinstance(model, LatentDensity):
-        found = trial_laws(model.density, model.autoencoder.codes(data.validation))
+    if coder is not None and model.code_density is not None:
+        found = trial_laws(model.code_density, coder.codes(data.validation))
         results += [LawResult(f"density.{law}", **verdict) for law, verdict in found.items()]
     return results
 
@@ -81,19 +79,19 @@ def _fitted(method: str, data: Dataset) -> Generator:
     return model.fit(data.train, data.validation, steps=STEPS, device="cpu", precision="fp32", compile=False)
 
 
-def _code_batch(model: Autoencoder, images: np.ndarray) -> LawResult:
+def _code_batch(model: Coder, images: np.ndarray) -> LawResult:
     whole = model.codes(images)
     alone = np.concatenate([model.codes(image[None]) for image in images])
     return _alike("code_batch", whole, alone, "images encoded one by one")
 
 
-def _code_permutation(model: Autoencoder, images: np.ndarray) -> LawResult:
+def _code_permutation(model: Coder, images: np.ndarray) -> LawResult:
     order = np.random.default_rng(0).permutation(len(images))
     return _alike("code_permutation", model.codes(images)[order], model.codes(images[order]), "images in another order")
 
 
 @torch.no_grad()
-def _decode_batch(model: Autoencoder, images: np.ndarray) -> LawResult:
+def _decode_batch(model: Coder, images: np.ndarray) -> LawResult:
     codes = torch.from_numpy(model.codes(images))
     alone = torch.cat([model.decode(code[None]) for code in codes])
     return _alike("decode_batch", model.decode(codes).numpy(), alone.numpy(), "codes decoded one by one")
