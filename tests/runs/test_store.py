@@ -159,19 +159,20 @@ def test_log_likelihoods_that_are_not_finite_are_refused(store, make_record):
     assert not store.paths(make_record()).log_likelihoods.exists()
 
 
-def test_samples_round_trip_as_float32_beside_the_log_likelihoods(store, make_record):
+def test_samples_round_trip_in_their_precision_beside_the_log_likelihoods(store, make_record):
     paths = store.paths(make_record())
     assert paths.load_samples() is None
-    paths.save_samples(np.arange(6.0).reshape(2, 3))
-    samples = paths.load_samples()
-    assert samples.dtype == np.float32
-    np.testing.assert_array_equal(samples, np.arange(6.0).reshape(2, 3))
+    for given, kept in ((np.float16, np.float32), (np.float32, np.float32), (np.float64, np.float64)):
+        paths.save_samples(np.arange(6.0).reshape(2, 3).astype(given))
+        samples = paths.load_samples()
+        assert samples.dtype == kept
+        np.testing.assert_array_equal(samples, np.arange(6.0).reshape(2, 3))
     assert paths.samples.name == f"{paths.run_id}.samples.npy"
     assert paths.load_log_likelihoods() is None
     with pytest.raises(ValueError, match=r"expected shape \[n, D\]"):
         paths.save_samples(np.zeros(3))
     np.save(paths.samples, np.zeros(3, dtype=np.float32))
-    with pytest.raises(InputError, match=r"samples.npy: expected float32 \[n, D\]"):
+    with pytest.raises(InputError, match=r"samples.npy: expected float32 or float64 \[n, D\]"):
         paths.load_samples()
 
 
