@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lde_bench.data.archives import read_mat
 from lde_bench.data.base import Dataset, DatasetEntry, Request
 from lde_bench.data.images import image_dataset, search, shuffled
 from lde_bench.errors import InputError
@@ -37,24 +38,12 @@ log = logging.getLogger(__name__)
 
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [n, 48, 48] and parts [n, 5] of a .mat file.
+    """Images uint8 [n, 48, 48] and parts [n, 5] of a .mat file, that of MATLAB 7.3 too.
 
     Raises:
         InputError: it cannot be read or is not of that layout.
     """
-    from h5py import is_hdf5
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    if is_hdf5(path):
-        raise InputError(f"{path}: this is a MATLAB 7.3 file, which scipy cannot read; save it again with -v7.")
-    try:
-        content = loadmat(path, variable_names=["images", "folds"])
-    except (OSError, ValueError, TypeError, MatReadError) as error:
-        raise InputError(f"{path}: this is no readable MATLAB file ({error}); {REMEDY}") from error
-    for key in ("images", "folds"):
-        if key not in content:
-            raise InputError(f"{path}: the array '{key}' is missing; {REMEDY}")
+    content = read_mat(path, ("images", "folds"), remedy=REMEDY)
     images, folds = content["images"], content["folds"]
     if images.ndim != 3 or images.shape[1:] != (SIDE, SIDE) or images.dtype != np.uint8:
         raise InputError(

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 from scipy.io import savemat
+from scipy.sparse import csc_matrix
 
 import lde_bench as lb
 from lde_bench.data import faces48, mnist, tfd
@@ -123,12 +124,41 @@ def test_a_file_of_another_layout_is_refused_in_a_sentence(tmp_path: Path, chang
 def test_absent_or_damaged_tfd_says_how_to_ask_for_it_and_names_the_stand_in(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"not at hand.*ask the University of Toronto.*faces48"):
         lb.load_dataset("tfd", data_dir=tmp_path)
-    with h5py.File(tmp_path / tfd.FILE, "w", userblock_size=512) as file:  # as MATLAB writes it with -v7.3
-        file["images"] = np.zeros((48, 48, 2), np.uint8)
-    with pytest.raises(InputError, match=r"MATLAB 7\.3 file.*save it again with -v7"):
-        lb.load_dataset("tfd", data_dir=tmp_path)
     (tmp_path / tfd.FILE).write_bytes(b"no mat file" * 30)
-    with pytest.raises(InputError, match="no readable MATLAB file"):
+    with pytest.raises(InputError, match="cannot be read"):
+        lb.load_dataset("tfd", data_dir=tmp_path)
+
+
+def test_a_file_of_matlab_7_3_is_the_same_dataset(tmp_path: Path) -> None:
+    arrays = tfd_arrays()
+    savemat(tmp_path / tfd.FILE, arrays)
+    expected = lb.load_dataset("tfd-fold2", data_dir=tmp_path)
+    with h5py.File(tmp_path / tfd.FILE, "w", userblock_size=512) as file:  # as MATLAB writes it with -v7.3
+        for key, array in arrays.items():
+            file[key] = array.T
+    data = lb.load_dataset("tfd-fold2", data_dir=tmp_path)
+    assert data.content_hash == expected.content_hash
+
+
+@pytest.mark.parametrize("version", ["7", "7.3"])
+def test_sparse_folds_of_tfd_are_refused(tmp_path: Path, version: str) -> None:
+    arrays = tfd_arrays()
+    if version == "7":
+        savemat(tmp_path / tfd.FILE, arrays | {"folds": csc_matrix(arrays["folds"].astype(float))})
+    else:
+        with h5py.File(tmp_path / tfd.FILE, "w") as file:
+            file["images"] = arrays["images"].T
+            file["folds/data"] = np.ones(3)
+    with pytest.raises(InputError, match=r"'folds' is no full array; save full\(folds\)"):
+        lb.load_dataset("tfd", data_dir=tmp_path)
+
+
+def test_a_flipped_byte_of_tfd_is_refused(tmp_path: Path) -> None:
+    savemat(tmp_path / tfd.FILE, tfd_arrays(), do_compression=True)
+    data = bytearray((tmp_path / tfd.FILE).read_bytes())
+    data[len(data) // 3] ^= 255
+    (tmp_path / tfd.FILE).write_bytes(data)
+    with pytest.raises(InputError, match="cannot be read"):
         lb.load_dataset("tfd", data_dir=tmp_path)
 
 
@@ -147,10 +177,11 @@ def test_nobody_is_in_two_splits_of_the_faces_and_crowds_train(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"images": np.zeros((3, 48, 48), np.uint8)}, "an array is missing"),
+        ({"images": np.zeros((3, 48, 48), np.uint8)}, "the array 'person' is missing"),
         ({"images": np.zeros((3, 48, 47), np.uint8), "person": np.zeros(3, int)}, "'images' is uint8"),
         ({"images": np.zeros((3, 48, 48), np.uint8), "person": np.zeros(3)}, "'person' is float64"),
-        ({"images": np.array([{}]), "person": np.zeros(1, int)}, "cannot be read"),
+        ({"images": np.array([{}]), "person": np.zeros(1, int)}, "Python objects"),
+        ({"images": np.zeros((3, 48, 48), np.uint8), "person": np.zeros(3, int)}, "1 persons have at most 10 images"),
     ],
 )
 def test_faces_of_another_layout_are_refused(tmp_path: Path, content: dict, message: str) -> None:
