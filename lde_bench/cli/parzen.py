@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lde_bench.cli.app import RUNNING, Components, Profile, Running, Seconds, Steps, Whole, app
+from lde_bench.cli.app import RUNNING, Components, Profile, Running, Seconds, Steps, TrialCount, Whole, app
 from lde_bench.cli.running import finish
 
 
@@ -36,7 +36,7 @@ def parzen(
     K: Components = [30],  # noqa: B006 (cyclopts shows it, nothing changes it)
     profile: Profile = "quick",
     trials: Annotated[
-        Whole | None, Parameter(help="Training runs per row, each with its own seed (1, 1, 5 by profile).")
+        TrialCount | None, Parameter(help="Training runs per row, each with its own seed (1, 1, 5 by profile).")
     ] = None,
     samples: Annotated[Whole, Parameter(help="Samples of the window.")] = 10_000,
     folds: Annotated[

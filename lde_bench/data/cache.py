@@ -65,12 +65,20 @@ class _Damaged(Exception):
 
 
 def cache_folder(cache_dir: Path | None) -> Path:
-    """`cache_dir`, else `LDE_BENCH_CACHE`, else `lde-bench` in the user's cache folder."""
+    """`cache_dir`, else `LDE_BENCH_CACHE`, else `lde-bench` in the user's cache folder.
+
+    Raises `InputError` when the user has no home folder.
+    """
     if cache_dir is not None:
         return cache_dir
     if chosen := os.environ.get("LDE_BENCH_CACHE"):
         return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lde-bench"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lde-bench"
+    except RuntimeError as error:
+        raise InputError(
+            "this user has no home folder to cache data in; give --cache-dir or LDE_BENCH_CACHE."
+        ) from error
 
 
 def load_prepared(recipe: Recipe, request: Request) -> Dataset:

@@ -16,6 +16,7 @@ import pytest
 
 from lde_bench import memory
 from lde_bench.data.archives import read_hdf5, read_npz
+from lde_bench.data.cache import cache_folder
 from lde_bench.errors import InputError
 
 ARRAYS = {
@@ -133,3 +134,14 @@ def test_a_file_that_is_open_elsewhere_is_read_or_said_to_be_open(
         other.communicate("")
     assert "another program has this file open" in sentence + caplog.text
     assert sentence or np.array_equal(told["x"], ARRAYS["x"])
+
+
+def test_a_user_without_a_home_is_told_where_to_name_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("LDE_BENCH_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(InputError, match="no home folder .* --cache-dir or LDE_BENCH_CACHE"):
+        cache_folder(None)
