@@ -143,5 +143,5 @@ def test_a_user_without_a_home_is_told_where_to_name_a_cache(monkeypatch: pytest
     for name in ("LDE_BENCH_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", no_home)
-    with pytest.raises(InputError, match="no home folder .* --cache-dir or LDE_BENCH_CACHE"):
+    with pytest.raises(InputError, match=r"no home folder .* --cache-dir or LDE_BENCH_CACHE"):
         cache_folder(None)
