@@ -60,7 +60,7 @@ def _run(argv: Sequence[str] | None) -> int:
         print(f"lde-bench: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("lde-bench: interrupted; give the same command again to continue.", file=sys.stderr)
+        print("lde-bench: interrupted; give the same command again to resume.", file=sys.stderr)
         return 130
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):

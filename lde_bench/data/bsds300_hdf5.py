@@ -102,5 +102,8 @@ DATASETS = (
         f"the ready-made {FILE} (63 numbers, no photograph ids); never in one column with rebuilt patches",
         f"Uria et al. 2016, Papamakarios, Pavlakou, Murray 2017, {URL}",
         load,
+        items="patches",
+        group="photograph",
+        bibtex=("uria2016nade", "papamakarios2017masked"),
     ),
 )

@@ -15,6 +15,7 @@ import numpy as np
 from lde_bench.data.archives import read_npz
 from lde_bench.data.base import Dataset, DatasetEntry, Request
 from lde_bench.data.images import image_dataset, search, shuffled
+from lde_bench.data.tfd import IMAGE_SETTINGS
 from lde_bench.errors import InputError
 from lde_bench.seeds import derive_seed
 
@@ -81,5 +82,9 @@ DATASETS = (
         "48x48 faces split by person, in [0, 1]; a stand-in for the Toronto Face Dataset, not it: 10,190 / 859 / 1,745",
         "Huang, Ramesh, Berg, Learned-Miller 2007 (Labeled Faces in the Wild), cropped",
         load,
+        items="images",
+        group="person",
+        images=IMAGE_SETTINGS,
+        bibtex=("huang2007labeled",),
     ),
 )

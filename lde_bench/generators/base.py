@@ -57,8 +57,8 @@ class Generator(Model):
         array = super()._rows(what, rows)
         if array.min() < 0 or array.max() > 1:
             raise InputError(
-                f"{self.name}: the pixels of the {what} array go from {array.min():g} to {array.max():g} and should lie "
-                "in [0, 1]; scale them, those from 0 to 255 by 1 / 255."
+                f"{self.name}: the pixels of the {what} array go from {array.min():g} to {array.max():g} and should "
+                "lie in [0, 1]; scale them, those from 0 to 255 by 1 / 255."
             )
         return array
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import struct
@@ -30,7 +31,13 @@ def test_the_digits_need_no_file() -> None:
     assert (data.train.min(), data.train.max()) == (0, 1)
     rows = np.concatenate([data.train, data.validation, data.test])
     assert len(np.unique(rows, axis=0)) == 1797
-    assert lb.load_dataset("digits8x8", test=7).test.shape == (7, 64)
+    few = lb.load_dataset("digits8x8", test=7)
+    assert few.test.shape == (7, 64)
+    np.testing.assert_array_equal(few.test_labels, data.test_labels[:7])
+    # Nearest training images of the same digit: the labels go with their images.
+    nearest = ((data.test[:, None] - data.train[None]) ** 2).sum(-1).argmin(1)
+    assert (data.train_labels[nearest] == data.test_labels).mean() > 0.95
+    assert dataclasses.replace(data, train_labels=None).training_hash == data.training_hash
 
 
 def idx(images: np.ndarray) -> bytes:
@@ -60,6 +67,29 @@ def test_mnist_is_read_gzipped_or_not_and_split_once(small_mnist: Path) -> None:
     np.testing.assert_array_equal(data.test, raw.reshape(9, 784).astype(np.float32) / 255)
     again = lb.load_dataset("mnist", data_dir=small_mnist / "mnist", train=20)
     np.testing.assert_array_equal(again.train, data.train[:20])
+
+
+def test_labels_of_mnist_are_read_where_they_lie_with_the_images_and_are_not_hashed(
+    small_mnist: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = lb.load_dataset("mnist", data_dir=small_mnist)
+    assert (plain.train_labels, plain.test_labels) == (None, None)
+    labels = {"train": np.arange(60, dtype=np.uint8) % 10, "test": np.arange(9, dtype=np.uint8)}
+    files = {split: struct.pack(">2i", 2049, len(each)) + each.tobytes() for split, each in labels.items()}
+    for split, stem in mnist.LABELS.items():
+        (small_mnist / "mnist" / f"{stem}.gz").write_bytes(gzip.compress(files[split]))
+    with pytest.raises(InputError, match="another SHA-256"):
+        lb.load_dataset("mnist", data_dir=small_mnist)
+    monkeypatch.setattr(
+        mnist, "LABELS_SHA256", {split: hashlib.sha256(each).hexdigest() for split, each in files.items()}
+    )
+    data = lb.load_dataset("mnist", data_dir=small_mnist, test=4)
+    assert data.content_hash == lb.load_dataset("mnist", data_dir=small_mnist, test=4).content_hash
+    np.testing.assert_array_equal(data.test_labels, labels["test"][:4])
+    assert data.train_labels.dtype == np.int64
+    np.testing.assert_array_equal(
+        np.bincount(np.concatenate([data.train_labels, data.validation_labels])), np.bincount(labels["train"])
+    )
 
 
 def test_mnist_of_other_bytes_is_refused(small_mnist: Path) -> None:
@@ -194,6 +224,7 @@ def test_faces_of_another_layout_are_refused(tmp_path: Path, content: dict, mess
 def test_the_real_images(data_dir: Path) -> None:
     digits = lb.load_dataset("mnist", data_dir=data_dir)
     assert digits.sizes == {"train": 55_000, "validation": 5_000, "test": 10_000}
+    assert np.bincount(digits.test_labels)[5] == 892  # as published
     assert digits.test.mean() == pytest.approx(0.1325, abs=1e-4)  # the known mean of the test images
     faces = lb.load_dataset("faces48", data_dir=data_dir)
     assert faces.sizes == {"train": 10_190, "validation": 859, "test": 1_745}
