@@ -54,7 +54,13 @@ def catalogue(name: str | None = None) -> dict[str, Any]:
             for metric in sample_metrics().values()
         ],
         "datasets": [
-            {"name": entry.name, "version": entry.version, "summary": entry.description, "source": entry.source}
+            {
+                "name": entry.name,
+                "version": entry.version,
+                "items": entry.items,
+                "summary": entry.description,
+                "source": entry.source,
+            }
             for entry in datasets().values()
         ],
         "experiments": [{"name": each.name, "summary": each.title} for each in experiments().values()],
@@ -224,8 +230,11 @@ def print_catalogue() -> None:
         ),
         _grid(
             "Datasets",
-            ["dataset", "version", "what", "source"],
-            [[each["name"], each["version"], each["summary"], each["source"]] for each in parts["datasets"]],
+            ["dataset", "version", "rows", "what", "source"],
+            [
+                [each["name"], each["version"], each["items"], each["summary"], each["source"]]
+                for each in parts["datasets"]
+            ],
         ),
         _grid("Experiments", ["command", "what"], [[each["name"], each["summary"]] for each in parts["experiments"]]),
         _grid(

@@ -15,7 +15,7 @@ PACKAGE = Path(lde_bench.__file__).parent
 FLOORS = (
     ("version",),
     ("errors",),
-    ("seeds", "arrays", "files", "registry", "progress", "process"),
+    ("seeds", "arrays", "files", "memory", "registry", "progress", "process"),
     ("data", "training"),
     ("densities",),
     ("generators",),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import pkgutil
 import re
 import sys
@@ -15,7 +16,9 @@ from collections.abc import Sequence
 from cyclopts import CycloptsError
 
 from lde_bench.cli.app import app
+from lde_bench.cli.streams import take_over
 from lde_bench.errors import LdeBenchError
+from lde_bench.memory import is_out_of_memory
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
@@ -29,7 +32,25 @@ def one_sentence(error: CycloptsError) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; exit code 0 done, 1 a regression or a failed law, 2 bad usage or input, 3 nothing measured."""
+    stdout = take_over()
+    # A notebook's kernel hands its own backend down, which is not installed here: figures are drawn without one.
+    os.environ["MPLBACKEND"] = "agg"
     logging.basicConfig(format="lde-bench: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of a read-only home, where nothing is lost
+    code = _run(argv)
+    sys.stdout.flush()
+    # The reader of a pipe may go when it has seen enough, as in `lde-bench list | head`.
+    if stdout is None or stdout.fault is None or isinstance(stdout.fault, BrokenPipeError):
+        return code
+    reason = stdout.fault.strerror
+    print(
+        f"lde-bench: stdout cannot be written ({reason}), so what was printed is lost; send it elsewhere.",
+        file=sys.stderr,
+    )
+    return code or 2
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         return int(app(argv, exit_on_error=False, print_error=False) or 0)
     except CycloptsError as error:
@@ -39,8 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"lde-bench: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("lde-bench: interrupted; give the same command again to continue.", file=sys.stderr)
+        print("lde-bench: interrupted; give the same command again to resume.", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of stdout has gone, as in `lde-bench list | head`
-        sys.stderr.close()
-        return 0
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(
+            "lde-bench: there is not enough memory for this; ask for fewer components, rows or samples.",
+            file=sys.stderr,
+        )
+        return 2

@@ -24,26 +24,46 @@ app = App(
 )
 
 
+#: More of it no machine holds: a slip of the keyboard is told before anything is made of it.
+MOST, MOST_COMPONENTS, MOST_TRIALS, MOST_THREADS = 10**9, 10**5, 10**4, 1024
+
+#: A seed has 64 bits, one of them the sign.
+MOST_SEED = 2**63 - 1
+
+
 def whole_numbers(type_: Any, tokens: Sequence[Token]) -> list[int]:
     """Values of `--K`: whole numbers from 1 up."""
     values = []
     for token in tokens:
-        if not token.value.isdecimal() or int(token.value) < 1:
+        value = _within(token.value, MOST_COMPONENTS) if token.value.isdecimal() else 0
+        if value < 1:
             raise ValueError(f"K = {token.value} is not a whole number from 1 up; give for example --K 1 10 30 100.")
-        values.append(int(token.value))
+        values.append(value)
     return values
 
 
-def whole_number(type_: Any, tokens: Sequence[Token]) -> int:
-    """Value of an option that counts something: `--steps 1.5` is a mistake, and not 2 steps."""
-    (token,) = tokens
+def _within(text: str, most: int) -> int:
+    """A whole number between `-most` and `most`: what it must at least be, the functions say that take it."""
+    shown = text if len(text) <= 40 else f"{text[:40]}..."
     try:
-        return int(token.value)
+        value = int(text)
     except ValueError as error:
-        raise ValueError(f"{token.value} is not a whole number.") from error
+        raise ValueError(f"{shown} is not a whole number.") from error
+    if abs(value) > most:
+        raise ValueError(f"{shown} is out of range; give a whole number of at most {most:,}.")
+    return value
 
 
-Whole = Annotated[int, Parameter(converter=whole_number)]
+def whole_number(most: int) -> Parameter:
+    """An option that counts something: `--steps 1.5` is a mistake, and not 2 steps."""
+    return Parameter(converter=lambda type_, tokens: _within(tokens[0].value, most))
+
+
+Whole = Annotated[int, whole_number(MOST)]
+ComponentCount = Annotated[int, whole_number(MOST_COMPONENTS)]
+TrialCount = Annotated[int, whole_number(MOST_TRIALS)]
+ThreadCount = Annotated[int, whole_number(MOST_THREADS)]
+Seed = Annotated[int, whole_number(MOST_SEED)]
 
 DataDir = Annotated[
     Path | None,
@@ -75,7 +95,9 @@ Profile = Annotated[
     Literal["quick", "standard", "paper"],
     Parameter(help="Compute budget: training steps, evaluation sizes, default trials and methods."),
 ]
-Trials = Annotated[Whole | None, Parameter(help="Training runs per row, each with its own seed (1, 2, 5 by profile).")]
+Trials = Annotated[
+    TrialCount | None, Parameter(help="Training runs per row, each with its own seed (1, 2, 5 by profile).")
+]
 Steps = Annotated[Whole | None, Parameter(help="Training steps in place of the profile's.")]
 Seconds = Annotated[
     float | None, Parameter(help="Training seconds in place of the profile's steps; marked machine-dependent.")
@@ -93,13 +115,15 @@ Augment = Annotated[
 class Running:
     """On what a command that trains runs, and where its files are: the last options of each."""
 
-    seed: Annotated[Whole, Parameter(help="Base of the trials' seeds and of the preparation.")] = 0
+    seed: Annotated[Seed, Parameter(help="Base of the trials' seeds and of the preparation.")] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Annotated[
         Literal["auto", "fp32", "bf16"], Parameter(help="Of training steps; evaluation is always in fp32 or better.")
     ] = "auto"
     compile: Annotated[bool | None, Parameter(help="Use torch.compile, or not, whatever the plan says.")] = None
-    threads: Annotated[Whole | None, Parameter(help="Threads for the arithmetic; torch's choice if left out.")] = None
+    threads: Annotated[
+        ThreadCount | None, Parameter(help="Threads for the arithmetic; torch's choice if left out.")
+    ] = None
     data_dir: DataDir = None
     cache_dir: CacheDir = None
     results_dir: ResultsDir = Path("results")

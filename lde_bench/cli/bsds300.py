@@ -42,7 +42,7 @@ def bsds300(
         Literal["auto", "embedded", "hdf5"],
         Parameter(
             help="auto: the BSDS300 photographs; embedded: the photographs inside scikit-learn and scikit-image "
-            "(dataset natural8x8, no download); hdf5: the ready-made BSDS300.hdf5."
+            "(no download); hdf5: the ready-made BSDS300.hdf5."
         ),
     ] = "auto",
     test: Annotated[
@@ -61,8 +61,8 @@ def bsds300(
 ) -> int:
     """Log-likelihood of 8x8 patches of natural images: the paper's Table 1.
 
-    Trains every method, for mixtures at every K, and prints test log-likelihoods with error bars. A run that is killed
-    continues when the same command is given again.
+    Trains every method, for mixtures at every K, and prints test log-likelihoods with error bars. To resume a run that
+    was killed, give the same command again.
     """
     from lde_bench.experiments.bsds300 import Bsds300, load_patches
     from lde_bench.runs import ResultStore

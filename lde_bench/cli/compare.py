@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lde_bench.cli.app import Json, ResultsDir, Whole, app
+from lde_bench.cli.app import ComponentCount, Json, ResultsDir, app
 
 
 @app.command
@@ -16,7 +16,7 @@ def compare(
     b: Annotated[str, Parameter(help="What to compare it with, likewise.")],
     /,
     *,
-    K: Annotated[Whole | None, Parameter(name="--K", help="Components of methods that are mixtures.")] = None,
+    K: Annotated[ComponentCount | None, Parameter(name="--K", help="Components of methods that are mixtures.")] = None,
     dataset: Annotated[str | None, Parameter(help="The dataset, where a method has records on several.")] = None,
     profile: Annotated[
         str | None, Parameter(help="The budget, where a method has records under several: standard, quick-500-steps.")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lde_bench.cli.app import RUNNING, Components, Profile, Running, Seconds, Steps, Whole, app
+from lde_bench.cli.app import RUNNING, Components, Profile, Running, Seconds, Steps, TrialCount, Whole, app
 from lde_bench.cli.running import finish
 
 
@@ -14,7 +14,7 @@ from lde_bench.cli.running import finish
 def parzen(
     *,
     dataset: Annotated[
-        str, Parameter(help="mnist, tfd (your own TFD_48x48.mat), faces48, or digits8x8, which needs no download.")
+        str, Parameter(help="A dataset of images, see lde-bench list; the one of the default needs no download.")
     ] = "digits8x8",
     methods: Annotated[
         list[str] | None,
@@ -36,11 +36,12 @@ def parzen(
     K: Components = [30],  # noqa: B006 (cyclopts shows it, nothing changes it)
     profile: Profile = "quick",
     trials: Annotated[
-        Whole | None, Parameter(help="Training runs per row, each with its own seed (1, 1, 5 by profile).")
+        TrialCount | None, Parameter(help="Training runs per row, each with its own seed (1, 1, 5 by profile).")
     ] = None,
     samples: Annotated[Whole, Parameter(help="Samples of the window.")] = 10_000,
     folds: Annotated[
-        list[Whole] | None, Parameter(consume_multiple=True, negative=(), help="Folds of tfd; all five if left out.")
+        list[Whole] | None,
+        Parameter(consume_multiple=True, negative=(), help="Folds of a dataset that has them; all if left out."),
     ] = None,
     steps: Steps = None,
     seconds: Seconds = None,
@@ -49,7 +50,7 @@ def parzen(
     """Parzen-window log-likelihood of images under the samples of models: the paper's Table 2.
 
     Trains every model, draws samples, chooses sigma on validation images and prints the test log-likelihood beside
-    better-founded measures of the same samples. A run that is killed continues when the same command is given again.
+    better-founded measures of the same samples. To resume a run that was killed, give the same command again.
     """
     from lde_bench.experiments.parzen import Parzen, load_images
     from lde_bench.runs import ResultStore

@@ -7,14 +7,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lde_bench.cli.app import CacheDir, DataDir, Json, Whole, app
+from lde_bench.cli.app import CacheDir, DataDir, Json, Seed, app
 
 
 @app.command
 def prepare(
     dataset: str,
     *,
-    seed: Annotated[Whole, Parameter(help="Of the preparation: same seed, same bytes.")] = 0,
+    seed: Annotated[Seed, Parameter(help="Of the preparation: same seed, same bytes.")] = 0,
     data_dir: DataDir = None,
     cache_dir: CacheDir = None,
     json: Json = False,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from lde_bench.cli.app import RUNNING, Profile, Running, Steps, Whole, app
+from lde_bench.cli.app import RUNNING, ComponentCount, Profile, Running, Steps, app
 from lde_bench.errors import InputError
 
 
@@ -15,7 +15,7 @@ from lde_bench.errors import InputError
 def protocol(
     *,
     method: Annotated[str | None, Parameter(help="An autoregressive method; lde+w if left out.")] = None,
-    K: Annotated[Whole | None, Parameter(name="--K", help="Components of a mixture; 10 if left out.")] = None,
+    K: Annotated[ComponentCount | None, Parameter(name="--K", help="Components of a mixture; 10 if left out.")] = None,
     record: Annotated[
         Path | None,
         Parameter(help="Measure the model of this record instead of training: the first part of the report alone."),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lde_bench.cli.app import ResultsDir, Whole, app
+from lde_bench.cli.app import ResultsDir, Seed, Whole, app
 
 
 @app.command
@@ -23,7 +23,7 @@ def sample(
             help="A .png, the sheet of images or of 8x8 patches, or a .npy, [n, D], of any model.",
         ),
     ] = Path("samples.png"),
-    seed: Annotated[Whole, Parameter(help="Same seed, same samples.")] = 0,
+    seed: Annotated[Seed, Parameter(help="Same seed, same samples.")] = 0,
     results_dir: ResultsDir = Path("results"),
 ) -> int:
     """Draw samples from the trained model of a record: a picture, or an array of as many as you want."""

@@ -33,9 +33,7 @@ def table(
             help="Your file, .npz or .h5, with arrays train, validation, test [n, D] and perhaps test_groups [n]."
         ),
     ] = None,
-    dataset: Annotated[
-        str | None, Parameter(help="A registered dataset instead, e.g. ring; see lde-bench list.")
-    ] = None,
+    dataset: Annotated[str | None, Parameter(help="A registered dataset instead; see lde-bench list.")] = None,
     K: Components = [10],  # noqa: B006 (cyclopts shows it, nothing changes it)
     methods: Methods = None,
     profile: Profile = "quick",
@@ -59,7 +57,7 @@ def table(
     """Log-likelihood on data of your own, or on a registered dataset: laws, records and a table with error bars.
 
     Where the true density is known, as of the synthetic datasets, the table says how many nats each method leaves on
-    it. A run that is killed continues when the same command is given again.
+    it. To resume a run that was killed, give the same command again.
     """
     from lde_bench.experiments.table import AnyData, load_data
     from lde_bench.runs import ResultStore

@@ -13,12 +13,13 @@ from functools import cache
 from numbers import Integral
 from pathlib import Path
 
+from lde_bench.data import user_file
 from lde_bench.data.base import SPLITS, Dataset, DatasetEntry, Request
 from lde_bench.data.patches import FreshPatches
 from lde_bench.errors import InputError
 from lde_bench.registry import did_you_mean
 
-__all__ = ["Dataset", "DatasetEntry", "FreshPatches", "datasets", "load_dataset"]
+__all__ = ["Dataset", "DatasetEntry", "FreshPatches", "datasets", "describe", "load_dataset"]
 
 
 @cache
@@ -27,6 +28,20 @@ def datasets() -> dict[str, DatasetEntry]:
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
     return {entry.name: entry for module in modules for entry in getattr(module, "DATASETS", ())}
+
+
+def describe(name: str, version: str) -> DatasetEntry:
+    """The entry of a dataset that a record names.
+
+    A user's own may be called as a registered one is: of it, and of one that is not known here, the entry says no more
+    than `items` that come from a `group`.
+    """
+    found = None if version == user_file.VERSION else datasets().get(name)
+    return found or DatasetEntry(name, version, "data of a user's own", "a file", _nothing_to_load)
+
+
+def _nothing_to_load(request: Request) -> Dataset:
+    raise InputError("this dataset is no registered one; give its file again.")
 
 
 def load_dataset(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -29,8 +29,9 @@ class Dataset:
     preparation; `fresh` draws new training patches from the same photographs; `is_patch` says that the 63
     numbers are those of an 8x8 patch, so that its symmetries apply; `image_shape` is the (height, width) of rows that
     are images with pixels in [0, 1]; `true_log_prob` (synthetic data only) maps [n, d] to the exact log-density,
-    float64 [n] in nats. Where there is a `unit`, the rows are standardised ones, and log-likelihoods are reported in
-    nats of the rows as they were, `log_det` less.
+    float64 [n] in nats; the `*_labels` are int64 [n], what each row shows, or None, and no part of what is hashed,
+    since nothing is trained on them. Where there is a `unit`, the rows are standardised ones, and log-likelihoods are
+    reported in nats of the rows as they were, `log_det` less.
     """
 
     name: str
@@ -48,6 +49,9 @@ class Dataset:
     image_shape: tuple[int, int] | None = None
     true_log_prob: Callable[[np.ndarray], np.ndarray] | None = None
     unit: Unit | None = None
+    train_labels: np.ndarray | None = None
+    validation_labels: np.ndarray | None = None
+    test_labels: np.ndarray | None = None
 
     @classmethod
     def of(
@@ -62,10 +66,12 @@ class Dataset:
         image_shape: tuple[int, int] | None = None,
         true_log_prob: Callable[[np.ndarray], np.ndarray] | None = None,
         unit: Unit | None = None,
+        labels: Mapping[str, np.ndarray] | None = None,
     ) -> Dataset:
-        """From arrays keyed `train`, ..., and where there are photographs `train_groups`, ...; hashes them and the
-        unit.
+        """Make a dataset of arrays keyed `train`, ..., and where there are photographs `train_groups`, ...; hashes them
+        and the unit, and not the `labels` by split.
         """
+        labels = labels or {}
         return cls(
             name=name,
             version=version,
@@ -82,6 +88,9 @@ class Dataset:
             image_shape=image_shape,
             true_log_prob=true_log_prob,
             unit=unit,
+            train_labels=labels.get("train"),
+            validation_labels=labels.get("validation"),
+            test_labels=labels.get("test"),
         )
 
     @property
@@ -139,15 +148,46 @@ class Request:
         return taken
 
 
+@dataclass(frozen=True, eq=False)
+class ImageSettings:
+    """What is fixed for a dataset of images, by the paper where it ran it, so that every model has the same.
+
+    `latent` is the size of the code; `warmup` the share of the training over which that of the IAE grows; `grid` the
+    sigmas of the Parzen window to choose from, float64 [g].
+    """
+
+    latent: int
+    warmup: float
+    grid: np.ndarray
+
+
 @dataclass(frozen=True)
 class DatasetEntry:
-    """One loadable dataset: what `lde-bench list` prints, and the function that loads it."""
+    """One loadable dataset: all that is to be said of it, and the function that loads it.
+
+    Attributes:
+        name: by which it is loaded.
+        version: of the official data.
+        description: what `lde-bench list` prints.
+        source: authors, year, address.
+        load: gives the dataset of a request.
+        items: what rows are called: `patches` (of photographs, 8x8), `images` (with `images` settings) or `items`.
+        group: what items that are alike come from: `photograph`, `person`, `group`.
+        images: settings of the models of images.
+        folds: names of the datasets that are its folds; an experiment takes them all.
+        bibtex: keys of what to cite, into `lde_bench/report/data/references.bib`.
+    """
 
     name: str
     version: str
     description: str
-    source: str  # authors, year, address
+    source: str
     load: Callable[[Request], Dataset]
+    items: Literal["patches", "images", "items"] = "items"
+    group: str = "group"
+    images: ImageSettings | None = None
+    folds: tuple[str, ...] = ()
+    bibtex: tuple[str, ...] = ()
 
 
 class ContentHash:

@@ -175,5 +175,8 @@ DATASETS = (
         "63-number 8x8 grey patches of the 300 Berkeley photographs, rebuilt: 1,000,000 / 50,000 / 250,000",
         f"Martin, Fowlkes, Tal, Malik 2001, {URLS[0]}",
         load,
+        items="patches",
+        group="photograph",
+        bibtex=("martin2001database", "uria2016nade"),
     ),
 )

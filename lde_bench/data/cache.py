@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from lde_bench.data.archives import open_hdf5
 from lde_bench.data.base import SPLITS, ContentHash, Dataset, Request
 from lde_bench.data.patches import FEATURES, PROTOCOL, FreshPatches, Photographs, cut_split
 from lde_bench.errors import InputError
@@ -64,12 +65,20 @@ class _Damaged(Exception):
 
 
 def cache_folder(cache_dir: Path | None) -> Path:
-    """`cache_dir`, else `LDE_BENCH_CACHE`, else `lde-bench` in the user's cache folder."""
+    """`cache_dir`, else `LDE_BENCH_CACHE`, else `lde-bench` in the user's cache folder.
+
+    Raises `InputError` when the user has no home folder.
+    """
     if cache_dir is not None:
         return cache_dir
     if chosen := os.environ.get("LDE_BENCH_CACHE"):
         return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lde-bench"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lde-bench"
+    except RuntimeError as error:
+        raise InputError(
+            "this user has no home folder to cache data in; give --cache-dir or LDE_BENCH_CACHE."
+        ) from error
 
 
 def load_prepared(recipe: Recipe, request: Request) -> Dataset:
@@ -98,11 +107,9 @@ def stored_test_rows(name: str, version: str, seed: int, rows: int, cache_dir: P
 
     Nothing is downloaded, prepared or written.
     """
-    import h5py
-
     for path in sorted(cache_folder(cache_dir).glob(f"{name}-{version}-seed{seed}-*.h5")):
         try:
-            with h5py.File(path, "r") as file:
+            with open_hdf5(path) as file:
                 return np.asarray(file["test"][:rows], dtype=np.float32)
         except (OSError, KeyError):  # damaged: whoever trains on it will say so
             continue
@@ -181,11 +188,9 @@ def _write_split(
 
 
 def _read(path: Path, recipe: Recipe, sizes: Mapping[str, int]) -> Dataset:
-    import h5py
-
     arrays: dict[str, np.ndarray] = {}
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             if file.attrs["key"] != recipe.key:
                 raise _Damaged("it was made by another recipe")
             full_hash = file.attrs["content_hash"]

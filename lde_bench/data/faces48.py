@@ -8,14 +8,14 @@ none of them is to make up a large part of the test set.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from lde_bench.data.archives import read_npz
 from lde_bench.data.base import Dataset, DatasetEntry, Request
 from lde_bench.data.images import image_dataset, search, shuffled
+from lde_bench.data.tfd import IMAGE_SETTINGS
 from lde_bench.errors import InputError
 from lde_bench.seeds import derive_seed
 
@@ -35,13 +35,8 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         InputError: the file cannot be read or is not of that layout.
     """
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            images, person = content["images"], content["person"]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read ({error}); {REMEDY}") from error
-    except KeyError as error:
-        raise InputError(f"{path}: an array is missing ({error.args[0]}); {REMEDY}") from error
+    content = read_npz(path, ("images", "person"), remedy=REMEDY)
+    images, person = content["images"], content["person"]
     if images.ndim != 3 or images.shape[1:] != (SIDE, SIDE) or images.dtype != np.uint8:
         raise InputError(
             f"{path}: 'images' is {images.dtype} {list(images.shape)} where uint8 [n, {SIDE}, {SIDE}] belongs; {REMEDY}"
@@ -63,6 +58,11 @@ def load(request: Request) -> Dataset:
     persons, counts = np.unique(person, return_counts=True)
     few = sorted(persons[counts <= MOST_IMAGES].tolist(), key=lambda one: derive_seed(NAME, VERSION, "person", one))
     test, validation, _ = np.split(np.array(few), np.cumsum([round(TEST * len(few)), round(VALIDATION * len(few))]))
+    if min(len(test), len(validation)) == 0:
+        raise InputError(
+            f"{path}: {len(few)} persons have at most {MOST_IMAGES} images each, too few to test and validate on; "
+            f"{REMEDY}"
+        )
     order = shuffled(len(images), NAME, VERSION, "order")
     tests, validates = (np.isin(person[order], members) for members in (test, validation))
     chosen = {"train": order[~tests & ~validates], "validation": order[validates], "test": order[tests]}
@@ -82,5 +82,9 @@ DATASETS = (
         "48x48 faces split by person, in [0, 1]; a stand-in for the Toronto Face Dataset, not it: 10,190 / 859 / 1,745",
         "Huang, Ramesh, Berg, Learned-Miller 2007 (Labeled Faces in the Wild), cropped",
         load,
+        items="images",
+        group="person",
+        images=IMAGE_SETTINGS,
+        bibtex=("huang2007labeled",),
     ),
 )

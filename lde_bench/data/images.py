@@ -21,6 +21,7 @@ def image_dataset(
     *,
     white: int = 255,
     groups: Mapping[str, np.ndarray] | None = None,
+    labels: Mapping[str, np.ndarray] | None = None,
 ) -> Dataset:
     """A dataset of grey images, the first rows of each split that `request` asks for.
 
@@ -32,6 +33,7 @@ def image_dataset(
             [0, 1].
         white: the brightest pixel.
         groups: by split, whose images are alike (the person): int64 [n].
+        labels: by split, what the images show: whole numbers [n].
 
     Raises:
         InputError: more rows are asked for than there are.
@@ -44,7 +46,8 @@ def image_dataset(
     if groups is not None:
         arrays |= {f"{split}_groups": groups[split][: sizes[split]].astype(np.int64) for split in SPLITS}
     height, width = images["train"].shape[1:]
-    return Dataset.of(name, version, 0, arrays, image_shape=(int(height), int(width)))
+    shown = {split: one[: sizes[split]].astype(np.int64) for split, one in (labels or {}).items()}
+    return Dataset.of(name, version, 0, arrays, image_shape=(int(height), int(width)), labels=shown)
 
 
 def shuffled(n: int, *names: str) -> np.ndarray:

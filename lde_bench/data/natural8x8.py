@@ -87,5 +87,8 @@ DATASETS = (
         "the same patches of 14 photographs in the scikit-image and scikit-learn wheels: 200,000 / 10,000 / 50,000",
         "scikit-image developers, https://scikit-image.org; scikit-learn developers, https://scikit-learn.org",
         load,
+        items="patches",
+        group="photograph",
+        bibtex=("uria2016nade",),
     ),
 )

@@ -12,6 +12,7 @@ integer, and the arithmetic up to the single rounding to float32 is done in inte
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,7 @@ PROTOCOL = (
 
 _WORDS = 1 + PIXELS // 2  # one 64-bit word places a patch, and each further word is the noise of two pixels
 _PLACE_BITS = 40
+_MOST_PLACES = 1 << (64 - _PLACE_BITS)  # of a photograph, so that each is chosen alike to within 2^-16
 _BLOCK = 16384  # patches made at once: small enough to stay near the processor's cache, large enough for numpy
 
 
@@ -48,20 +50,28 @@ def decode_grey(data: bytes, name: str) -> np.ndarray:
     if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-1024:]:
         raise InputError(f"{name}: the JPEG is truncated; {remedy}.")
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            grey = np.array(image.convert("L"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is judged here
+            with Image.open(io.BytesIO(data)) as image:
+                _check_size(*image.size, name, remedy)  # before memory is taken for the pixels
+                grey = np.array(image.convert("L"))
     except UnidentifiedImageError as error:
         raise InputError(f"{name}: this is not an image that Pillow can read; {remedy}.") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{name}: the photograph has far more than 16 million pixels; {remedy}.") from error
+    except InputError:
+        raise
+    except Exception as error:  # over damaged bytes a decoder may raise anything
         raise InputError(f"{name}: the image is truncated or damaged ({error}); {remedy}.") from error
-    height, width = grey.shape
-    if height < SIDE or width < SIDE:
-        raise InputError(
-            f"{name}: the photograph is {width}x{height}, too small to hold an {SIDE}x{SIDE} patch; {remedy}."
-        )
-    if (height - SIDE + 1) * (width - SIDE + 1) > 1 << (64 - _PLACE_BITS):
-        raise InputError(f"{name}: the photograph is {width}x{height}, larger than 16 million pixels; {remedy}.")
     return grey
+
+
+def _check_size(width: int, height: int, name: str, remedy: str) -> None:
+    told = f"{name}: the photograph is {width}x{height}"
+    if height < SIDE or width < SIDE:
+        raise InputError(f"{told}, too small to hold an {SIDE}x{SIDE} patch; {remedy}.")
+    if (height - SIDE + 1) * (width - SIDE + 1) > _MOST_PLACES:
+        raise InputError(f"{told}, larger than 16 million pixels; {remedy}.")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lde_bench.data.base import Dataset, DatasetEntry, Request
+from lde_bench.data.archives import read_mat
+from lde_bench.data.base import Dataset, DatasetEntry, ImageSettings, Request
 from lde_bench.data.images import image_dataset, search, shuffled
 from lde_bench.errors import InputError
 
@@ -25,6 +26,7 @@ FILE = "TFD_48x48.mat"
 OFFICIAL_MD5 = "9d113650c197719b750ecc6864faf87c"
 FOLDS = (1, 2, 3, 4, 5)
 SIDE = 48
+IMAGE_SETTINGS = ImageSettings(latent=15, warmup=120 / 130, grid=np.arange(0.001, 0.2, 0.005))
 #: Values of the `folds` array.
 UNLABELED, TRAIN, VALIDATION, TEST = range(4)
 
@@ -37,24 +39,12 @@ log = logging.getLogger(__name__)
 
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [n, 48, 48] and parts [n, 5] of a .mat file.
+    """Images uint8 [n, 48, 48] and parts [n, 5] of a .mat file, that of MATLAB 7.3 too.
 
     Raises:
         InputError: it cannot be read or is not of that layout.
     """
-    from h5py import is_hdf5
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    if is_hdf5(path):
-        raise InputError(f"{path}: this is a MATLAB 7.3 file, which scipy cannot read; save it again with -v7.")
-    try:
-        content = loadmat(path, variable_names=["images", "folds"])
-    except (OSError, ValueError, TypeError, MatReadError) as error:
-        raise InputError(f"{path}: this is no readable MATLAB file ({error}); {REMEDY}") from error
-    for key in ("images", "folds"):
-        if key not in content:
-            raise InputError(f"{path}: the array '{key}' is missing; {REMEDY}")
+    content = read_mat(path, ("images", "folds"), remedy=REMEDY)
     images, folds = content["images"], content["folds"]
     if images.ndim != 3 or images.shape[1:] != (SIDE, SIDE) or images.dtype != np.uint8:
         raise InputError(
@@ -95,15 +85,21 @@ def load(fold: int, request: Request) -> Dataset:
     )
 
 
-def _entry(name: str, fold: int) -> DatasetEntry:
+def _entry(name: str, fold: int, folds: tuple[str, ...] = ()) -> DatasetEntry:
     return DatasetEntry(
         name,
         VERSION,
         f"Toronto faces, 48x48, in [0, 1], fold {fold} of 5, from your own {FILE}",
         "Susskind, Anderson, Hinton 2010, UTML TR 2010-001; on request",
         functools.partial(load, fold),
+        items="images",
+        images=IMAGE_SETTINGS,
+        folds=folds,
+        bibtex=("susskind2010toronto",),
     )
 
 
+_NAMES = tuple(f"{NAME}-fold{fold}" for fold in FOLDS)
+
 #: `tfd` alone is fold 1, as the paper seems to have it.
-DATASETS = (_entry(NAME, 1), *(_entry(f"{NAME}-fold{fold}", fold) for fold in FOLDS))
+DATASETS = (_entry(NAME, 1, _NAMES), *(_entry(name, fold) for name, fold in zip(_NAMES, FOLDS, strict=True)))

@@ -6,14 +6,12 @@ An `.npz` of NumPy (never with pickled objects) or an HDF5 file. The dataset is 
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lde_bench.arrays import as_rows
+from lde_bench.data.archives import read_hdf5, read_npz
 from lde_bench.data.base import SPLITS, Dataset, Request
 from lde_bench.data.unit import Unit
 from lde_bench.errors import InputError
@@ -42,7 +40,8 @@ def load_file(path: Path, request: Request, *, standardise: bool = True) -> Data
         raise InputError(f"{path}: there is no such file; give a .npz or .h5 file with {_CONTENT}.")
     if path.suffix.lower() not in (".npz", *HDF5):
         raise InputError(f"{path}: is neither .npz nor .h5; save {_CONTENT}, e.g. with numpy.savez.")
-    stored = _read_npz(path) if path.suffix.lower() == ".npz" else _read_hdf5(path)
+    read = read_npz if path.suffix.lower() == ".npz" else read_hdf5
+    stored = read(path, SPLITS, (GROUPS,), remedy=f"save {_CONTENT}, again.")
     rows = {
         split: as_rows(str(path), f"'{split}'", stored[split], finite=True, least=1).astype(np.float64)
         for split in SPLITS
@@ -60,46 +59,6 @@ def load_file(path: Path, request: Request, *, standardise: bool = True) -> Data
     if GROUPS in stored:
         arrays[GROUPS] = _groups(path, stored[GROUPS], len(rows["test"]))[: sizes["test"]]
     return Dataset.of(path.stem, VERSION, request.seed, arrays, unit=unit)
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"{path}: is no whole .npz archive; save {_CONTENT} with numpy.savez.")
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            return _wanted(path, set(content.files), lambda name: content[name])
-    except InputError:
-        raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, error) from error
-
-
-def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            names = {name for name, item in file.items() if isinstance(item, h5py.Dataset)}
-            return _wanted(path, names, lambda name: np.asarray(file[name][()]))
-    except InputError:
-        raise
-    except (OSError, RuntimeError, ValueError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> InputError:
-    if "allow_pickle" in str(error):
-        return InputError(f"{path}: holds an array of Python objects, which is not read; save arrays of numbers.")
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(f"{path}: cannot be read ({reason.rstrip('.')}); save the arrays again.")
-
-
-def _wanted(path: Path, names: set[str], read: Callable[[str], Any]) -> dict[str, np.ndarray]:
-    for split in SPLITS:
-        if split not in names:
-            there = ", ".join(sorted(names)) or "nothing"
-            raise InputError(f"{path}: the array '{split}' is missing (it holds {there}); save {_CONTENT}.")
-    return {name: np.asarray(read(name)) for name in (*SPLITS, GROUPS) if name in names}
 
 
 def _single(path: Path, split: str, rows: np.ndarray, unit: Unit | None) -> np.ndarray:

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lde_bench.data import Dataset, load_dataset
-from lde_bench.data.tfd import FOLDS
+from lde_bench.data import Dataset, datasets, load_dataset
 from lde_bench.densities.spec import MethodSpec
 from lde_bench.errors import InputError
 from lde_bench.generators import (
@@ -38,7 +37,7 @@ from lde_bench.runs.record import DatasetInfo
 from lde_bench.runs.rows import is_reference, with_components
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
-from lde_bench.trials.images import SAMPLES, SETTINGS, ParzenTrial, check_samples
+from lde_bench.trials.images import SAMPLES, ParzenTrial, check_samples
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -95,16 +94,20 @@ def load_images(
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
 ) -> list[Dataset]:
-    """The datasets of a table: one, or the folds of TFD, by default all five.
+    """The datasets of a table: one, or folds of one that has them, by default all.
 
     Raises:
         InputError: it is none of the image datasets, or is absent or damaged; or folds of what has none.
     """
-    if dataset.partition("-")[0] not in SETTINGS:
-        raise InputError(f"dataset '{dataset}' is no set of images; choose one of {', '.join(SETTINGS)}.")
-    if folds is not None and (dataset != "tfd" or not set(folds) <= set(FOLDS)):
-        raise InputError(f"--folds are those of tfd, {FOLDS[0]} to {FOLDS[-1]}; leave it out for {dataset}.")
-    names = [f"tfd-fold{fold}" for fold in folds or FOLDS] if dataset == "tfd" else [dataset]
+    known = {name: entry for name, entry in datasets().items() if entry.images is not None}
+    if dataset not in known:
+        raise InputError(f"dataset '{dataset}' is no set of images; choose one of {', '.join(known)}.")
+    there = known[dataset].folds
+    if folds is not None and not set(folds) <= set(range(1, len(there) + 1)):
+        what = f"{dataset} has those from 1 to {len(there)}" if there else f"{dataset} has none"
+        raise InputError(f"--folds {' '.join(map(str, folds))}: {what}; leave it out for all there is.")
+    names = there if folds is None else [there[fold - 1] for fold in folds]
+    names = names or [dataset]
     return [load_dataset(name, data_dir=data_dir, cache_dir=cache_dir) for name in names]
 
 

@@ -64,6 +64,15 @@ class Generator(Model):
         super().__init__(height * width)
         self.image_shape = height, width
 
+    def _rows(self, what: str, rows: np.ndarray | Tensor) -> Tensor:
+        array = super()._rows(what, rows)
+        if array.min() < 0 or array.max() > 1:
+            raise InputError(
+                f"{self.name}: the pixels of the {what} array go from {array.min():g} to {array.max():g} and should "
+                "lie in [0, 1]; scale them, those from 0 to 255 by 1 / 255."
+            )
+        return array
+
     def loss(self, x: Tensor, progress: float) -> Tensor:
         """What a training step makes smaller: [B, D] -> scalar; `progress` in [0, 1] is the share of the budget
         spent.

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 
+from lde_bench.data import datasets
 from lde_bench.evaluation.sample_measures import sample_metrics
 from lde_bench.version import __version__
 
@@ -15,9 +16,6 @@ BENCHMARK_KEYS = ("uria2016nade", "martin2001database", "yoo2020unpriortized")
 
 #: Cited where there are samples of images: the Parzen window and what it is worth.
 WINDOW_KEYS = ("breuleux2011quickly", "goodfellow2014generative", "theis2016note")
-
-#: And the images.
-IMAGES_KEYS = ("lecun1998gradient", "susskind2010toronto", "huang2007labeled", "alpaydin1998optical")
 
 _SOFTWARE = f"""\
 @misc{{ldebench,
@@ -48,7 +46,8 @@ def method_keys(label: str) -> tuple[str, ...]:
 def samples_keys() -> tuple[str, ...]:
     """Keys of what is cited where there are samples of images: the window, the measures beside it, the images."""
     measures = (key for metric in sample_metrics().values() for key in metric.bibtex)
-    return tuple(dict.fromkeys((*WINDOW_KEYS, *measures, *IMAGES_KEYS)))
+    images = (key for entry in datasets().values() if entry.items == "images" for key in entry.bibtex)
+    return tuple(dict.fromkeys((*WINDOW_KEYS, *measures, *images)))
 
 
 def samples_images(label: str) -> bool:

@@ -10,15 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple
 from typing import Any
 
-from lde_bench.data import user_file
+from lde_bench.data import describe
 from lde_bench.evaluation.statistics import GroupMeans, average_over_trials
 from lde_bench.runs.record import DatasetInfo, Record
-
-#: The datasets of 8x8 patches of photographs.
-PATCH_DATASETS = frozenset({"bsds300", "natural8x8", "bsds300-hdf5"})
-
-#: The datasets of whole images; a fold of one is named behind a dash.
-IMAGE_DATASETS = frozenset({"mnist", "tfd", "faces48", "digits8x8"})
 
 #: The training data at these values are what the benchmark means by a plain run; others are told.
 PLAIN_DATA: dict[str, Any] = {"patches": "fixed", "augment": None}
@@ -41,31 +35,23 @@ EXECUTION_OPTIONS = frozenset(
 
 
 def is_patch(data: DatasetInfo) -> bool:
-    """Whether the items are 8x8 patches of photographs; a user's own file may be called as such a dataset is."""
-    return data.name in PATCH_DATASETS and data.version != user_file.VERSION
+    """Whether the items are 8x8 patches of photographs."""
+    return item_word(data) == "patches"
 
 
 def is_image(data: DatasetInfo) -> bool:
     """Whether the items are whole images."""
-    return _is_named(data, IMAGE_DATASETS)
-
-
-def _is_named(data: DatasetInfo, names: frozenset[str]) -> bool:
-    return data.version != user_file.VERSION and data.name.partition("-")[0] in names
+    return item_word(data) == "images"
 
 
 def group_word(data: DatasetInfo) -> str:
     """What test items that are alike come from."""
-    if is_patch(data):
-        return "photograph"
-    return "person" if _is_named(data, frozenset({"faces48"})) else "group"
+    return describe(data.name, data.version).group
 
 
 def item_word(data: DatasetInfo) -> str:
     """What the rows of a dataset are called."""
-    if is_patch(data):
-        return "patches"
-    return "images" if is_image(data) else "items"
+    return describe(data.name, data.version).items
 
 
 def is_reference(method: str) -> bool:

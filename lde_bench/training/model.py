@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from lde_bench.arrays import as_rows
 from lde_bench.errors import InputError
 from lde_bench.files import write_bytes_atomic
+from lde_bench.memory import check_memory
 from lde_bench.process import seeded
 from lde_bench.seeds import as_seed
 from lde_bench.training.batches import ArrayBatches, Batches
@@ -130,11 +131,13 @@ class Model(nn.Module):
         """`n` independent samples [n, D], the same for the same seed.
 
         Raises:
-            InputError: `n` is negative or no whole number, or `seed` is none.
+            InputError: `n` is negative or no whole number, or more than the memory holds, or `seed` is none.
         """
         seed = as_seed(self.name, seed)
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
             raise InputError(f"{self.name}: cannot draw {n} samples; ask for a whole number from 0 up.")
+        needed = int(n) * self.features * self.dtype.itemsize
+        check_memory(f"{n:,} samples of {self.features:,} numbers", needed, "ask for fewer.")
         generator = torch.Generator(self.device).manual_seed(seed)
         blocks = [torch.empty(0, self.features, dtype=self.dtype, device=self.device)]
         with self._evaluating():

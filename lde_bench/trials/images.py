@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from lde_bench.data import Dataset
+from lde_bench.data import Dataset, describe
+from lde_bench.data.base import ImageSettings
 from lde_bench.densities import method_classes
 from lde_bench.densities.external import probe
 from lde_bench.densities.spec import MethodSpec
@@ -54,29 +55,11 @@ COUNTS = (100, 300, 1_000, 3_000)
 KEPT_SAMPLES = 100
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What the paper fixes for a dataset: sizes of the code, share of the run over which that of the IAE grows, and the
-    sigmas to choose from.
-    """
-
-    latent: int
-    warmup: float
-    grid: np.ndarray
-
-
-_TFD = Setting(latent=15, warmup=120 / 130, grid=np.arange(0.001, 0.2, 0.005))
-SETTINGS = {
-    "mnist": Setting(latent=8, warmup=96 / 390, grid=np.arange(0.1, 0.3, 0.01)),
-    "tfd": _TFD,
-    "faces48": _TFD,
-    "digits8x8": Setting(latent=8, warmup=96 / 390, grid=np.arange(0.02, 0.4, 0.02)),
-}
-
-
-def setting(dataset: Dataset) -> Setting:
-    """Of a dataset, the folds of one alike."""
-    return SETTINGS[dataset.name.partition("-")[0]]
+def setting(dataset: Dataset) -> ImageSettings:
+    """What is fixed for a dataset of images."""
+    found = describe(dataset.name, dataset.version).images
+    assert found is not None
+    return found
 
 
 @dataclass(frozen=True)
@@ -162,7 +145,7 @@ def check_samples(specs: Sequence[MethodSpec], samples: int, shape: tuple[int, i
                 )
 
 
-def own_settings(spec: MethodSpec, fixed: Setting) -> dict[str, Any]:
+def own_settings(spec: MethodSpec, fixed: ImageSettings) -> dict[str, Any]:
     """The arguments of a model that the dataset fixes, where they are not spelled out."""
     takes = generator_arguments(spec)
     return {key: value for key, value in {"latent": fixed.latent, "warmup": fixed.warmup}.items() if key in takes}

@@ -32,7 +32,10 @@ class Ball:
 """
 
 FAULTS = {
-    "unknown-dataset": (("--dataset", "mnst"), "dataset 'mnst' is no set of images; choose one of mnist, tfd"),
+    "unknown-dataset": (
+        ("--dataset", "mnst"),
+        "dataset 'mnst' is no set of images; choose one of digits8x8, faces48, mnist, tfd",
+    ),
     "not-images": (("--dataset", "ring"), "dataset 'ring' is no set of images"),
     "unknown-method": (("--methods", "aee"), "did you mean 'ae'?"),
     "a-density-alone": (("--methods", "lde"), "method 'lde' is unknown"),
@@ -43,8 +46,8 @@ FAULTS = {
     "bad-argument": (("--methods", "ae:latent=0"), "latent = 0"),
     "bad-warmup": (("--methods", "iae:warmup=2"), "warmup = 2"),
     "K-0": (("--K", "0"), "K = 0 is not a whole number from 1 up"),
-    "folds-of-digits": (("--folds", "1"), "--folds are those of tfd, 1 to 5; leave it out for digits8x8"),
-    "fold-6": (("--dataset", "tfd", "--folds", "6"), "--folds are those of tfd, 1 to 5"),
+    "folds-of-digits": (("--folds", "1"), "--folds 1: digits8x8 has none"),
+    "fold-6": (("--dataset", "tfd", "--folds", "6"), "--folds 6: tfd has those from 1 to 5"),
     "fold-1.5": (("--dataset", "tfd", "--folds", "1.5"), 'unable to convert "1.5" into int'),
     "fold-of-words": (("--dataset", "tfd", "--folds", "one"), 'unable to convert "one" into int'),
     "samples-0": (("--samples", "0"), "samples = 0 is not a whole number from 1 up"),
@@ -144,7 +147,7 @@ def test_a_file_that_is_not_tfds_is_one_sentence(cli, tfd, here):
         assert_refused(cli("parzen", "--dataset", "tfd", "--data-dir", tfd(**replaced)), part)
     folder = tfd()
     (folder / "TFD_48x48.mat").write_bytes((folder / "TFD_48x48.mat").read_bytes()[:1000])
-    assert_refused(cli("parzen", "--dataset", "tfd", "--data-dir", folder), "this is no readable MATLAB file")
+    assert_refused(cli("parzen", "--dataset", "tfd", "--data-dir", folder), "cannot be read (")
     assert not (here / "results").exists()
 
 

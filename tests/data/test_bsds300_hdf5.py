@@ -30,7 +30,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_it_is_a_dataset_of_its_own_without_groups(file):
     data = load_dataset("bsds300-hdf5", data_dir=file)
-    assert (data.name, data.version, data.is_patch) == ("bsds300-hdf5", "zenodo-1161203", True)
+    assert (data.name, data.version, data.is_patch) == ("bsds300-hdf5", "unofficial", True)
     assert data.sizes == ROWS
     assert data.train.dtype == np.float32
     assert data.train_groups is None
@@ -38,6 +38,15 @@ def test_it_is_a_dataset_of_its_own_without_groups(file):
     assert data.fresh is None
     with h5py.File(file) as raw:
         np.testing.assert_array_equal(data.test, raw["test"][:])
+
+
+def test_a_file_of_the_published_size_is_not_called_the_published_file(file, monkeypatch, caplog):
+    assert load_dataset("bsds300-hdf5", data_dir=file).version == "unofficial"
+    assert "this is not the published file" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr(bsds300_hdf5, "PUBLISHED_ROWS", ROWS)
+    assert load_dataset("bsds300-hdf5", data_dir=file, test=5).version == "zenodo-1161203-unverified"
+    assert caplog.text == ""
 
 
 def test_it_is_found_from_the_root_its_folder_itself_and_the_environment(file, monkeypatch):
@@ -85,7 +94,7 @@ def test_a_number_that_is_not_finite_is_placed_if_it_is_read(tmp_path, bad, monk
 @pytest.mark.parametrize("content", [b"", b"not HDF5 at all", None])
 def test_a_file_that_cannot_be_read_is_one_sentence(file, content):
     file.write_bytes(file.read_bytes()[:5000] if content is None else content)
-    with pytest.raises(InputError, match=r"^[^\n]*BSDS300\.hdf5: this is no readable HDF5 file[^\n]*$"):
+    with pytest.raises(InputError, match=r"^[^\n]*BSDS300\.hdf5: cannot be read [^\n]*$"):
         load_dataset("bsds300-hdf5", data_dir=file)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import struct
@@ -11,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 from scipy.io import savemat
+from scipy.sparse import csc_matrix
 
 import lde_bench as lb
 from lde_bench.data import faces48, mnist, tfd
@@ -29,7 +31,13 @@ def test_the_digits_need_no_file() -> None:
     assert (data.train.min(), data.train.max()) == (0, 1)
     rows = np.concatenate([data.train, data.validation, data.test])
     assert len(np.unique(rows, axis=0)) == 1797
-    assert lb.load_dataset("digits8x8", test=7).test.shape == (7, 64)
+    few = lb.load_dataset("digits8x8", test=7)
+    assert few.test.shape == (7, 64)
+    np.testing.assert_array_equal(few.test_labels, data.test_labels[:7])
+    # Nearest training images of the same digit: the labels go with their images.
+    nearest = ((data.test[:, None] - data.train[None]) ** 2).sum(-1).argmin(1)
+    assert (data.train_labels[nearest] == data.test_labels).mean() > 0.95
+    assert dataclasses.replace(data, train_labels=None).training_hash == data.training_hash
 
 
 def idx(images: np.ndarray) -> bytes:
@@ -59,6 +67,29 @@ def test_mnist_is_read_gzipped_or_not_and_split_once(small_mnist: Path) -> None:
     np.testing.assert_array_equal(data.test, raw.reshape(9, 784).astype(np.float32) / 255)
     again = lb.load_dataset("mnist", data_dir=small_mnist / "mnist", train=20)
     np.testing.assert_array_equal(again.train, data.train[:20])
+
+
+def test_labels_of_mnist_are_read_where_they_lie_with_the_images_and_are_not_hashed(
+    small_mnist: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = lb.load_dataset("mnist", data_dir=small_mnist)
+    assert (plain.train_labels, plain.test_labels) == (None, None)
+    labels = {"train": np.arange(60, dtype=np.uint8) % 10, "test": np.arange(9, dtype=np.uint8)}
+    files = {split: struct.pack(">2i", 2049, len(each)) + each.tobytes() for split, each in labels.items()}
+    for split, stem in mnist.LABELS.items():
+        (small_mnist / "mnist" / f"{stem}.gz").write_bytes(gzip.compress(files[split]))
+    with pytest.raises(InputError, match="another SHA-256"):
+        lb.load_dataset("mnist", data_dir=small_mnist)
+    monkeypatch.setattr(
+        mnist, "LABELS_SHA256", {split: hashlib.sha256(each).hexdigest() for split, each in files.items()}
+    )
+    data = lb.load_dataset("mnist", data_dir=small_mnist, test=4)
+    assert data.content_hash == lb.load_dataset("mnist", data_dir=small_mnist, test=4).content_hash
+    np.testing.assert_array_equal(data.test_labels, labels["test"][:4])
+    assert data.train_labels.dtype == np.int64
+    np.testing.assert_array_equal(
+        np.bincount(np.concatenate([data.train_labels, data.validation_labels])), np.bincount(labels["train"])
+    )
 
 
 def test_mnist_of_other_bytes_is_refused(small_mnist: Path) -> None:
@@ -123,12 +154,41 @@ def test_a_file_of_another_layout_is_refused_in_a_sentence(tmp_path: Path, chang
 def test_absent_or_damaged_tfd_says_how_to_ask_for_it_and_names_the_stand_in(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"not at hand.*ask the University of Toronto.*faces48"):
         lb.load_dataset("tfd", data_dir=tmp_path)
-    with h5py.File(tmp_path / tfd.FILE, "w", userblock_size=512) as file:  # as MATLAB writes it with -v7.3
-        file["images"] = np.zeros((48, 48, 2), np.uint8)
-    with pytest.raises(InputError, match=r"MATLAB 7\.3 file.*save it again with -v7"):
-        lb.load_dataset("tfd", data_dir=tmp_path)
     (tmp_path / tfd.FILE).write_bytes(b"no mat file" * 30)
-    with pytest.raises(InputError, match="no readable MATLAB file"):
+    with pytest.raises(InputError, match="cannot be read"):
+        lb.load_dataset("tfd", data_dir=tmp_path)
+
+
+def test_a_file_of_matlab_7_3_is_the_same_dataset(tmp_path: Path) -> None:
+    arrays = tfd_arrays()
+    savemat(tmp_path / tfd.FILE, arrays)
+    expected = lb.load_dataset("tfd-fold2", data_dir=tmp_path)
+    with h5py.File(tmp_path / tfd.FILE, "w", userblock_size=512) as file:  # as MATLAB writes it with -v7.3
+        for key, array in arrays.items():
+            file[key] = array.T
+    data = lb.load_dataset("tfd-fold2", data_dir=tmp_path)
+    assert data.content_hash == expected.content_hash
+
+
+@pytest.mark.parametrize("version", ["7", "7.3"])
+def test_sparse_folds_of_tfd_are_refused(tmp_path: Path, version: str) -> None:
+    arrays = tfd_arrays()
+    if version == "7":
+        savemat(tmp_path / tfd.FILE, arrays | {"folds": csc_matrix(arrays["folds"].astype(float))})
+    else:
+        with h5py.File(tmp_path / tfd.FILE, "w") as file:
+            file["images"] = arrays["images"].T
+            file["folds/data"] = np.ones(3)
+    with pytest.raises(InputError, match=r"'folds' is no full array; save full\(folds\)"):
+        lb.load_dataset("tfd", data_dir=tmp_path)
+
+
+def test_a_flipped_byte_of_tfd_is_refused(tmp_path: Path) -> None:
+    savemat(tmp_path / tfd.FILE, tfd_arrays(), do_compression=True)
+    data = bytearray((tmp_path / tfd.FILE).read_bytes())
+    data[len(data) // 3] ^= 255
+    (tmp_path / tfd.FILE).write_bytes(data)
+    with pytest.raises(InputError, match="cannot be read"):
         lb.load_dataset("tfd", data_dir=tmp_path)
 
 
@@ -147,10 +207,11 @@ def test_nobody_is_in_two_splits_of_the_faces_and_crowds_train(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"images": np.zeros((3, 48, 48), np.uint8)}, "an array is missing"),
+        ({"images": np.zeros((3, 48, 48), np.uint8)}, "the array 'person' is missing"),
         ({"images": np.zeros((3, 48, 47), np.uint8), "person": np.zeros(3, int)}, "'images' is uint8"),
         ({"images": np.zeros((3, 48, 48), np.uint8), "person": np.zeros(3)}, "'person' is float64"),
-        ({"images": np.array([{}]), "person": np.zeros(1, int)}, "cannot be read"),
+        ({"images": np.array([{}]), "person": np.zeros(1, int)}, "Python objects"),
+        ({"images": np.zeros((3, 48, 48), np.uint8), "person": np.zeros(3, int)}, "1 persons have at most 10 images"),
     ],
 )
 def test_faces_of_another_layout_are_refused(tmp_path: Path, content: dict, message: str) -> None:
@@ -163,6 +224,7 @@ def test_faces_of_another_layout_are_refused(tmp_path: Path, content: dict, mess
 def test_the_real_images(data_dir: Path) -> None:
     digits = lb.load_dataset("mnist", data_dir=data_dir)
     assert digits.sizes == {"train": 55_000, "validation": 5_000, "test": 10_000}
+    assert np.bincount(digits.test_labels)[5] == 892  # as published
     assert digits.test.mean() == pytest.approx(0.1325, abs=1e-4)  # the known mean of the test images
     faces = lb.load_dataset("faces48", data_dir=data_dir)
     assert faces.sizes == {"train": 10_190, "validation": 859, "test": 1_745}

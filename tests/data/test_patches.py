@@ -186,3 +186,14 @@ def test_a_photograph_smaller_than_a_patch_is_named():
     Image.new("RGB", (7, 40)).save(handle, "PNG")
     with pytest.raises(InputError, match=r"12\.jpg: the photograph is 7x40, too small"):
         decode_grey(handle.getvalue(), "12.jpg")
+
+
+@pytest.mark.parametrize("size", [(20_000, 12_000), (10_000, 10_000), (5_000, 4_000)])
+def test_a_huge_photograph_is_refused_in_a_sentence_and_without_a_warning(size, recwarn):
+    from PIL import Image
+
+    handle = io.BytesIO()
+    Image.new("1", size).save(handle, "png")
+    with pytest.raises(InputError, match=r"^12\.png: the photograph .* 16 million pixels; put back [^.]*\.$"):
+        decode_grey(handle.getvalue(), "12.png")
+    assert not recwarn.list

@@ -214,3 +214,26 @@ def test_parameters_of_the_paper_network_on_mnist():
     encoder = (16 * 64 + 64) + (64 * 128 * 16 + 128) + 2 * 128 + (128 * 49 * 8 + 8)
     decoder = (8 * 128 * 49 + 128) + (128 * 64 * 16 + 64) + 2 * 64 + (64 * 16 + 1)
     assert generator_class("ae")((28, 28), latent=8).parameter_count() == encoder + decoder
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda x: (255 * x).astype(np.uint8),
+            r"pixels of the training array go from 0 to 255 and should lie in \[0, 1\]",
+        ),
+        (lambda x: 255 * x, r"and should lie in \[0, 1\]; scale them"),
+        (lambda x: x - 0.5, r"go from -0\.5 to 0\.5"),
+        (lambda x: np.where(x > 0.9, np.nan, x), "NaN or infinity"),
+        (lambda x: x[:, :5], r"should be \[n, 64\]"),
+        (lambda x: x.reshape(-1, 8, 8), r"should be \[n, 64\]"),
+    ],
+)
+@pytest.mark.parametrize("name", ["ae+gaussian", "gan", "train-samples"])
+def test_what_are_no_images_in_0_1_is_refused(name, change, message, digits):
+    model = lb.create_generator(name, (8, 8), **({"latent": 2} if name == "ae+gaussian" else {}))
+    with pytest.raises(InputError, match=message):
+        model.fit(change(digits.train), digits.validation, seed=0, steps=1)
+    with pytest.raises(InputError, match=message.replace("training", "validation")):
+        model.fit(digits.train, change(digits.validation), seed=0, steps=1)

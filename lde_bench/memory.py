@@ -1,0 +1,38 @@
+"""How much memory this machine has, asked before an array is made that cannot fit."""
+
+from __future__ import annotations
+
+import os
+
+from lde_bench.errors import InputError
+
+
+def physical_memory() -> int | None:
+    """Bytes of memory of this machine; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def check_memory(what: str, size: int, remedy: str) -> None:
+    """Refuse what cannot fit: an allocation that the system only promises ends the process when it is used.
+
+    Args:
+        what: is made, with a plural verb's subject: `9 samples of 784 numbers`.
+        size: bytes that it takes.
+        remedy: what to do instead, the end of the sentence.
+
+    Raises:
+        InputError: `size` is more than the memory of this machine.
+    """
+    most = physical_memory()
+    if most is not None and size > most:
+        raise InputError(f"{what} take {size / 1e9:,.0f} GB, and this machine has {most / 1e9:,.0f} GB; {remedy}")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; torch says so by a RuntimeError."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and ("not enough memory" in str(error) or "out of memory" in str(error))
+    )
