@@ -353,6 +353,9 @@ def test_another_protocol_or_other_methods_are_not_comparable(project):
         assert (code, states) == (3, {}), arguments
         assert "not comparable" in err
         assert told in err
+    code, states, err = project.check("--methods", "gausian", project.method)
+    assert (code, states) == (2, {})
+    assert "did you mean 'gaussian'" in err
 
 
 @pytest.mark.parametrize(
@@ -477,6 +480,10 @@ def test_update_keeps_what_is_not_given_and_says_what_it_replaces(project):
     assert case["data"] == before["cases"][0]["data"]
     assert case["rows"][project.method] == before["cases"][0]["rows"][project.method]
     assert len(case["rows"]["gaussian"]["seeds"]) == 3
+    # A command that names both is complete: it measures the same whatever was there.
+    project.make(methods=("gaussian",))
+    assert project.content["protocol"]["steps"] is None
+    assert len(project.content["cases"][0]["rows"]["gaussian"]["seeds"]) == 5
 
 
 @pytest.mark.parametrize(("fault", "code"), [("law", 1), ("fit", 3)])
