@@ -115,6 +115,11 @@ class Asked:
         """Whether it says what is to be trained, or on which data."""
         return bool(self.methods or self.dataset or self.data)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether it says both: then a new baseline takes nothing over from an old one."""
+        return bool(self.methods and (self.dataset or self.data))
+
     def cases(self, reference: Baseline | None) -> list[Case]:
         """What to train on what.
 
@@ -242,7 +247,10 @@ def _check(asked: Asked, path: Path, own: bool, json: bool) -> int:
     cases = list(CASES) if own else asked.cases(reference)
     datasets = [asked.load(case) for case in cases]
     _raise_if_other(path, reference.differences(protocol, cases, [DatasetInfo.of(each) for each in datasets]))
-    planned = [_plan_what_is_there(*each, protocol, again) for each in zip(cases, datasets, strict=True)]
+    planned = [
+        _plan_what_is_there(measured, case, dataset, protocol, again)
+        for measured, case, dataset in zip(reference.cases, cases, datasets, strict=True)
+    ]
     _raise_if_other(path, _other_rows(reference, planned))
     records = _run(planned, protocol)
     verdicts = [
@@ -268,13 +276,14 @@ def _check(asked: Asked, path: Path, own: bool, json: bool) -> int:
 def _update(asked: Asked, path: Path, own: bool, json: bool) -> int:
     check_writable(path)
     before = read_baseline(path) if path.exists() else None
-    seeds = asked.trials or (before.seeds if before and not own else SEEDS)
+    kept = None if own or asked.is_complete else before
+    seeds = asked.trials or (kept.seeds if kept else SEEDS)
     if seeds < LEAST_SEEDS:
         raise InputError(f"{seeds} seeds are too few to tell their spread; give --trials {LEAST_SEEDS} or more.")
     if own or not (before or asked.names_a_case):
         cases, usual = list(CASES), Protocol(STEPS)
     else:
-        cases, usual = asked.cases(before), before.protocol if before else Protocol(None)
+        cases, usual = asked.cases(kept), kept.protocol if kept else Protocol(None)
     protocol = Protocol(asked.steps or usual.steps)
     datasets = [asked.load(case) for case in cases]
     planned = [_plan(*each, protocol, seeds) for each in zip(cases, datasets, strict=True)]
@@ -338,10 +347,10 @@ def _trials(
     )
 
 
-def _plan_what_is_there(case: Case, dataset: Dataset, protocol: Protocol, seeds: int) -> Planned:
-    """The trials of those methods of a case that are still to be had."""
+def _plan_what_is_there(measured: Measured, case: Case, dataset: Dataset, protocol: Protocol, seeds: int) -> Planned:
+    """The trials of a case without those methods that were to be had when the baseline was measured and are not now."""
     gone = {}
-    for method in case.methods:
+    for method in {row.method for row in measured.rows.values()}.intersection(case.methods):
         try:
             check_method(method)
         except UnknownMethod as error:

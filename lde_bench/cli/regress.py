@@ -52,7 +52,8 @@ def regress(
         bool,
         Parameter(
             negative=(),
-            help="Measure the baseline anew and write it; what is not given is as in the file, if there is one.",
+            help="Measure the baseline anew and write it; unless both methods and data are given, all that is left out "
+            "is as in the file.",
         ),
     ] = False,
     data_dir: DataDir = None,
