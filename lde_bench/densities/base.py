@@ -53,6 +53,10 @@ class Density(Model):
     #: How one sees that the density is a flow: `encode` and `decode` exist.
     invertible: bool = False
 
+    #: How one sees that units do not matter: the same training on a x + b, a and b per feature, gives log p(x) - sum
+    #: log a without a standardisation in front, since the density brings its rows to unit scale by itself.
+    equivariant: bool = False
+
     # -- what a subclass gives -------------------------------------------------------------------------------------
 
     def forward(self, x: Tensor) -> Tensor:

@@ -90,6 +90,7 @@ class DeepRnade(AutoregressiveMixture):
         ),
     }
     evaluation_only: ClassVar[frozenset[str]] = frozenset({"orderings"})
+    equivariant = True
 
     def __init__(
         self, features: int, components: int = 10, hidden: int = 384, layers: int = 6, orderings: int = 1

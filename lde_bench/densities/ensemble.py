@@ -53,6 +53,7 @@ class Ensemble(Density):
             other.reset_parameters()
         self.members = nn.ModuleList([base, *others])
         self.autoregressive = base.autoregressive
+        self.equivariant = base.equivariant
 
     def each(self) -> Iterator[Density]:
         """The members, in the order of their trials."""

@@ -43,6 +43,7 @@ class Flow(Density):
     """
 
     invertible = True
+    equivariant = True
 
     mean: Tensor
     scale: Tensor

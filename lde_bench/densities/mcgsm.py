@@ -125,6 +125,7 @@ class MCGSM(Density):
         ),
     }
     autoregressive = True
+    equivariant = True
     # The energies are sums of squares under an exponential: bfloat16 would lose the digits that choose a component.
     trains_in_bf16 = False
 

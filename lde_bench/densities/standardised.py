@@ -82,6 +82,13 @@ class Standardised(Wrapper):
         mean, scale = self._constants(u)
         return mean + scale * self.base.decode(u)
 
+    def base_density(self) -> Density | None:
+        return self.base.base_density()
+
+    def parts(self, x: Tensor) -> list[tuple[Density, Tensor, Tensor]] | None:
+        found = self.base.parts(self._inside(x))
+        return found and [(part, view, change - self.unit.log_det) for part, view, change in found]
+
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         z = self.base.draw(n, generator)
         mean, scale = self._constants(z)

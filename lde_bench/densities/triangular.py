@@ -82,6 +82,7 @@ class TriangularGaussians(Density):
     """
 
     autoregressive = True
+    equivariant = True
     trains_in_bf16 = False
 
     def __init__(self, features: int, components: int) -> None:

@@ -46,6 +46,7 @@ class Whitened(Wrapper):
 
     mean: Tensor
     factor: Tensor
+    equivariant = True
 
     def __init__(self, base: Density) -> None:
         if any(isinstance(inner, Density) and inner.patches_only for inner in base.modules()):

@@ -39,8 +39,10 @@ def test_every_density_obeys_every_law(method, law):
     result = results(method).get(law)
     if result is None:
         density = lb.create(method, features=2)
-        assert (law in AUTOREGRESSIVE and not density.autoregressive) or (
-            law in INVERTIBLE and not density.invertible
+        assert (
+            (law in AUTOREGRESSIVE and not density.autoregressive)
+            or (law in INVERTIBLE and not density.invertible)
+            or (law == "units" and not density.equivariant)
         ), f"{law} was left out"
         return
     assert result.passed, f"{result.detail}: {result.value:g} > {result.bound:g}"
@@ -166,6 +168,10 @@ class LoosenedContract:
         return super().log_prob(x[..., : self.features] if np.ndim(x) == 2 else x[None])
 
 
+class AssumesItsUnit:
+    equivariant = True
+
+
 class BatchStatistics(LDE):
     """BatchNorm with the statistics of the batch at evaluation."""
 
@@ -210,6 +216,8 @@ MUTATIONS = [
     (broken(TrainingModeInLogProb), "modes"),
     (broken(Brittle), "samples"),
     (broken(LoosenedContract), "contract"),
+    (broken(AssumesItsUnit), "units"),
+    (lambda features: NoLogDeterminant(lb.create("made-mog", features, components=3, hidden=8)), "units"),
     (BatchStatistics, "batch_split"),
     (lambda features: NoLogDeterminant(lb.create("lde", features)), "normalised"),
     (lambda features: ForgetsItsMean(lb.create("made-mog:hidden=64", features, components=3, layers=1)), "round_trip"),
@@ -239,6 +247,11 @@ def test_rows_that_depend_on_their_place_break_the_permutation_law():
 
     (result,) = check(broken(ByPlace), laws=["permutation"])
     assert not result.passed
+
+
+def test_the_densities_that_assume_a_unit_are_those_that_are_said_to():
+    assumes = {method for method in METHODS if not lb.create(method, features=2).equivariant}
+    assert assumes == {"lde", "made-mog", "resmade-mog"}
 
 
 # -- densities without a chain rule --------------------------------------------------------------------------
@@ -285,7 +298,7 @@ class TooNarrow(TwoBumps):
 
 def test_a_density_without_conditionals_is_held_to_the_other_laws():
     found = {result.law: result for result in check(TwoBumps)}
-    assert set(found) == set(LAWS) - {*AUTOREGRESSIVE, *INVERTIBLE, "round_trip"}
+    assert set(found) == set(LAWS) - {*AUTOREGRESSIVE, *INVERTIBLE, "round_trip", "units"}
     assert all(result.passed for result in found.values())
     rows = skewed_rows(100, 20, 0)
     verdict = trial_laws(TwoBumps(20), rows)

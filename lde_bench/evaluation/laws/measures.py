@@ -54,6 +54,9 @@ SLICE_POINTS = (193, 769, 3073)
 REGROUPING = {torch.float64: 1e-11, torch.float32: 1e-5}
 #: float32 against float64, relative to D + |log p|.
 PRECISION_BOUND = 1e-4
+#: The log p of two trainings on the same rows in two units, relative to D + |log p|. Adam makes whole steps of a
+#: gradient that is rounding noise, as behind BatchNorm: 3e-3 there, below 2e-5 elsewhere; a forgotten log a is above 1.
+UNITS_BOUND = 1e-2
 #: How far x -> u -> x and the log-determinant of a flow may be off in float64, relatively: what the errors of a few
 #: dozen layers, each amplified by those after it, stay far below, and a wrong formula does not.
 FLOW_BOUND = 1e-6
@@ -404,6 +407,15 @@ def seeds(density: Density, rows: Tensor) -> LawResult:
         "sampling moves the global generator": moved,
     }
     return _faults("seeds", faults)
+
+
+@torch.no_grad()
+def units(density: Density, twin: Density, rows: Tensor, scale: Tensor, shift: Tensor) -> LawResult:
+    """The same training on a x + b gives log p(x) - sum log a: `twin` was trained on a x + b, a and b [D]."""
+    expected = density.log_prob(rows) - scale.log().sum()
+    value = _worst(twin.log_prob(rows * scale + shift) - expected, expected, density.features)
+    told = "|log p of x - log p of a x + b - sum log a|, relative to D + |log p|"
+    return LawResult.of("units", value, UNITS_BOUND, f"{told}, D = {density.features}")
 
 
 # -- numbers -----------------------------------------------------------------------------------------------------------

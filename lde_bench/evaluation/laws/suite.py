@@ -42,6 +42,10 @@ class Case:
 
     density: Density
     rows: Tensor
+    #: Trained as `density`, on the rows times `scale` plus `shift`, each [D].
+    twin: Density | None = None
+    scale: Tensor | None = None
+    shift: Tensor | None = None
 
 
 class _Subject:
@@ -53,11 +57,21 @@ class _Subject:
         self._fitted = functools.cache(self._fit)
 
     def _fit(self, features: int) -> Case:
-        n, steps = FITS.get(features, FITS[63])
-        rows = skewed_rows(n, features, self.seed)
+        rows = skewed_rows(FITS.get(features, FITS[63])[0], features, self.seed)
+        return Case(self._trained(rows), torch.as_tensor(rows))
+
+    def _trained(self, rows: np.ndarray) -> Density:
+        features = rows.shape[1]
+        steps = FITS.get(features, FITS[63])[1]
         density = self.make(features=features)
-        density.fit(rows, seed=self.seed, steps=steps, device="cpu", precision="fp32", compile=False)
-        return Case(density, torch.as_tensor(rows))
+        return density.fit(rows, seed=self.seed, steps=steps, device="cpu", precision="fp32", compile=False)
+
+    def in_other_units(self, features: int) -> Case:
+        """As `single`, and the same training on the rows in other units, powers of two: their product is exact."""
+        case = self.single(features)
+        scale = 2.0 ** torch.tensor([(-10, 7, 13, -3, 0)[i % 5] for i in range(features)])
+        shift = 8 * scale
+        return replace(case, twin=self._trained((case.rows * scale + shift).numpy()), scale=scale, shift=shift)
 
     def fitted(self, features: int) -> Case:
         """After a few training steps, in float64 where the density has it."""
@@ -113,6 +127,13 @@ def _drawn(law: Callable[..., LawResult]) -> Callable[[Case], LawResult]:
     return lambda case: law(case.density, case.rows, _samples(case), 1)
 
 
+def _units(case: Case) -> LawResult:
+    assert case.twin is not None
+    assert case.scale is not None
+    assert case.shift is not None
+    return measures.units(case.density, case.twin, case.rows[:64], case.scale, case.shift)
+
+
 def _samples(case: Case) -> int:
     return SAMPLES if case.density.features < WIDE else WIDE_SAMPLES
 
@@ -134,6 +155,7 @@ _SUITE: dict[str, tuple[Callable[[Case], LawResult], tuple[tuple[str, int], ...]
     "round_trip": (_on(measures.round_trip, 24), (("single", 1), ("single", 5), ("perturbed", 5))),
     "float64": (_on(measures.float64, 64), (("single", 1), ("single", 5))),
     "finite": (_on(measures.finite), (("single", 1), ("single", 5), ("perturbed", 5))),
+    "units": (_units, (("in_other_units", 1), ("in_other_units", 5))),
     "seeds": (_on(measures.seeds), (("single", 1), ("single", 5))),
     "contract": (_on(measures.contract, 24), (("single", 1), ("single", 5))),
 }
@@ -153,6 +175,7 @@ NEEDS = {
     "modes": "float64",  # both are of torch modules
     "float64": "float64",
     "round_trip": "weights",
+    "units": "perturbation",  # a class of a user's own is given rows of unit scale, and may be as coarse as it likes
 }
 
 
@@ -163,7 +186,8 @@ def check(make: str | Callable[..., Density], *, laws: Iterable[str] | None = No
         make: a method (`"lde+w"`), or a callable that takes `features` and gives a density. Arguments of `TINY` are
             given where the class or callable has them.
         laws: some of `LAWS`; all by default. Those that do not apply are left out: the chain rule for a density that
-            is not autoregressive, those of flows for another, the round trip for one that `create` did not make.
+            is not autoregressive, those of flows for another, the round trip for one that `create` did not make, units
+            for one that assumes rows of unit scale.
         seed: of the synthetic rows, the short fits and the samples.
 
     Raises:
@@ -183,6 +207,7 @@ def check(make: str | Callable[..., Density], *, laws: Iterable[str] | None = No
         and (example.invertible or law not in INVERTIBLE)
         and (example.config or law != "round_trip")
         and (only is None or only in GRIDS or law != "entropy")
+        and (example.equivariant or law != "units")
         and NEEDS.get(law) not in example.lacks
     ]
     widths = (only,) if only else tuple(width for width in FITS if width > 1 or _takes_one_feature(subject, example))
