@@ -25,6 +25,7 @@ from lde_bench.evaluation.statistics import (
     paired_difference_of_items,
 )
 from lde_bench.report.document import Grid, Lead, Notes
+from lde_bench.report.numbers import DASH, error_text
 from lde_bench.report.render.text import print_blocks
 from lde_bench.runs.find import Side, find_side
 from lde_bench.runs.rows import (
@@ -199,16 +200,16 @@ def _count(number: int, what: str) -> str:
 
 def _print(told: Comparison) -> None:
     def number(value: float | None, sign: str = "") -> str:
-        return "-" if value is None else f"{value:{sign}.3f}"
+        return DASH if value is None else f"{value:{sign}.3f}"
 
-    interval = "-" if told.interval is None else f"{told.interval[0]:+.3f} to {told.interval[1]:+.3f}"
+    interval = DASH if told.interval is None else f"{told.interval[0]:+.3f} to {told.interval[1]:+.3f}"
     photographs = "" if told.photographs is None else f" of {_count(told.photographs, told.group)}"
     rows = [
         *([f"{side['label']}, {side['budget']}", number(side["test_nats"])] for side in (told.a, told.b)),
         ["difference, paired", number(told.difference, "+")],
-        ["standard error, naive", number(told.standard_error_naive)],
-        [f"standard error, by {told.group}", number(told.standard_error_clustered)],
-        *([["standard error, with that over seeds", number(told.standard_error)]] if told.about == "methods" else []),
+        ["standard error, naive", error_text(told.standard_error_naive, 3)],
+        [f"standard error, by {told.group}", error_text(told.standard_error_clustered, 3)],
+        *([["standard error, with seeds", error_text(told.standard_error, 3)]] if told.about == "methods" else []),
         [f"{1 - SIGNIFICANCE:.0%} bootstrap interval over {told.group}s", interval],
     ]
     data = f"{told.dataset['name']} version {told.dataset['version']}, benchmark version {told.benchmark_version}"

@@ -15,7 +15,7 @@ import numpy as np
 from lde_bench.evaluation.statistics import naive_standard_error
 from lde_bench.files import write_text_atomic
 from lde_bench.report.document import Block, Grid, Lead, Notes
-from lde_bench.report.numbers import decimal
+from lde_bench.report.numbers import decimal, error_text
 from lde_bench.report.published import published_text
 from lde_bench.report.render.latex import to_latex
 from lde_bench.report.render.markdown import to_markdown
@@ -71,9 +71,9 @@ class FoldSummary:
                 decimal(row.components, 0),
                 str(row.folds),
                 decimal(row.mean_nats),
-                decimal(row.standard_error_over_folds),
+                error_text(row.standard_error_over_folds),
                 decimal(row.single_nats),
-                decimal(row.single_standard_error),
+                error_text(row.single_standard_error),
                 *([published_text(row.published_nats, row.published_plus_minus)] if shows_published else []),
             ]
             for row in self.rows

@@ -8,7 +8,7 @@ import numpy as np
 
 from lde_bench.evaluation.sample_measures import Figure, Measure, sample_figures
 from lde_bench.report.document import Block, Grid, Items, Line, Notes, Paragraph
-from lde_bench.report.numbers import DASH, decimal
+from lde_bench.report.numbers import DASH, decimal, error_text
 from lde_bench.report.rows import Row
 from lde_bench.runs.rows import is_reference, with_components
 
@@ -79,7 +79,7 @@ def measure_cell(row: Row, name: str, marks: Mapping[tuple[str, ...], str]) -> s
     if row.samples is None or measure is None:
         return DASH
     digits = wording(name).digits
-    error = "" if measure.standard_error is None else f" ± {measure.standard_error:.{digits}f}"
+    error = "" if measure.standard_error is None else f" ± {error_text(measure.standard_error, digits)}"
     mark = f" {marks[row.samples.encoders]}" if name == CODES and row.samples.encoders in marks else ""
     return f"{measure.value:.{digits}f}{error}{f' {OUTSIDE}' if is_outside(measure) else ''}{mark}"
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from lde_bench.evaluation.statistics import paired_difference
 from lde_bench.report.document import Block, Figure, Grid, Line, Paragraph, Picture, Strong
-from lde_bench.report.numbers import DASH
+from lde_bench.report.numbers import DASH, error_text
 from lde_bench.report.rows import Row
 from lde_bench.report.section import Section, budget_text, part, row_title
 from lde_bench.report.table import rows_blocks
@@ -83,7 +83,7 @@ def photographs(section: Section, pair: tuple[str, str] | None) -> list[Block]:
     if one is None or two is None:
         return []
     difference = paired_difference(one, two)
-    error = DASH if difference.standard_error is None else f"{difference.standard_error:.2f}"
+    error = error_text(difference.standard_error)
     names = row_title(first), row_title(second)
     above = int(np.sum(np.greater(one.mean_nats, two.mean_nats)))
     caption = (

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lde_bench.report.document import Block, Grid, Items, Lead, Line, Notes, Paragraph, Strong
-from lde_bench.report.numbers import DASH, decimal
+from lde_bench.report.numbers import DASH, decimal, error_text
 from lde_bench.report.rows import Row, Samples
 from lde_bench.runs.rows import with_components
 
@@ -107,7 +107,7 @@ def standard_columns(table: Table) -> list[Column]:
         Column(f"{table.score} (nats)", _score_cell),
         Column(
             table.error_column,
-            lambda row: decimal(row.standard_error_clustered if clustered else row.standard_error_naive),
+            lambda row: error_text(row.standard_error_clustered if clustered else row.standard_error_naive),
         ),
         Column("difference to best", _difference_cell),
         Column("CPU seconds", _seconds_cell),
@@ -128,7 +128,7 @@ def _score_cell(row: Row) -> str:
 
 
 def _difference_cell(row: Row) -> str:
-    return "best" if row.is_best else f"{row.difference:+.2f} ± {decimal(row.difference_standard_error)}"
+    return "best" if row.is_best else f"{row.difference:+.2f} ± {error_text(row.difference_standard_error)}"
 
 
 def _seconds_cell(row: Row) -> str:
@@ -136,7 +136,7 @@ def _seconds_cell(row: Row) -> str:
 
 
 def _truth_cell(row: Row) -> str:
-    return DASH if row.true_gap is None else f"{row.true_gap:.3f} ± {decimal(row.true_gap_standard_error, 3)}"
+    return DASH if row.true_gap is None else f"{row.true_gap:.3f} ± {error_text(row.true_gap_standard_error, 3)}"
 
 
 # ---- the table as blocks
