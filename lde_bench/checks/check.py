@@ -12,7 +12,8 @@ from lde_bench.cards import check_method
 from lde_bench.densities import create, only_features
 from lde_bench.densities.external import probe
 from lde_bench.densities.spec import parse_method
-from lde_bench.evaluation.laws import LawResult, check
+from lde_bench.evaluation.law import Law
+from lde_bench.evaluation.laws import check
 from lde_bench.evaluation.laws.images import check_images
 from lde_bench.generators import create_generator, is_image_model
 from lde_bench.process import process_unchanged
@@ -42,10 +43,23 @@ def check_methods(methods: Sequence[str], json: bool) -> int:
     finally:
         torch.set_num_threads(threads)
     if json:
-        print(json_module.dumps({name: [asdict(law) for law in laws] for name, laws in verdicts.items()}, indent=2))
+        print(
+            json_module.dumps(
+                {
+                    method: [{"law": name, **asdict(law)} for name, law in laws.items()]
+                    for method, laws in verdicts.items()
+                },
+                indent=2,
+            )
+        )
     else:
         _print(verdicts)
-    broken = [f"{name}: {law.law} ({law.detail})" for name, laws in verdicts.items() for law in laws if not law.passed]
+    broken = [
+        f"{method}: {name} ({law.detail})"
+        for method, laws in verdicts.items()
+        for name, law in laws.items()
+        if not law.passed
+    ]
     for line in broken:
         say(f"lde-bench: law broken by {line}")
     return 1 if broken else 0
@@ -62,11 +76,17 @@ def _try(method: str) -> None:
         probe(create(method, features=only_features(parse_method(method)) or 2))
 
 
-def _print(verdicts: dict[str, list[LawResult]]) -> None:
+def _verdict(law: Law) -> str:
+    if not law.verified:
+        return "not verified"
+    return "holds" if law.passed else "BROKEN"
+
+
+def _print(verdicts: dict[str, dict[str, Law]]) -> None:
     rows = [
-        [method, law.law, "holds" if law.passed else "BROKEN", f"{law.value:.3g}", f"{law.bound:.3g}", law.detail]
+        [method, name, _verdict(law), f"{law.value:.3g}", f"{law.bound:.3g}", law.detail]
         for method, laws in verdicts.items()
-        for law in laws
+        for name, law in laws.items()
     ]
     columns = ["method", "law", "verdict", "value", "bound", "where it was measured worst"]
     print_blocks([Grid(columns, rows, left=3, title="Laws, on tiny networks", words=columns[-1:])])

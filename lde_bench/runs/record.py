@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 import numpy as np
 
 from lde_bench.errors import InputError
+from lde_bench.evaluation.law import Law
 from lde_bench.evaluation.sample_measures import Measure
 from lde_bench.evaluation.statistics import GroupMeans
 from lde_bench.training.curve import CurvePoint
@@ -102,17 +103,6 @@ class Result:
         if self.true_test_nats is None or self.test_nats is None:
             return None
         return self.true_test_nats - self.test_nats
-
-
-@dataclass(frozen=True)
-class Law:
-    """Verdict of one law of densities on the trained model; not `verified` where the measurement could not tell."""
-
-    passed: bool
-    value: float | None
-    bound: float | None
-    detail: str = ""
-    verified: bool = True
 
 
 @dataclass(frozen=True)

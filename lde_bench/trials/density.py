@@ -34,7 +34,6 @@ from lde_bench.evaluation.likelihood import evaluate
 from lde_bench.evaluation.statistics import naive_standard_error
 from lde_bench.runs import (
     Cost,
-    Law,
     Record,
     Result,
     ResultStore,
@@ -228,8 +227,7 @@ def run_density_trial(
         trained = train_density(trial, density, paths.checkpoint, on_progress, notify)
     data = trial.dataset
     validation = evaluate(density, data.validation, None, "validation", data.log_det)
-    verdicts = trial_laws(density, data.validation, train=data.train, patches=data.is_patch)
-    laws = {name: Law(**verdict) for name, verdict in verdicts.items()}
+    laws = trial_laws(density, data.validation, train=data.train, patches=data.is_patch)
     test = evaluate(density, data.test, data.test_groups, log_det=data.log_det)
     kept = in_units_of_data(density, data)
     if "weights" not in density.lacks:

@@ -29,7 +29,6 @@ from lde_bench.generators import create_generator, density_spec, generator_argum
 from lde_bench.generators.base import Generator
 from lde_bench.runs import (
     Cost,
-    Law,
     ParzenWindow,
     Record,
     Result,
@@ -195,7 +194,7 @@ def run_parzen_trial(
             **weights_kept(paths),
         },
         result=_result(test, window, measures, trained.best_step),
-        laws={name: Law(**verdict) for name, verdict in laws.items()},
+        laws=laws,
         curve=trained.curve,
         cost=Cost(
             wall_seconds=round(trained.earlier.wall + spent.wall - clock.wall, 2),

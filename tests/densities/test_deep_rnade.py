@@ -128,7 +128,7 @@ def test_two_orderings_make_a_density_in_two_dimensions_and_samples_follow_it():
         ),
         laws=["normalised", "samples", "entropy", "seeds"],
     )
-    assert [law.law for law in laws if not law.passed] == []
+    assert [name for name, law in laws.items() if not law.passed] == []
     # The second ordering of two dimensions has to be the other one for this to test anything.
     assert [ordering.tolist() for ordering in fixed_orderings(2, 2)] == [[0, 1], [1, 0]]
 

@@ -88,7 +88,7 @@ def test_samples_are_images_and_the_laws_hold(name, digits):
     samples = model.sample(5, seed=3)
     assert samples.shape == (5, 64)
     assert samples.dtype == np.float32
-    broken = {law: verdict for law, verdict in image_laws(model, digits.validation).items() if not verdict["passed"]}
+    broken = {law: verdict for law, verdict in image_laws(model, digits.validation).items() if not verdict.passed}
     assert not broken
 
 

@@ -17,6 +17,7 @@ from lde_bench.densities.made_mog import MadeMog
 from lde_bench.densities.spec import parse_method
 from lde_bench.densities.symmetric import Symmetric
 from lde_bench.errors import InputError, TrainingDiverged
+from lde_bench.evaluation.law import Law
 from lde_bench.evaluation.laws.suite import skewed_rows
 from lde_bench.runs import Record, ResultStore, run_sweep
 from lde_bench.seeds import derive_seed
@@ -190,7 +191,7 @@ def test_an_argument_of_evaluation_alone_has_the_seed_and_the_weights_of_the_pla
 
 def test_what_takes_over_weights_is_held_to_the_laws_too(store, monkeypatch):
     held: list[str] = []
-    verdict = {"passed": False, "value": 1.0, "bound": 0.0, "detail": "made up"}
+    verdict = Law.of(1.0, 0.0, "made up")
 
     def laws(density: Density, *_, **__) -> dict:
         held.append(density.config["method"])

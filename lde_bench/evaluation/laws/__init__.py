@@ -6,7 +6,6 @@ passes when its measured value is at most its bound.
 
 from __future__ import annotations
 
-from lde_bench.evaluation.laws.result import LawResult
 from lde_bench.evaluation.laws.suite import LAWS, check, trial_laws
 
-__all__ = ["LAWS", "LawResult", "check", "trial_laws"]
+__all__ = ["LAWS", "check", "trial_laws"]

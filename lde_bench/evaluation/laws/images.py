@@ -9,13 +9,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from lde_bench.data import Dataset, load_dataset
-from lde_bench.evaluation.laws.result import LawResult, judge
+from lde_bench.evaluation.law import Law, judge
 from lde_bench.evaluation.laws.suite import trial_laws
 from lde_bench.generators import create_generator, load_generator
 from lde_bench.generators.base import Coder, Generator
@@ -31,15 +30,15 @@ IMAGES = "digits8x8"
 STEPS = 6
 
 
-def image_laws(model: Generator, images: np.ndarray) -> dict[str, dict[str, Any]]:
-    """The verdicts by name of the law, as a run record holds them; `images` [n, D] are real ones."""
-    laws = [judge("pixels", lambda: _pixels(model)), judge("seed", lambda: _seed(model))]
+def image_laws(model: Generator, images: np.ndarray) -> dict[str, Law]:
+    """The verdicts by name of the law; `images` [n, D] are real ones."""
+    laws = {"pixels": judge(lambda: _pixels(model)), "seed": judge(lambda: _seed(model))}
     if model.reconstructs is not None:
-        laws.append(judge("batch", lambda: _batch(model, images[:ROWS])))
-    return {law.law: law.describe() for law in laws}
+        laws["batch"] = judge(lambda: _batch(model, images[:ROWS]))
+    return laws
 
 
-def check_images(method: str) -> list[LawResult]:
+def check_images(method: str) -> dict[str, Law]:
     """Hold a model of images to every law that applies to it, after a few training steps on 8x8 images.
 
     An autoencoder without a prior is held to those of its codes; one with a density of its codes to those that a trial
@@ -51,7 +50,7 @@ def check_images(method: str) -> list[LawResult]:
     data = load_dataset(IMAGES)
     model = _fitted(method, data)
     rows = data.validation[:ROWS]
-    laws: dict[str, Callable[[], LawResult]] = {}
+    laws: dict[str, Callable[[], Law]] = {}
     if not model.has_no_prior:
         laws |= {"pixels": lambda: _pixels(model), "seed": lambda: _seed(model)}
     if model.reconstructs is not None:
@@ -66,10 +65,10 @@ def check_images(method: str) -> list[LawResult]:
     if "weights" not in model.lacks:
         laws["round_trip"] = lambda: _round_trip(model, rows)
         laws["fit_seed"] = lambda: _fit_seed(model, _fitted(method, data))
-    results = [judge(law, measure) for law, measure in laws.items()]
+    results = {law: judge(measure) for law, measure in laws.items()}
     if coder is not None and model.code_density is not None:
         found = trial_laws(model.code_density, coder.codes(data.validation))
-        results += [LawResult(f"density.{law}", **verdict) for law, verdict in found.items()]
+        results |= {f"density.{law}": verdict for law, verdict in found.items()}
     return results
 
 
@@ -79,25 +78,25 @@ def _fitted(method: str, data: Dataset) -> Generator:
     return model.fit(data.train, data.validation, steps=STEPS, device="cpu", precision="fp32", compile=False)
 
 
-def _code_batch(model: Coder, images: np.ndarray) -> LawResult:
+def _code_batch(model: Coder, images: np.ndarray) -> Law:
     whole = model.codes(images)
     alone = np.concatenate([model.codes(image[None]) for image in images])
-    return _alike("code_batch", whole, alone, "images encoded one by one")
+    return _alike(whole, alone, "images encoded one by one")
 
 
-def _code_permutation(model: Coder, images: np.ndarray) -> LawResult:
+def _code_permutation(model: Coder, images: np.ndarray) -> Law:
     order = np.random.default_rng(0).permutation(len(images))
-    return _alike("code_permutation", model.codes(images)[order], model.codes(images[order]), "images in another order")
+    return _alike(model.codes(images)[order], model.codes(images[order]), "images in another order")
 
 
 @torch.no_grad()
-def _decode_batch(model: Coder, images: np.ndarray) -> LawResult:
+def _decode_batch(model: Coder, images: np.ndarray) -> Law:
     codes = torch.from_numpy(model.codes(images))
     alone = torch.cat([model.decode(code[None]) for code in codes])
-    return _alike("decode_batch", model.decode(codes).numpy(), alone.numpy(), "codes decoded one by one")
+    return _alike(model.decode(codes).numpy(), alone.numpy(), "codes decoded one by one")
 
 
-def _round_trip(model: Generator, images: np.ndarray) -> LawResult:
+def _round_trip(model: Generator, images: np.ndarray) -> Law:
     """What is saved and loaded gives the same, to the bit."""
     with tempfile.TemporaryDirectory(prefix="lde-bench-check-") as folder:
         path = Path(folder) / "model.safetensors"
@@ -107,41 +106,41 @@ def _round_trip(model: Generator, images: np.ndarray) -> LawResult:
     if model.reconstructs is not None and loaded.reconstructs is not None:
         pairs.append((model.reconstructs(images), loaded.reconstructs(images)))
     change = max(float(np.abs(one - other).max()) for one, other in pairs)
-    return LawResult.of("round_trip", change, 0.0, "samples and reconstructions after saving and loading, per pixel")
+    return Law.of(change, 0.0, "samples and reconstructions after saving and loading, per pixel")
 
 
-def _fit_seed(model: Generator, again: Generator) -> LawResult:
+def _fit_seed(model: Generator, again: Generator) -> Law:
     """A training is decided by its seed, to the bit."""
     one, other = model.state_dict(), again.state_dict()
     change = max(float((one[name].double() - other[name].double()).abs().max()) for name in one if one[name].numel())
-    return LawResult.of("fit_seed", change, 0.0, "weights of two fits with one seed")
+    return Law.of(change, 0.0, "weights of two fits with one seed")
 
 
-def _alike(law: str, one: np.ndarray, other: np.ndarray, detail: str) -> LawResult:
+def _alike(one: np.ndarray, other: np.ndarray, detail: str) -> Law:
     change = np.abs(one - other).max() / max(1.0, float(np.abs(one).max()))
-    return LawResult.of(law, change, BLOCK_BOUND, f"{detail}, largest relative difference")
+    return Law.of(change, BLOCK_BOUND, f"{detail}, largest relative difference")
 
 
-def _pixels(model: Generator) -> LawResult:
+def _pixels(model: Generator) -> Law:
     samples = _some(model, 0)
     outside = int(np.count_nonzero(~((samples >= 0) & (samples <= 1))))
-    return LawResult.of("pixels", outside, 0.0, f"sampled pixels outside [0, 1] or not finite, of {samples.size:,}")
+    return Law.of(outside, 0.0, f"sampled pixels outside [0, 1] or not finite, of {samples.size:,}")
 
 
-def _seed(model: Generator) -> LawResult:
+def _seed(model: Generator) -> Law:
     first, again, other = _some(model, 1), _some(model, 1), _some(model, 2)
     if np.array_equal(first, other):
-        return LawResult.of("seed", 1.0, 0.0, "two seeds gave the same samples")
+        return Law.of(1.0, 0.0, "two seeds gave the same samples")
     change = float(np.abs(first - again).max())
     change = float(np.abs(first - again).max())
-    return LawResult.of("seed", change, 0.0, "the same seed twice, largest difference of a pixel")
+    return Law.of(change, 0.0, "the same seed twice, largest difference of a pixel")
 
 
-def _batch(model: Generator, images: np.ndarray) -> LawResult:
+def _batch(model: Generator, images: np.ndarray) -> Law:
     assert model.reconstructs is not None
     whole = model.reconstructs(images)
     alone = np.concatenate([model.reconstructs(image[None]) for image in images])
-    return LawResult.of("batch", np.abs(whole - alone).max(), BLOCK_BOUND, "images reconstructed one by one, per pixel")
+    return Law.of(np.abs(whole - alone).max(), BLOCK_BOUND, "images reconstructed one by one, per pixel")
 
 
 def _some(model: Generator, seed: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import json
 import math
 import struct
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from lde_bench.data.patches import FEATURES, NOISE_BITS, PIXELS, dequantise
 from lde_bench.densities import load_density
 from lde_bench.densities.base import LOG_2PI, Density
 from lde_bench.errors import InputError
+from lde_bench.evaluation.law import Law
 from lde_bench.evaluation.laws.integral import LEAST_EFFECT, Integral, integrate
 from lde_bench.evaluation.laws.quadrature import (
     GRIDS,
@@ -35,7 +36,6 @@ from lde_bench.evaluation.laws.quadrature import (
     on_grid,
     slice_through,
 )
-from lde_bench.evaluation.laws.result import LawResult
 
 #: How far an integral may be from 1.
 MASS_BOUND = 1e-3
@@ -72,7 +72,7 @@ def _worst(difference: Tensor, reference: Tensor, features: int) -> float:
 # -- a density integrates to one ---------------------------------------------------------------------------------------
 
 
-def normalised(density: Density, rows: Tensor, seed: int = 0) -> LawResult:
+def normalised(density: Density, rows: Tensor, seed: int = 0) -> Law:
     """p integrates to 1: on a grid in 1 or 2 dimensions, and in others as `normalisation` sees it.
 
     A grid ends somewhere, and steps over what is narrow: where it finds too little, importance sampling may find the
@@ -87,16 +87,16 @@ def normalised(density: Density, rows: Tensor, seed: int = 0) -> LawResult:
         if abs(mass - 1) <= MASS_BOUND:
             break
     told = f"|integral of p - 1|, D = {density.features}"
-    result = LawResult.of("normalised", abs(mass - 1), MASS_BOUND, told)
+    result = Law.of(abs(mass - 1), MASS_BOUND, told)
     if not result.passed and 0 < mass < 1:
         found = integrate(density, rows, seed)
-        sampled = replace(_judged(found, density.features), law="normalised")
+        sampled = _judged(found, density.features)
         if sampled.passed and (sampled.verified or found.estimate.error > INTEGRAL_ERROR):
             return sampled
     return result
 
 
-def conditionals(density: Density, rows: Tensor, dimensions: Sequence[int]) -> LawResult:
+def conditionals(density: Density, rows: Tensor, dimensions: Sequence[int]) -> Law:
     """Each p(x_i | x_<i) is the derivative of its own CDF, which runs from 0 to 1; one row per dimension.
 
     In float64 where float32 is too coarse to tell, as far from zero.
@@ -111,11 +111,11 @@ def conditionals(density: Density, rows: Tensor, dimensions: Sequence[int]) -> L
         found = conditional_faults(exact, rows.double(), which, scale.double(), CONDITIONAL_BOUND / 4)
     worst = int(np.argmax(found.cpu().numpy()))  # NaN is the worst of all to argmax, and lost to max
     detail = f"conditional mass or CDF off by this, worst at i = {dimensions[worst]} of {len(which)} dimensions"
-    return LawResult.of("conditionals", found[worst].item(), CONDITIONAL_BOUND, f"{detail}, D = {density.features}")
+    return Law.of(found[worst].item(), CONDITIONAL_BOUND, f"{detail}, D = {density.features}")
 
 
 @torch.no_grad()
-def mixed(density: Density, rows: Tensor) -> LawResult:
+def mixed(density: Density, rows: Tensor) -> Law:
     """log p is that of the equal mixture of the density's parts, each of a view of x whose volume is counted."""
     parts = density.parts(rows)
     assert parts is not None
@@ -130,11 +130,11 @@ def mixed(density: Density, rows: Tensor) -> LawResult:
         found = torch.linalg.slogdet(jacobian)[1]
         told = exact.parts(row)[index][2]  # type: ignore[index]
         value = float(np.maximum(value, _worst(told - found, found, density.features)))
-    return LawResult.of("mixed", value, REGROUPING[rows.dtype], "|log p - that of the mixture of its parts|, relative")
+    return Law.of(value, REGROUPING[rows.dtype], "|log p - that of the mixture of its parts|, relative")
 
 
 @torch.no_grad()
-def base(density: Density, rows: Tensor) -> LawResult:
+def base(density: Density, rows: Tensor) -> Law:
     """log p of a flow is log |det df/dx| and the log-density of u = f(x): its base's, or the standard normal's."""
     exact = copy.deepcopy(density).double().eval()
     rows = rows.double()
@@ -143,10 +143,10 @@ def base(density: Density, rows: Tensor) -> LawResult:
     log_base = -0.5 * (u.square() + LOG_2PI).sum(-1) if inner is None else inner.log_prob(u)
     expected = log_base + log_abs_det
     value = _worst(exact.log_prob(rows) - expected, expected, density.features)
-    return LawResult.of("base", value, FLOW_BOUND, "|log p - log |det| - log p of the base|, relative")
+    return Law.of(value, FLOW_BOUND, "|log p - log |det| - log p of the base|, relative")
 
 
-def normalisation(density: Density, rows: Tensor, train: Tensor, seed: int) -> LawResult:
+def normalisation(density: Density, rows: Tensor, train: Tensor, seed: int) -> Law:
     """p integrates to 1 at the density's own D, on the trained model; called `normalised` in records.
 
     - By its conditionals, where there are any: each has mass 1 and looks at nothing after it, and they sum to log p.
@@ -157,33 +157,29 @@ def normalisation(density: Density, rows: Tensor, train: Tensor, seed: int) -> L
       integral off by more than its error allows breaks the law; where too few draws carry the weight to tell, or some
       of the integral was not found and no sampler says whether it is there, the result is not `verified`.
     """
-    return replace(_worst_of(_held(density, rows, train, seed, WITNESSES)), law="normalised")
+    name, worst = max(_held(density, rows, train, seed, WITNESSES), key=lambda held: held[1].strain)
+    return replace(worst, detail=f"{name}: {worst.detail}")
 
 
-def _worst_of(results: Iterable[LawResult]) -> LawResult:
-    worst = max(results, key=lambda result: result.strain)
-    return replace(worst, detail=f"{worst.law}: {worst.detail}")
-
-
-def _held(density: Density, rows: Tensor, train: Tensor, seed: int, witnesses: int) -> Iterator[LawResult]:
+def _held(density: Density, rows: Tensor, train: Tensor, seed: int, witnesses: int) -> Iterator[tuple[str, Law]]:
     """What shows that a density integrates to 1; `witnesses` dimensions of each chain are integrated."""
     few = rows[:WITNESS_ROWS]
     with torch.no_grad():
         parts = None if density.autoregressive or density.invertible else density.parts(rows)
     if density.autoregressive:
-        yield conditionals(density, rows, some_dimensions(density.features, witnesses))
-        yield chain_rule(density, few)
-        yield causal(density, rows[:1], sighted=False)
+        yield "conditionals", conditionals(density, rows, some_dimensions(density.features, witnesses))
+        yield "chain_rule", chain_rule(density, few)
+        yield "causal", causal(density, rows[:1], sighted=False)
     elif density.invertible:
-        yield inverse(density, rows[:4])
-        yield log_determinant(density, rows[:2])
-        yield base(density, few)
+        yield "inverse", inverse(density, rows[:4])
+        yield "log_determinant", log_determinant(density, rows[:2])
+        yield "base", base(density, few)
         if (inner := density.base_density()) is not None:
             with torch.no_grad():
                 u = density.encode(rows)[0]
             yield from _held(inner, u, u, seed, witnesses)
     elif parts is not None:
-        yield mixed(density, few)
+        yield "mixed", mixed(density, few)
         share = max(2, witnesses // len(parts))
         held: list[Density] = []
         for part, view, _ in parts:
@@ -191,9 +187,9 @@ def _held(density: Density, rows: Tensor, train: Tensor, seed: int, witnesses: i
                 held.append(part)
                 yield from _held(part, view, view, seed, share)
     elif density.features in GRIDS:
-        yield normalised(density, rows, seed)
+        yield "normalised", normalised(density, rows, seed)
     else:
-        yield _judged(integrate(density, train, seed), density.features)
+        yield "integral", _judged(integrate(density, train, seed), density.features)
 
 
 def some_dimensions(features: int, count: int) -> list[int]:
@@ -202,21 +198,21 @@ def some_dimensions(features: int, count: int) -> list[int]:
     return sorted({*spread, min(1, features - 1)})
 
 
-def _judged(found: Integral, features: int) -> LawResult:
+def _judged(found: Integral, features: int) -> Law:
     value, error = found.estimate
     told = f"log of the integral of p, importance-sampled: {value:.3g} +- {error:.2g} nats, D = {features}"
     if found.excess:
-        return LawResult.of("integral", value, LEAST_EFFECT, f"{told}; it is above 0 at odds of 1 in 100,000")
+        return Law.of(value, LEAST_EFFECT, f"{told}; it is above 0 at odds of 1 in 100,000")
     if found.deficit:
         told += "; it is below 0 at odds of 1 in 100,000, or the model's samples are not those of p"
-        return LawResult.of("integral", -value, LEAST_EFFECT, told)
+        return Law.of(-value, LEAST_EFFECT, told)
     bound = LEAST_EFFECT + ENTROPY_SIGMAS * error
     if error <= INTEGRAL_ERROR and abs(value) <= bound:
-        return LawResult.of("integral", abs(value), bound, told)
-    return LawResult.unsure("integral", abs(value), LEAST_EFFECT + ENTROPY_SIGMAS * INTEGRAL_ERROR, told)
+        return Law.of(abs(value), bound, told)
+    return Law.unsure(abs(value), LEAST_EFFECT + ENTROPY_SIGMAS * INTEGRAL_ERROR, told)
 
 
-def constant_patch(density: Density, seed: int) -> LawResult:
+def constant_patch(density: Density, seed: int) -> Law:
     """No density of 8x8 patches has a higher mean log-density on constant ones than their own has, 349.76 nats.
 
     On draws x of a known density q the mean of p / q is at most 1, so that the mean of log p - log q over n of them
@@ -232,18 +228,18 @@ def constant_patch(density: Density, seed: int) -> LawResult:
     log_p = density.log_prob(rows).astype(np.float64)
     value = float(np.mean(log_p - log_q))
     told = f"mean log p of {PATCHES} constant patches, {log_p.mean():.2f} nats, above that of their own density"
-    return LawResult.of("constant_patch", value, -math.log(SIGNIFICANCE) / PATCHES, told)
+    return Law.of(value, -math.log(SIGNIFICANCE) / PATCHES, told)
 
 
 # -- the chain rule ----------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def chain_rule(density: Density, rows: Tensor) -> LawResult:
+def chain_rule(density: Density, rows: Tensor) -> Law:
     """The conditionals sum to log p."""
     whole = density.log_prob(rows)
     value = _worst(density.conditional_log_prob(rows).sum(-1) - whole, whole, density.features)
-    return LawResult.of("chain_rule", value, REGROUPING[rows.dtype], "|sum of conditionals - log p|, relative")
+    return Law.of(value, REGROUPING[rows.dtype], "|sum of conditionals - log p|, relative")
 
 
 def _jacobian(function: Callable[[Tensor], Tensor], row: Tensor) -> Tensor:
@@ -253,7 +249,7 @@ def _jacobian(function: Callable[[Tensor], Tensor], row: Tensor) -> Tensor:
     return jacobian
 
 
-def causal(density: Density, rows: Tensor, *, sighted: bool = True) -> LawResult:
+def causal(density: Density, rows: Tensor, *, sighted: bool = True) -> Law:
     """p(x_i | x_<i) and its CDF depend on nothing after i (exactly), and most look at the value just before it.
 
     A mask shifted backwards breaks no other law, it only wastes the past. Not all need look: in a narrow masked network
@@ -270,14 +266,14 @@ def causal(density: Density, rows: Tensor, *, sighted: bool = True) -> LawResult
     blind = int((~seen.diagonal(-1)).sum())
     detail = f"{ahead} derivatives by a later x_j are not 0, {blind} conditionals do not see x_(i-1)"
     value = ahead + (blind if sighted and 2 * blind > density.features - 1 else 0)
-    return LawResult.of("causal", value, 0.0, f"{detail}, D = {density.features}")
+    return Law.of(value, 0.0, f"{detail}, D = {density.features}")
 
 
 # -- flows -------------------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def inverse(density: Density, rows: Tensor) -> LawResult:
+def inverse(density: Density, rows: Tensor) -> Law:
     """A flow's `encode` and `decode` undo each other, in float64: x -> u -> x, and u -> x -> u at other u."""
     exact = copy.deepcopy(density).double().eval()
     rows = rows.double()
@@ -289,24 +285,24 @@ def inverse(density: Density, rows: Tensor) -> LawResult:
     ]
     value = float(np.max(faults))  # NaN stays NaN
     detail = f"|x -> u -> x| or |u -> x -> u| off by this, relative, D = {density.features}"
-    return LawResult.of("inverse", value, FLOW_BOUND, detail)
+    return Law.of(value, FLOW_BOUND, detail)
 
 
-def log_determinant(density: Density, rows: Tensor) -> LawResult:
+def log_determinant(density: Density, rows: Tensor) -> Law:
     """A flow's log |det df/dx| is that of the Jacobian which autograd finds, in float64, row by row."""
     exact = copy.deepcopy(density).double().eval()
     rows = rows.double()
     expected = torch.stack([torch.linalg.slogdet(_jacobian(lambda x: exact.encode(x)[0], row))[1] for row in rows])
     value = _worst(exact.encode(rows)[1].detach() - expected, expected, density.features)
     detail = f"|log det - that of autograd|, relative to D + |log det|, D = {density.features}"
-    return LawResult.of("log_determinant", value, FLOW_BOUND, detail)
+    return Law.of(value, FLOW_BOUND, detail)
 
 
 # -- one row's log p is its own business -------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def batch_split(density: Density, rows: Tensor) -> LawResult:
+def batch_split(density: Density, rows: Tensor) -> Law:
     """Batches of 1, 7 and N give the same log p."""
     whole = density.log_prob(rows)
     faults = [
@@ -314,23 +310,23 @@ def batch_split(density: Density, rows: Tensor) -> LawResult:
         for size in (1, 7)
     ]
     value = float(np.max(faults))  # NaN stays NaN
-    return LawResult.of("batch_split", value, REGROUPING[rows.dtype], "|change of log p|, relative")
+    return Law.of(value, REGROUPING[rows.dtype], "|change of log p|, relative")
 
 
 @torch.no_grad()
-def permutation(density: Density, rows: Tensor) -> LawResult:
+def permutation(density: Density, rows: Tensor) -> Law:
     """Permuting rows permutes log p."""
     order = torch.arange(len(rows), device=rows.device).roll(len(rows) // 3).flip(0)
     whole = density.log_prob(rows)
     value = _worst(density.log_prob(rows[order]) - whole[order], whole[order], density.features)
-    return LawResult.of("permutation", value, REGROUPING[rows.dtype], "|change of log p|, relative")
+    return Law.of(value, REGROUPING[rows.dtype], "|change of log p|, relative")
 
 
 # -- samples follow the density ----------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def samples(density: Density, rows: Tensor, n: int, seed: int) -> LawResult:
+def samples(density: Density, rows: Tensor, n: int, seed: int) -> Law:
     """Kolmogorov-Smirnov: the samples' own CDF values are uniform in every dimension.
 
     The CDF is that of the model's conditionals where it has them, and otherwise that of the density along one
@@ -345,7 +341,7 @@ def samples(density: Density, rows: Tensor, n: int, seed: int) -> LawResult:
     return result
 
 
-def _uniformity(density: Density, rows: Tensor, drawn: Tensor, level: int) -> LawResult:
+def _uniformity(density: Density, rows: Tensor, drawn: Tensor, level: int) -> Law:
     """The law `samples` at one fineness of its integrals."""
     own = density.conditional_cdf(drawn) if density.autoregressive else _slice_cdf(density, drawn, rows.std(0), level)
     columns, n = [own], len(drawn)
@@ -355,7 +351,7 @@ def _uniformity(density: Density, rows: Tensor, drawn: Tensor, level: int) -> La
     bounds = [ks_bound(len(column), sum(part.shape[1] for part in columns)) for column in columns]
     worst = int(np.argmax(np.divide(distances, bounds)))
     value, bound = distances[worst], bounds[worst]
-    return LawResult.of("samples", value, bound, f"Kolmogorov-Smirnov distance of {n} samples, D = {density.features}")
+    return Law.of(value, bound, f"Kolmogorov-Smirnov distance of {n} samples, D = {density.features}")
 
 
 def _slice_cdf(density: Density, drawn: Tensor, scale: Tensor, level: int) -> Tensor:
@@ -380,7 +376,7 @@ def _marginal_cdf(grid: Grid, drawn: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def entropy(density: Density, rows: Tensor, n: int, seed: int) -> LawResult:
+def entropy(density: Density, rows: Tensor, n: int, seed: int) -> Law:
     """The mean log p of samples is minus the entropy, by quadrature in 1 or 2 dimensions."""
     log_p = log_prob_in_blocks(density, torch.as_tensor(density.sample(n, seed)).to(rows)).double()
     bound = ENTROPY_SIGMAS * log_p.std().item() / n**0.5 + MASS_BOUND
@@ -391,10 +387,10 @@ def entropy(density: Density, rows: Tensor, n: int, seed: int) -> LawResult:
         value = abs(log_p.mean().item() - negative)
         if value <= bound:
             break
-    return LawResult.of("entropy", value, bound, f"|mean log p of {n} samples + entropy| in nats")
+    return Law.of(value, bound, f"|mean log p of {n} samples + entropy| in nats")
 
 
-def seeds(density: Density, rows: Tensor) -> LawResult:
+def seeds(density: Density, rows: Tensor) -> Law:
     """The seed, and nothing else, decides the samples; torch's global generator is neither used nor moved."""
     first = density.sample(5, seed=1)
     torch.rand(1)
@@ -406,22 +402,22 @@ def seeds(density: Density, rows: Tensor) -> LawResult:
         "another seed gives the same samples": np.array_equal(first, density.sample(5, seed=2)),
         "sampling moves the global generator": moved,
     }
-    return _faults("seeds", faults)
+    return _faults(faults)
 
 
 @torch.no_grad()
-def units(density: Density, twin: Density, rows: Tensor, scale: Tensor, shift: Tensor) -> LawResult:
+def units(density: Density, twin: Density, rows: Tensor, scale: Tensor, shift: Tensor) -> Law:
     """The same training on a x + b gives log p(x) - sum log a: `twin` was trained on a x + b, a and b [D]."""
     expected = density.log_prob(rows) - scale.log().sum()
     value = _worst(twin.log_prob(rows * scale + shift) - expected, expected, density.features)
     told = "|log p of x - log p of a x + b - sum log a|, relative to D + |log p|"
-    return LawResult.of("units", value, UNITS_BOUND, f"{told}, D = {density.features}")
+    return Law.of(value, UNITS_BOUND, f"{told}, D = {density.features}")
 
 
 # -- numbers -----------------------------------------------------------------------------------------------------------
 
 
-def gradients(density: Density, rows: Tensor) -> LawResult:
+def gradients(density: Density, rows: Tensor) -> Law:
     """Every parameter gets a gradient from log p, in evaluation mode (a bias before BatchNorm has none in training)."""
     density.eval()
     density.zero_grad(set_to_none=True)
@@ -432,11 +428,11 @@ def gradients(density: Density, rows: Tensor) -> LawResult:
         if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any())
     ]
     density.zero_grad(set_to_none=True)
-    return LawResult.of("gradients", len(idle), 0.0, f"parameters without gradient: {', '.join(idle) or 'none'}")
+    return Law.of(len(idle), 0.0, f"parameters without gradient: {', '.join(idle) or 'none'}")
 
 
 @torch.no_grad()
-def modes(density: Density, rows: Tensor) -> LawResult:
+def modes(density: Density, rows: Tensor) -> Law:
     """`log_prob` is the same in training and in evaluation mode, and leaves the mode as it was."""
     evaluated = density.eval().log_prob(rows)
     trained = density.train().log_prob(rows)
@@ -445,32 +441,32 @@ def modes(density: Density, rows: Tensor) -> LawResult:
         "log_prob changes the mode": not density.training,
     }
     density.eval()
-    return _faults("modes", faults)
+    return _faults(faults)
 
 
-def float64(density: Density, rows: Tensor) -> LawResult:
+def float64(density: Density, rows: Tensor) -> Law:
     """float32 agrees with float64."""
     with torch.no_grad():
         exact = copy.deepcopy(density).double().log_prob(rows.double())
         single = copy.deepcopy(density).float().log_prob(rows.float())
     value = _worst(single.double() - exact, exact, density.features)
-    return LawResult.of("float64", value, PRECISION_BOUND, "|float32 - float64|, relative to D + |log p|")
+    return Law.of(value, PRECISION_BOUND, "|float32 - float64|, relative to D + |log p|")
 
 
 @torch.no_grad()
-def finite(density: Density, rows: Tensor) -> LawResult:
+def finite(density: Density, rows: Tensor) -> Law:
     """log p is finite on the rows, and a thousand standard deviations out along every axis and the diagonals."""
     centre, scale = rows.mean(0), rows.std(0)
     out = torch.cat([torch.diag(scale), scale.unsqueeze(0)]) * 1e3
     far = torch.cat([rows, centre + out, centre - out])
     bad = int((~torch.isfinite(density.log_prob(far))).sum())
-    return LawResult.of("finite", bad, 0.0, f"log p not finite on this many of {len(far)} rows, in {rows.dtype}")
+    return Law.of(bad, 0.0, f"log p not finite on this many of {len(far)} rows, in {rows.dtype}")
 
 
 # -- the contract ------------------------------------------------------------------------------------------------------
 
 
-def round_trip(density: Density, rows: Tensor) -> LawResult:
+def round_trip(density: Density, rows: Tensor) -> Law:
     """Saved and loaded, log p is the same to the bit, and the file is safetensors with a JSON header."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "density.safetensors"
@@ -487,10 +483,10 @@ def round_trip(density: Density, rows: Tensor) -> LawResult:
         "samples differ after loading": "samples" not in density.lacks
         and not np.array_equal(loaded.sample(3), density.sample(3)),
     }
-    return _faults("round_trip", faults)
+    return _faults(faults)
 
 
-def contract(density: Density, rows: Tensor) -> LawResult:
+def contract(density: Density, rows: Tensor) -> Law:
     """NumPy in, NumPy out; a tensor in, a tensor with its gradient out; wrong shapes are an `InputError`."""
     array = rows.cpu().numpy()
     from_array, from_tensor = density.log_prob(array), density.log_prob(rows)
@@ -507,7 +503,7 @@ def contract(density: Density, rows: Tensor) -> LawResult:
         "a wrong width is no InputError": not _refuses(density, np.zeros((2, density.features + 1))),
         "a single vector is no InputError": not _refuses(density, np.zeros(density.features)),
     }
-    return _faults("contract", faults)
+    return _faults(faults)
 
 
 def _is_array(value: object, shape: tuple[int, ...]) -> bool:
@@ -522,6 +518,6 @@ def _refuses(density: Density, x: np.ndarray) -> bool:
     return False
 
 
-def _faults(law: str, faults: dict[str, bool]) -> LawResult:
+def _faults(faults: dict[str, bool]) -> Law:
     found = [fault for fault, present in faults.items() if present]
-    return LawResult.of(law, len(found), 0.0, "; ".join(found) or "no fault")
+    return Law.of(len(found), 0.0, "; ".join(found) or "no fault")

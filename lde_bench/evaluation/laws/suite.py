@@ -8,7 +8,6 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +18,10 @@ from lde_bench.densities.base import Density
 from lde_bench.densities.external import probe
 from lde_bench.densities.spec import parse_method
 from lde_bench.errors import InputError
+from lde_bench.evaluation.law import Law, judge
 from lde_bench.evaluation.laws import measures
 from lde_bench.evaluation.laws.integral import ROWS
 from lde_bench.evaluation.laws.quadrature import GRIDS
-from lde_bench.evaluation.laws.result import LawResult, judge
 
 #: Constructor arguments that make a network tiny, given where the class has them and the method does not spell them.
 #: With three sigmoidal transforms at random weights a thousandth of the mass would lie beyond any grid.
@@ -115,19 +114,19 @@ def skewed_rows(n: int, features: int, seed: int) -> np.ndarray:
     return (rows * generator.uniform(1.5, 3.0, features) + generator.normal(size=features)).astype(np.float32)
 
 
-def _widely(case: Case) -> LawResult:
+def _widely(case: Case) -> Law:
     return measures.conditionals(case.density, case.rows, WIDE_DIMENSIONS)
 
 
-def _on(law: Callable[[Density, Tensor], LawResult], rows: int | None = None) -> Callable[[Case], LawResult]:
+def _on(law: Callable[[Density, Tensor], Law], rows: int | None = None) -> Callable[[Case], Law]:
     return lambda case: law(case.density, case.rows[:rows])
 
 
-def _drawn(law: Callable[..., LawResult]) -> Callable[[Case], LawResult]:
+def _drawn(law: Callable[..., Law]) -> Callable[[Case], Law]:
     return lambda case: law(case.density, case.rows, _samples(case), 1)
 
 
-def _units(case: Case) -> LawResult:
+def _units(case: Case) -> Law:
     assert case.twin is not None
     assert case.scale is not None
     assert case.shift is not None
@@ -139,7 +138,7 @@ def _samples(case: Case) -> int:
 
 
 #: Each law and the states (state, features) it is measured in.
-_SUITE: dict[str, tuple[Callable[[Case], LawResult], tuple[tuple[str, int], ...]]] = {
+_SUITE: dict[str, tuple[Callable[[Case], Law], tuple[tuple[str, int], ...]]] = {
     "normalised": (_on(measures.normalised), (("fitted", 1), ("perturbed", 1), ("fitted", 2), ("perturbed", 2))),
     "conditionals": (_widely, (("fitted", 63),)),
     "chain_rule": (_on(measures.chain_rule, 32), (("fitted", 1), ("perturbed", 5))),
@@ -179,8 +178,8 @@ NEEDS = {
 }
 
 
-def check(make: str | Callable[..., Density], *, laws: Iterable[str] | None = None, seed: int = 0) -> list[LawResult]:
-    """Hold a model to the laws, on tiny networks; one result per law, the worst of its cases.
+def check(make: str | Callable[..., Density], *, laws: Iterable[str] | None = None, seed: int = 0) -> dict[str, Law]:
+    """Hold a model to the laws, on tiny networks; one verdict per law, the worst of its cases.
 
     Args:
         make: a method (`"lde+w"`), or a callable that takes `features` and gives a density. Arguments of `TINY` are
@@ -211,7 +210,7 @@ def check(make: str | Callable[..., Density], *, laws: Iterable[str] | None = No
         and NEEDS.get(law) not in example.lacks
     ]
     widths = (only,) if only else tuple(width for width in FITS if width > 1 or _takes_one_feature(subject, example))
-    return [_check_law(law, subject, widths) for law in applicable]
+    return {law: _check_law(law, subject, widths) for law in applicable}
 
 
 def _takes_one_feature(subject: _Subject, example: Density) -> bool:
@@ -225,13 +224,13 @@ def _takes_one_feature(subject: _Subject, example: Density) -> bool:
     return True
 
 
-def _check_law(law: str, subject: _Subject, widths: tuple[int, ...]) -> LawResult:
+def _check_law(law: str, subject: _Subject, widths: tuple[int, ...]) -> Law:
     measure, states = _SUITE[law]
     if len(widths) == 1:  # a density of one width is held there to what others are held to at several
         states = tuple(dict.fromkeys((state, widths[0]) for state, _ in states))
     states = tuple((state, features) for state, features in states if features in widths)
     results = [
-        judge(law, lambda state=state, features=features: measure(getattr(subject, state)(features)))  # type: ignore[misc]
+        judge(lambda state=state, features=features: measure(getattr(subject, state)(features)))  # type: ignore[misc]
         for state, features in states
     ]
     return max(results, key=lambda result: result.strain)
@@ -256,11 +255,11 @@ def _samples_of_trained(density: Density) -> int:
 
 def trial_laws(
     density: Density, held_out: np.ndarray, *, train: np.ndarray | None = None, patches: bool = False, seed: int = 0
-) -> dict[str, dict[str, Any]]:
-    """Hold a trained model to the laws that take seconds: {law: {"passed", "value", "bound", "detail"}}.
+) -> dict[str, Law]:
+    """Hold a trained model to the laws that take seconds; the verdicts by the name of the law.
 
     A correct model fails with a probability below 1 in 10,000: only `samples` and the integral of `normalised` are
-    statistical. A law whose measurement could not tell has `"verified": False` too.
+    statistical. A law whose measurement could not tell is not `verified`.
 
     Args:
         density: on whatever device and in whatever dtype it is evaluated.
@@ -271,7 +270,7 @@ def trial_laws(
     """
     rows = torch.as_tensor(np.asarray(held_out[:256]), dtype=density.dtype, device=density.device)
     few = rows[:24]
-    laws: dict[str, Callable[[], LawResult]] = {
+    laws: dict[str, Callable[[], Law]] = {
         "batch_split": lambda: measures.batch_split(density, few),
         "permutation": lambda: measures.permutation(density, few),
         "samples": lambda: measures.samples(density, rows, _samples_of_trained(density), seed),
@@ -293,12 +292,12 @@ def trial_laws(
     was_training = density.training
     density.eval()
     applicable = {law: measure for law, measure in laws.items() if NEEDS.get(law) not in density.lacks}
-    results = {law: judge(law, measure) for law, measure in applicable.items()}
+    results = {law: judge(measure) for law, measure in applicable.items()}
     density.train(was_training)
     own = results.get("normalised")
     if own is not None and own.passed and (small := _normalised_when_small(density)) and not small.passed:
         results["normalised"] = small
-    return {law: result.describe() for law, result in results.items()}
+    return results
 
 
 def _some_of(train: np.ndarray | None, rows: Tensor, seed: int) -> Tensor:
@@ -309,7 +308,7 @@ def _some_of(train: np.ndarray | None, rows: Tensor, seed: int) -> Tensor:
     return torch.as_tensor(np.asarray(train[np.sort(chosen)]), dtype=rows.dtype, device=rows.device)
 
 
-def _normalised_when_small(density: Density) -> LawResult | None:
+def _normalised_when_small(density: Density) -> Law | None:
     """The law `normalised` of a class of a user's own in 1 or 2 dimensions, where a grid can tell; None where it says
     nothing: a class of this package's, or one that does not take other widths.
     """
@@ -321,7 +320,7 @@ def _normalised_when_small(density: Density) -> LawResult | None:
 
 
 @functools.cache
-def _small(method: str) -> LawResult | None:
+def _small(method: str) -> Law | None:
     """Measured once in a process: the class is fitted to a few synthetic rows."""
     found = None
     for width in GRIDS:
@@ -332,7 +331,7 @@ def _small(method: str) -> LawResult | None:
                 case = subject.fitted(width)
         except Exception:  # whatever a class raises that is not made for this width
             continue
-        found = judge("normalised", lambda case=case: measures.normalised(case.density, case.rows))  # type: ignore[misc]
+        found = judge(lambda case=case: measures.normalised(case.density, case.rows))  # type: ignore[misc]
         if not found.passed:
             return replace(found, detail=f"on synthetic rows: {found.detail}")
     return found
