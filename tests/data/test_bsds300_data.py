@@ -247,8 +247,8 @@ def test_a_file_system_that_takes_no_more_is_one_sentence_and_leaves_nothing(sma
 
 def test_two_processes_may_prepare_at_once(small_photographs, own_cache):
     command = [sys.executable, "-c", PROGRAM, str(small_photographs)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": REPOSITORY}
-    runs = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    pipe = subprocess.PIPE
+    runs = [subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=REPOSITORY) for _ in range(2)]
     outputs = [run.communicate() for run in runs]
     assert [run.returncode for run in runs] == [0, 0], outputs
     assert outputs[0][0] == outputs[1][0]
