@@ -42,7 +42,7 @@ def pytest_fixture_setup(
     if fixturedef.scope == "function":
         return (yield)
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    _seed(f"{fixturedef.baseid}::{fixturedef.argname}[{request.param_index}]")
+    _seed(f"{fixturedef.baseid}::{fixturedef.argname}[{request.param_index}]")  # type: ignore[attr-defined]
     try:
         return (yield)
     finally:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lde_bench.densities.lde import LDE, SLOPE
+from lde_bench.densities.lde import LDE, SLOPE, CausalLayer
 from lde_bench.densities.mixture import AutoregressiveMixture, Mixture
 
 
@@ -29,6 +29,7 @@ class PlainLDE(AutoregressiveMixture):
         self.padding = lde.padding
         stages: list[nn.Module] = []
         for layer in lde.layers:
+            assert isinstance(layer, CausalLayer)
             norm = nn.BatchNorm1d(layer.linear.out_features, dtype=lde.dtype)
             norm.load_state_dict(layer.norm.state_dict())
             stages += [_convolution(layer.linear, 2, layer.dilation), norm, nn.LeakyReLU(SLOPE)]

@@ -97,9 +97,9 @@ class Timing:
         slow.wall, slow.cpu = ([scale * seconds for seconds in each] for each in (slow.wall, slow.cpu))
         ratio, printed = _quartiles(slow.wall, fast.wall, rounds)
         _, cpu_printed = _quartiles(slow.cpu, fast.cpu, rounds)
-        rates = [items / float(np.median(watch.wall[-rounds:])) for watch in (fast, slow)]
+        rate, reference_rate = (items / float(np.median(watch.wall[-rounds:])) for watch in (fast, slow))
         verdict = _verdict(ratio, target, "{:g}x")
-        self.lines.append(Line(what, *rates, torch.get_num_threads(), printed, cpu_printed, verdict))
+        self.lines.append(Line(what, rate, reference_rate, torch.get_num_threads(), printed, cpu_printed, verdict))
         self.benchmark.extra_info["ratio"] = ratio
 
 

@@ -38,7 +38,7 @@ def network(dtype: torch.dtype = torch.float32) -> LDE:
     lde = LDE(FEATURES, COMPONENTS).to(dtype)
     with torch.no_grad():
         for parameter in lde.parameters():
-            parameter += 0.05 * torch.randn_like(parameter)
+            parameter.add_(0.05 * torch.randn_like(parameter))
         for _ in range(20):
             lde(rows(64, dtype))
     return lde

@@ -403,7 +403,7 @@ def measure(settings: Settings, job: Job, dataset: Dataset) -> dict[str, Any]:
         laws = trial_laws(density, dataset.validation)
         test = evaluate(density, dataset.test, dataset.test_groups)
         outcome |= {
-            "laws_broken": [name for name, verdict in laws.items() if not verdict["passed"]],
+            "laws_broken": [name for name, verdict in laws.items() if not verdict.passed],
             "test_nats": test.mean,
             "test_standard_error_naive": test.standard_error,
             "test_standard_error_clustered": test.groups.standard_error if test.groups else None,
@@ -609,7 +609,7 @@ def markdown(comparison: Comparison, rows: Sequence[dict[str, Any]], outcomes: S
     methods = sorted(
         {row["method"] for row in rows}, key=lambda m: -max(r["test_nats"] for r in rows if r["method"] == m)
     )
-    sizes = next((outcome["sizes"] for outcome in outcomes if "sizes" in outcome), {})
+    sizes: dict[str, int] = next((outcome["sizes"] for outcome in outcomes if "sizes" in outcome), {})
     dataset = next((outcome["dataset"] for outcome in outcomes if "dataset" in outcome), {"name": "", "version": ""})
     text = [
         f"# Time to nats: {dataset['name']} version {dataset['version']}",
@@ -692,7 +692,7 @@ def _given(comparison: Comparison, method: str) -> list[str]:
         words = f"{changes}: {shown}" if changes else shown
         tried.append(f"**{words}**" if score is not None and score == max(done) else words)
     recipe = recipe_of(method)
-    setup = next((outcome["training"] for outcome in outcomes if outcome and "training" in outcome), {})
+    setup: dict[str, Any] = next((outcome["training"] for outcome in outcomes if outcome and "training" in outcome), {})
     return [
         method,
         ", ".join(patches) or DASH,
@@ -733,7 +733,9 @@ def draw(outcomes: Sequence[dict[str, Any]], path: Path) -> None:
     final = {o["method"]: max(r["validation_nats"] for r in runs if r["method"] == o["method"]) for o in runs}
     figure = Figure(figsize=(9.0, 5.6), dpi=150, layout="constrained")
     axes = figure.subplots()
-    for method, colour in zip(sorted(final, key=final.__getitem__, reverse=True), cycle(colormaps["tab20"].colors)):
+    for method, colour in zip(
+        sorted(final, key=final.__getitem__, reverse=True), cycle([colormaps["tab20"](i) for i in range(20)])
+    ):
         for outcome in sorted((o for o in runs if o["method"] == method), key=lambda o: -o["minutes"]):
             _, seconds, nats = zip(*outcome["curve"], strict=True)
             whole = outcome["minutes"] == longest

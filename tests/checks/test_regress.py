@@ -239,7 +239,9 @@ def project(tmp_path, module, monkeypatch, capsys) -> Iterator[Project]:
     monkeypatch.syspath_prepend(module)
     made = Project(tmp_path, "own_normal", capsys)
     laws = density_trials.trial_laws
-    monkeypatch.setattr(density_trials, "trial_laws", lambda *a, **k: laws(*a, **k) if made.held_to_laws else {})
+    monkeypatch.setattr(
+        density_trials, "trial_laws", lambda *given, **named: laws(*given, **named) if made.held_to_laws else {}
+    )
     yield made
     if made.module in sys.modules:
         made.change(width=1.0, wobble=0.0, fault="")

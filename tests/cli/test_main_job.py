@@ -200,6 +200,7 @@ def measured(record: dict) -> tuple:
     return record["result"], [(p["step"], p["validation_nats"]) for p in record["curve"]], record["seeds"]
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_while_training_continues_to_the_same_record_and_weights(cli, start, records, here):
     process = start(*LONG, "--threads", 1)
     deadline = time.monotonic() + 120
@@ -225,6 +226,7 @@ def test_a_sweep_killed_while_training_continues_to_the_same_record_and_weights(
     assert not list(here.rglob("*.ckpt"))
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_results_folder_both_finish_and_nothing_is_lost(start, records):
     processes = [start(*JOB, "--threads", 1, checkpoint_seconds=20) for _ in range(2)]
     outcomes = [(*process.communicate(timeout=240), process.returncode) for process in processes]

@@ -105,6 +105,7 @@ def tfd(here):
     return write
 
 
+@pytest.mark.slow
 def test_folds_of_tfd_from_the_file_to_the_table(cli, tfd, records, caplog):
     methods = ("--methods", "train-samples", "kmeans", "ae+gaussian", "--steps", 8)
     job = ("parzen", "--dataset", "tfd", "--folds", 1, 2, "--data-dir", tfd(), "--samples", 200, *methods)
@@ -203,6 +204,7 @@ def test_samples_that_are_not_finite_are_a_failure_with_its_reason(cli, records,
 LONG = ("parzen", "--samples", 100, "--steps", 150, "--methods", "train-samples", "ae+gaussian:latent=2")
 
 
+@pytest.mark.slow
 def test_a_trial_killed_while_it_trains_goes_on_to_the_same_record_and_weights(cli, start, records, here):
     process = start(*LONG, "--threads", 1)
     deadline = time.monotonic() + 240

@@ -43,6 +43,7 @@ def test_the_full_sizes_are_prepared_whole(monkeypatch):
     monkeypatch.setattr(natural8x8, "COUNTS", {"train": 200_000, "validation": 10_000, "test": 50_000})
     data = load_dataset("natural8x8")
     assert np.isfinite(data.train).all()
+    assert data.test_groups is not None
     assert np.unique(data.test_groups, return_counts=True)[1].tolist() == [12_500] * 4
 
 

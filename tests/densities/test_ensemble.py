@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -79,7 +81,7 @@ def test_the_score_of_training_is_the_likelihood_of_the_mixture_that_is_kept(fit
 def test_a_killed_fit_continues_to_the_same_weights(tmp_path, monkeypatch):
     from lde_bench.training import loop
 
-    def make() -> Ensemble:
+    def make() -> Any:
         return lb.create("made-mog+w+ens", 4, components=2, hidden=8)
 
     whole = make().fit(ROWS, ROWS[:100], steps=12, seed=2)

@@ -102,7 +102,7 @@ def test_it_agrees_with_the_papers_layout_in_training_mode(features):
     lde, x = awake(features), rows(9, features)
     plain = PlainLDE(lde).train()
     torch.testing.assert_close(lde.train()(x), plain(x), rtol=1e-9, atol=0)
-    for layer, norm in zip(lde.layers, plain.network[1::3], strict=True):
+    for layer, norm in zip(lde.layers, list(plain.network)[1::3], strict=True):
         torch.testing.assert_close(layer.norm.running_mean, norm.running_mean, rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(layer.norm.running_var, norm.running_var, rtol=1e-9, atol=1e-12)
         assert layer.norm.num_batches_tracked == norm.num_batches_tracked
@@ -167,14 +167,14 @@ def test_a_compiled_training_step_is_the_eager_one(precision):
     # `aot_eager` traces and functionalises as inductor does, and needs no C++ compiler.
     lde = lb.create("lde", features=9, components=3).train()
     x = torch.randn(16, 9)
-    found = []
+    found: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []
     for function in (lde, torch.compile(lde, backend="aot_eager")):
         state = {name: value.clone() for name, value in lde.state_dict().items()}
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             loss = -function(x).mean()
-        gradients = torch.autograd.grad(loss, list(lde.parameters()))
-        values = {"loss": loss.detach(), **{name: value.clone() for name, value in lde.named_buffers()}}
-        found.append((values, dict(zip(dict(lde.named_parameters()), gradients, strict=True))))
+        by_parameter = zip(dict(lde.named_parameters()), torch.autograd.grad(loss, list(lde.parameters())), strict=True)
+        buffers = {name: value.clone() for name, value in lde.named_buffers()}
+        found.append(({"loss": loss.detach(), **buffers}, dict(by_parameter)))
         lde.load_state_dict(state)
     (values, gradients), (compiled_values, compiled_gradients) = found
     rounding = torch.finfo(torch.float32 if precision == "fp32" else torch.bfloat16).eps

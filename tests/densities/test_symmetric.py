@@ -106,6 +106,6 @@ def test_a_wrong_sampler_breaks_the_law_at_63_features():
     def make(features: int) -> Symmetric:
         return Stretched(lb.create("gaussian", features))
 
-    make.only_features = FEATURES
+    make.only_features = FEATURES  # type: ignore[attr-defined]
     result = check(make, laws=["samples"])["samples"]
     assert not result.passed

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_a_killed_run_ends_with_the_same_weights_to_the_bit(tmp_path, monkeypatc
 def test_a_phase_moves_its_own_networks_alone(monkeypatch, phase):
     model = create_generator("aae", SHAPE, latent=3)
     cpu = torch.device("cpu")
-    learner = model.learner(PLAN, cpu, "fp32", Compiler(cpu, False, print))
+    learner: Any = model.learner(PLAN, cpu, "fp32", Compiler(cpu, False, print))
     for name, optimizer in learner.optimizers.items():
         if name != phase:
             monkeypatch.setattr(optimizer, "step", lambda: None)
@@ -78,7 +79,7 @@ def test_a_phase_moves_its_own_networks_alone(monkeypatch, phase):
 def test_the_discriminator_learns_to_tell_the_prior_from_the_codes():
     model = create_generator("aae", SHAPE, latent=3)
     cpu = torch.device("cpu")
-    learner = model.learner(PLAN, cpu, "fp32", Compiler(cpu, False, print))
+    learner: Any = model.learner(PLAN, cpu, "fp32", Compiler(cpu, False, print))
     del learner.optimizers["reconstruction"], learner.optimizers["generator"]
     learner._descend = lambda phase, loss: phase == "discriminator" and type(learner)._descend(learner, phase, loss)
     torch.manual_seed(0)

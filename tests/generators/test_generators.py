@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,19 +189,21 @@ def test_images_that_cannot_be_halved_are_refused():
 
 
 def test_the_code_of_the_iae_grows_through_every_size_and_ends_whole():
-    model = generator_class("iae")(SHAPE, latent=8, warmup=0.5)
+    kind: Any = generator_class("iae")
+    model = kind(SHAPE, latent=8, warmup=0.5)
     sizes = [model.in_use(step / 1000) for step in range(1001)]
     assert sorted(set(sizes)) == list(range(1, 9))
     assert sizes == sorted(sizes)
     assert (sizes[0], sizes[499], sizes[-1]) == (1, 8, 8)
     # int(z e / warm-up epochs + 1) of the paper, at whole epochs.
     epochs, warmup = 390, 96
-    paper = generator_class("iae")((28, 28), latent=8, warmup=warmup / epochs)
+    paper = kind((28, 28), latent=8, warmup=warmup / epochs)
     assert all(paper.in_use(e / epochs) == min(8, int(8 * e / warmup + 1)) for e in range(epochs) if e % 12)
 
 
 def test_masked_dimensions_of_the_iae_do_nothing():
-    model = generator_class("iae")(SHAPE, latent=4, warmup=1.0).train()
+    kind: Any = generator_class("iae")
+    model = kind(SHAPE, latent=4, warmup=1.0).train()
     model.reset_parameters()
     x = torch.rand(16, 64)
     model.loss(x, 0.3).backward()  # the first two of four
@@ -213,7 +216,8 @@ def test_parameters_of_the_paper_network_on_mnist():
     """By hand: 64 and 128 channels of 4x4 kernels, a 7x7 kernel to 8, and back; biases; BatchNorm but for the first."""
     encoder = (16 * 64 + 64) + (64 * 128 * 16 + 128) + 2 * 128 + (128 * 49 * 8 + 8)
     decoder = (8 * 128 * 49 + 128) + (128 * 64 * 16 + 64) + 2 * 64 + (64 * 16 + 1)
-    assert generator_class("ae")((28, 28), latent=8).parameter_count() == encoder + decoder
+    kind: Any = generator_class("ae")
+    assert kind((28, 28), latent=8).parameter_count() == encoder + decoder
 
 
 @pytest.mark.parametrize(

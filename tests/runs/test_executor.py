@@ -171,7 +171,7 @@ def test_a_killed_sweep_goes_on_where_it_was_and_changes_no_record(tmp_path, mak
         ran.append(trial.run_id)
         return make_record(run_id=trial.run_id, parameters=2)
 
-    records = run_sweep(ResultStore(tmp_path), TRIALS, run_trial, lambda trial, reason: None)
+    records = run_sweep(ResultStore(tmp_path), TRIALS, run_trial, lambda trial, reason: pytest.fail(reason))
     assert ran == ["run-3", "run-4", "run-5"]
     assert [record.parameters for record in records] == [1, 1, 1, 2, 2, 2]
     assert all(path.read_bytes() == content for path, content in before.items())

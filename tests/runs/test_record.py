@@ -14,7 +14,7 @@ from lde_bench.runs.store import REPORT_SUFFIX
 PUBLISHED = Path(__file__).parents[2] / "results"
 
 #: The fields of a result that records before them do not have.
-NOT_MEASURED = {"true_test_nats": None, "true_gap_standard_error": None, "parzen": None, "measures": {}}
+NOT_MEASURED: dict[str, Any] = {"true_test_nats": None, "true_gap_standard_error": None, "parzen": None, "measures": {}}
 
 
 def change(record: dict[str, Any], path: str, value: Any) -> dict[str, Any]:

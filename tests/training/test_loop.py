@@ -80,7 +80,8 @@ def steps_and_scores(density: Density) -> list[tuple[int, float]]:
 def test_a_killed_run_ends_with_the_same_weights_to_the_bit(tmp_path, monkeypatch, precision, kill_at):
     whole = fit(precision=precision)
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
-    checkpoint, notices = tmp_path / "checkpoint", []
+    checkpoint = tmp_path / "checkpoint"
+    notices: list[str] = []
     with pytest.raises(Killed):
         fit(checkpoint, kill_at, precision)
     resumed = fit(checkpoint, precision=precision, notify=notices.append)
@@ -113,7 +114,8 @@ def test_what_a_kill_loses_since_the_last_checkpoint_is_made_again(tmp_path, mon
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_a_truncated_checkpoint_starts_the_trial_again(tmp_path, monkeypatch, share):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
-    checkpoint, notices = tmp_path / "checkpoint", []
+    checkpoint = tmp_path / "checkpoint"
+    notices: list[str] = []
     with pytest.raises(Killed):
         fit(checkpoint, 20)
     content = checkpoint.read_bytes()
@@ -125,7 +127,8 @@ def test_a_truncated_checkpoint_starts_the_trial_again(tmp_path, monkeypatch, sh
 
 def test_a_checkpoint_of_another_model_starts_the_trial_again(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
-    checkpoint, notices = tmp_path / "checkpoint", []
+    checkpoint = tmp_path / "checkpoint"
+    notices: list[str] = []
     lb.create("lde+w", 5, components=7).fit(ROWS, HELD_OUT, steps=4, checkpoint=checkpoint)
     resumed = fit(checkpoint, notify=notices.append)
     assert any("starts again from its first step" in notice for notice in notices)
