@@ -56,7 +56,7 @@ from lde_bench.trials.density import plan_trials
 BASELINE = Path(__file__).with_name("regress_baseline.json")
 DEFAULT_BASELINE = Path("lde-bench-baseline.json")
 
-#: The package's own case: well under a minute on one core. In 63 dimensions the LDE and MADE would need minutes to come
+#: The package's own case: under a minute on one core. In 63 dimensions the LDE and MADE would need minutes to come
 #: close to the truth; far from it seeds differ more than faults do.
 SIZES = {"train": 20_000, "validation": 1_000, "test": 4_000}
 CASES = (
