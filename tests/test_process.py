@@ -34,8 +34,8 @@ CHANGES = {
     "working folder": lambda: os.chdir("/"),
     "environment": lambda: (os.environ.update(LDE_BENCH_MADE_UP="1"), os.environ.pop("PATH")),
     "warnings": lambda: warnings.simplefilter("error"),
-    "SIGINT": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
-    "SIGTERM": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+    "SIGINT": lambda: signal.signal(signal.SIGINT, lambda *_: None),
+    "SIGTERM": lambda: signal.signal(signal.SIGTERM, lambda *_: None),
     "logging": lambda: (logging.root.addHandler(logging.NullHandler()), logging.disable(logging.ERROR)),
 }
 

@@ -42,7 +42,7 @@ class Autoencoder(Generator):
         Raises:
             InputError: `x` is not [n, D], is empty or holds NaN.
         """
-        return self._in_blocks(self.encode, x)
+        return self._in_blocks(self.encode, self._rows("image", x))
 
     @property
     def coder(self) -> Coder:
@@ -50,9 +50,8 @@ class Autoencoder(Generator):
 
     @property
     def reconstructs(self) -> Callable[[np.ndarray], np.ndarray]:
-        return lambda x: self._in_blocks(lambda rows: self.decode(self.encode(rows)), x)
+        return lambda x: self._in_blocks(lambda rows: self.decode(self.encode(rows)), self._rows("image", x))
 
-    def _in_blocks(self, function: Callable[[Tensor], Tensor], x: np.ndarray) -> np.ndarray:
-        rows = self._rows("image", x).to(self.device)
+    def _in_blocks(self, function: Callable[[Tensor], Tensor], rows: Tensor) -> np.ndarray:
         with self._evaluating(), torch.no_grad():
-            return evaluate_rows(function, rows).cpu().numpy()
+            return evaluate_rows(function, rows.to(self.device)).cpu().numpy()

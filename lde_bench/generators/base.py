@@ -65,6 +65,7 @@ class Generator(Model):
         self.image_shape = height, width
 
     def _rows(self, what: str, rows: np.ndarray | Tensor) -> Tensor:
+        """As of every model, and pixels lie in [0, 1]."""
         array = super()._rows(what, rows)
         if array.min() < 0 or array.max() > 1:
             raise InputError(

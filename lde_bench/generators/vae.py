@@ -17,7 +17,7 @@ from lde_bench.generators.networks import coders, reset_coders
 from lde_bench.process import seeded
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, LossLearner
-from lde_bench.training.model import Card, positive_integer
+from lde_bench.training.model import Card, Model, positive_integer
 from lde_bench.training.plan import Plan
 
 #: Steps of one epoch of MNIST, 55,000 images in batches of 100.
@@ -186,5 +186,6 @@ class VAE(Autoencoder):
                 total = torch.logaddexp(total, self.log_likelihood(rows, inferred.z) + inferred.log_ratio)
             return total - math.log(count)
 
+        # The bound holds for any x: under the Gaussian a pixel is a real number.
         with seeded(seed):
-            return self._in_blocks(bound, x)
+            return self._in_blocks(bound, Model._rows(self, "image", x))

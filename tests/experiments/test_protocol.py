@@ -191,7 +191,7 @@ def test_the_floor_alone_is_measured_on_the_weights_beside_a_record(data, store,
         with pytest.raises(InputError, match="not comparable"):
             run_protocol_of_record(store.paths(record).record, store)
     store.paths(record).weights.unlink()
-    with pytest.raises(InputError, match="there is no such file"):
+    with pytest.raises(InputError, match="the weights of this record are not beside it"):
         run_protocol_of_record(store.paths(record).record, store)
 
 

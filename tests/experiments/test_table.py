@@ -115,7 +115,7 @@ def test_a_fault_of_the_file_is_one_sentence(fault, here, capsys):
 
 
 def test_an_array_of_objects_is_never_unpickled(here):
-    with pytest.raises(InputError, match="holds an array of Python objects, which is not read"):
+    with pytest.raises(InputError, match="holds Python objects, which are not read"):
         load_file(save(here / "bad.npz", train=np.array([[1, None]], dtype=object)), Request())
 
 
