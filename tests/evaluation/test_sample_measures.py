@@ -538,14 +538,17 @@ def test_bad_sets_are_refused_in_one_sentence(given, message):
 @pytest.mark.parametrize(
     ("measure", "message"),
     [
-        (lambda x: precision_recall(real=x[:3], generated=x), "real: 3 rows are too few"),
-        (lambda x: density_coverage(real=x[:5], generated=x), "real: 5 rows are too few"),
+        (lambda x: precision_recall(real=x[:3], generated=x), "'real' has 3 rows, too few"),
+        (lambda x: density_coverage(real=x[:5], generated=x), "'real' has 5 rows, too few"),
         (lambda x: mmd2(real=x, generated=x, bandwidth=0), "bandwidth = 0 is not a positive number"),
         (lambda x: mmd2(real=np.ones_like(x), generated=x), "median distance of the real items is 0"),
-        (lambda x: classifier_accuracy(real=x[:3], generated=x), "real: 3 rows are too few"),
+        (lambda x: classifier_accuracy(real=x[:3], generated=x), "'real' has 3 rows, too few"),
         (lambda x: memorisation_gap(generated=x, held_out=x, train=x[:, :2]), "widths of the sets differ"),
         (lambda x: reconstruction_errors(real=x, reconstruct=lambda y: y[:, :1]), r"expected \[30, 4\], got \[30, 1\]"),
-        (lambda x: reconstruction_errors(real=x, reconstruct=lambda y: y * np.nan), "reconstructions: 30 of 30 rows"),
+        (
+            lambda x: reconstruction_errors(real=x, reconstruct=lambda y: y * np.nan),
+            "30 rows of the array 'reconstructions'",
+        ),
         (lambda x: measure_samples(sets_of(), ["mdm"]), "metric 'mdm' is unknown; did you mean 'mmd'"),
     ],
 )
