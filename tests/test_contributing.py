@@ -24,6 +24,7 @@ def _code(example: int) -> str:
     return examples[example]
 
 
+@pytest.mark.slow
 def test_the_class_of_a_users_own_of_the_guide_passes_every_law(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

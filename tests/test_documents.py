@@ -35,6 +35,7 @@ def test_a_command_line_of_the_documents_is_understood(line: str) -> None:
     app.parse_args(arguments, exit_on_error=False, print_error=False)
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = _blocks(ROOT / "README.md", "python")
     assert blocks

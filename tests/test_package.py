@@ -91,6 +91,7 @@ def test_a_model_of_images_is_made_trained_kept_and_sampled_from_python(tmp_path
     assert all(np.isfinite(figure.value) for figure in figures.values())
 
 
+@pytest.mark.slow
 def test_run_records_load_as_a_frame(tmp_path, monkeypatch, capsys):
     from lde_bench.data import natural8x8
 

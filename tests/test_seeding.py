@@ -73,6 +73,7 @@ def drawn(pytester: pytest.Pytester) -> Callable[..., dict[str, Any]]:
     return run
 
 
+@pytest.mark.slow
 def test_draws_depend_on_the_name_of_the_test_alone(drawn: Callable[..., dict[str, Any]]) -> None:
     names = ["test_with_fixtures[a]", "test_with_fixtures[b]", "test_late", "test_alone"]
     order = [f"test_draws.py::{name}" for name in names]

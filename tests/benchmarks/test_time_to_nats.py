@@ -186,6 +186,7 @@ def test_sides(method, kind):
     assert script.kind_of(method) == kind
 
 
+@pytest.mark.slow
 def test_every_recipe_is_of_a_method_and_changes_what_its_plan_has():
     for method in script.METHODS:
         recipe = script.recipe_of(method)
@@ -281,6 +282,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return [*words.split(), "--validation", "200", "--test", "400", *folders]
 
 
+@pytest.mark.slow
 def test_a_small_comparison_from_start_to_table(small, tmp_path, capsys, caplog, monkeypatch):
     assert script.main(small) == 0
     shown = capsys.readouterr()
@@ -337,6 +339,7 @@ def test_a_job_that_another_process_does_is_left_to_it(tmp_path):
     assert stop.value.code == script.TAKEN
 
 
+@pytest.mark.slow
 def test_a_candidate_that_diverges_is_written_down_and_the_others_go_on(small, tmp_path, monkeypatch):
     fit = MadeMog.fit
 

@@ -247,6 +247,7 @@ def project(tmp_path, module, monkeypatch, capsys) -> Iterator[Project]:
         made.change(width=1.0, wobble=0.0, fault="")
 
 
+@pytest.mark.slow
 def test_the_baseline_alone_says_what_ci_runs(project):
     project.held_to_laws = True
     project.make("--steps", 20, methods=("gaussian", "gmm"))
@@ -289,6 +290,7 @@ def test_too_low_and_too_high_are_both_regressions(project, before, after, state
     assert f"{project.method} ({state})" in err
 
 
+@pytest.mark.slow
 def test_a_change_within_the_spread_over_seeds_is_the_same_and_more_seeds_see_more(project):
     project.make("--trials", 3)
     project.change(wobble=0.5)
@@ -409,6 +411,7 @@ def test_other_code_of_the_class_is_no_bar_and_is_told_where_a_figure_moved(proj
     assert f"the code of {project.method} changed" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["fit", "law", "gone"])
 def test_a_class_that_fails_breaks_a_law_or_is_gone_is_failed(project, fault):
     project.make("--trials", 3, methods=("gaussian",))
@@ -460,6 +463,7 @@ def test_a_faulty_class_or_bad_input_is_exit_code_2_before_anything_is_trained(p
         assert not project.baseline.exists()
 
 
+@pytest.mark.slow
 def test_models_of_images_are_told_by_what_they_are_beside_densities_of_the_same_rows(project, monkeypatch):
     monkeypatch.setattr(baselines.Protocol, "samples", 50)
     command = ("--dataset", "digits8x8", "--train", 100, "--validation", 30, "--test", 30, "--steps", 5, "--trials", 3)
@@ -472,6 +476,7 @@ def test_models_of_images_are_told_by_what_they_are_beside_densities_of_the_same
 # -- updating ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_update_keeps_what_is_not_given_and_says_what_it_replaces(project):
     project.make("--trials", 3, "--steps", 20)
     code, _, err = project.run("--baseline", project.baseline, "--update")
@@ -492,6 +497,7 @@ def test_update_keeps_what_is_not_given_and_says_what_it_replaces(project):
     assert len(project.content["cases"][0]["rows"]["gaussian"]["seeds"]) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "code"), [("law", 1), ("fit", 3)])
 def test_update_leaves_a_good_baseline_when_a_model_fails_or_breaks_a_law(project, fault, code):
     project.make("--trials", 3, methods=("gaussian",))
@@ -513,6 +519,7 @@ def test_update_replaces_no_file_that_is_no_baseline(project):
     assert project.content == {"precious": 1}
 
 
+@pytest.mark.slow
 def test_update_without_a_case_measures_that_of_the_package(project, monkeypatch):
     case = baselines.Case(["gaussian"], [], dataset="ring", sizes={"train": 100, "validation": 30, "test": 30})
     monkeypatch.setattr(regress, "CASES", (case,))

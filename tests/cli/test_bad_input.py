@@ -82,6 +82,7 @@ def assert_refused(outcome, part: str) -> None:
     assert not re.search(r"\.\)? +[(A-Z]", line), "one sentence"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "part"), FAULTS.values(), ids=FAULTS)
 def test_bad_input_is_one_sentence_and_exit_code_2(cli, here, arguments, part):
     assert_refused(cli(*arguments), part)
@@ -112,6 +113,7 @@ def test_a_results_folder_that_cannot_be_written_is_refused(cli):
     assert_refused(cli(*EMBEDDED, "--results-dir", "/proc/results"), "/proc/results")  # root too may not write there
 
 
+@pytest.mark.slow
 def test_patches_cannot_be_drawn_afresh_from_the_ready_made_file(cli, here, monkeypatch):
     folder = here / "data"
     folder.mkdir()
@@ -124,6 +126,7 @@ def test_patches_cannot_be_drawn_afresh_from_the_ready_made_file(cli, here, monk
     assert cli(*arguments).code == 0
 
 
+@pytest.mark.slow
 def test_a_corrupted_record_among_good_ones_is_one_warning(cli, start):
     assert cli(*EMBEDDED).code == 0
     (folder,) = {path.parent for path in Path("results").rglob("*.safetensors")}

@@ -114,6 +114,7 @@ def test_a_record_says_all_that_makes_its_number_again(done, records, here):
     np.testing.assert_allclose(model.log_prob(data.test), items, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_same_command_again_trains_nothing_and_changes_no_record(cli, done, monkeypatch):
     before = {path: path.read_bytes() for path in PLACE.glob("*.json")}
     monkeypatch.setattr(density_trials, "evaluate", lambda *a, **k: pytest.fail("something was evaluated again"))
@@ -124,6 +125,7 @@ def test_the_same_command_again_trains_nothing_and_changes_no_record(cli, done, 
     assert {path: path.read_bytes() for path in PLACE.glob("*.json")} == before
 
 
+@pytest.mark.slow
 def test_json_is_the_whole_of_stdout(cli):
     outcome = cli(*JOB, "--json")
     assert outcome.code == 0
@@ -132,6 +134,7 @@ def test_json_is_the_whole_of_stdout(cli):
     assert {row["method"] for row in table["rows"]} == {"gaussian", MADE}
 
 
+@pytest.mark.slow
 def test_three_trials_show_their_spread_and_have_seeds_of_their_own(cli, records):
     outcome = cli("bsds300", "--source", "embedded", "--steps", 8, "--K", 1, "--methods", MADE, "--trials", 3)
     assert outcome.code == 0
@@ -141,6 +144,7 @@ def test_three_trials_show_their_spread_and_have_seeds_of_their_own(cli, records
     assert f"{np.mean(nats):.2f} ± {2 * np.std(nats, ddof=1):.2f}" in row
 
 
+@pytest.mark.slow
 def test_augmented_and_fresh_patches_are_runs_of_their_own(cli, records):
     job = ("bsds300", "--source", "embedded", "--steps", 8, "--K", 1, "--methods", MADE)
     for options in ((), ("--augment", "symmetries"), ("--patches", "fresh"), ("--seed", 1)):
@@ -152,6 +156,7 @@ def test_augmented_and_fresh_patches_are_runs_of_their_own(cli, records):
 # -- trials that fail, and laws that break -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_failing_trial_is_recorded_with_its_reason_and_the_others_finish(cli, records, monkeypatch):
     own = Gaussian.learner
 
@@ -179,6 +184,7 @@ def test_nan_is_a_failure_with_its_reason_and_all_failing_is_exit_code_3(cli, re
     assert outcome.err.splitlines()[-1].startswith("lde-bench: no trial finished")
 
 
+@pytest.mark.slow
 def test_a_broken_law_is_named_and_exit_code_1(cli, records, monkeypatch):
     own = MadeMog.conditional_log_prob
     monkeypatch.setattr(MadeMog, "conditional_log_prob", lambda self, x: own(self, x) + 1e-3)

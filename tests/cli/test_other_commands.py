@@ -13,6 +13,7 @@ from lde_bench.evaluation.sample_measures import sample_metrics
 from lde_bench.generators import generator_classes
 
 
+@pytest.mark.slow
 def test_list_shows_every_method_dataset_and_profile_with_its_source_uncut(cli):
     outcome = cli("list")
     assert outcome.code == 0
@@ -58,6 +59,7 @@ def test_list_of_a_model_of_images_is_its_card(cli):
     assert "did you mean 'ae'?" in refused.err
 
 
+@pytest.mark.slow
 def test_list_json_holds_what_the_tables_hold(cli):
     payload = cli("list", "--json").payload
     assert [card["name"] for card in payload["methods"]] == density_names()

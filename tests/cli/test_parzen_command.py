@@ -155,12 +155,14 @@ def test_a_file_that_is_not_tfds_is_one_sentence(cli, tfd, here):
 # -- trials ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_reference_row_gives_as_many_samples_as_it_holds_and_the_record_says_so(cli, records):
     assert cli("parzen", "--methods", "kmeans", "--samples", 700).code == 0
     (record,) = records().values()
     assert record["training"]["samples"] == record["result"]["parzen"]["samples"] == 598  # half of 1,197
 
 
+@pytest.mark.slow
 def test_two_densities_share_one_autoencoder_trained_once(cli, records, here, monkeypatch):
     (here / "own.py").write_text(OWN)
     monkeypatch.syspath_prepend(here)
@@ -179,6 +181,7 @@ def test_two_densities_share_one_autoencoder_trained_once(cli, records, here, mo
     assert np.isfinite(own["result"]["measures"]["code_nats"]["value"])
 
 
+@pytest.mark.slow
 def test_a_class_of_a_users_own_is_named_in_the_method_too_and_its_faults_before_training(cli, here, monkeypatch):
     (here / "mine.py").write_text(OWN + "\n\nclass Torn:\n    def fit(self, train):\n        pass\n")
     monkeypatch.syspath_prepend(here)

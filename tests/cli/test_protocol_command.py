@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 SMALL = ("protocol", "--method", "made-mog+w:hidden=8", "--K", "2", "--source", "embedded", "--steps", "3")
 
 
+@pytest.mark.slow
 def test_the_report_is_printed_and_written_and_no_table_sees_it(cli, here):
     outcome = cli(*SMALL)
     assert outcome.code == 0

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 
 def run_gaussian(cli) -> None:
     assert cli("bsds300", "--source", "embedded", "--methods", "gaussian", "--trials", "2").code == 0
 
 
+@pytest.mark.slow
 def test_report_writes_a_page_and_its_twin_beside_the_records(cli, here):
     run_gaussian(cli)
     done = cli("report")
@@ -20,6 +23,7 @@ def test_report_writes_a_page_and_its_twin_beside_the_records(cli, here):
     assert "one Gaussian with a full covariance" in (here / "results" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_report_of_some_records_into_another_folder(cli, here):
     run_gaussian(cli)
     assert cli("report", "--dataset", "natural8x8", "--profile", "quick", "--output", "elsewhere").code == 0

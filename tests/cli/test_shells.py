@@ -88,6 +88,7 @@ def test_a_poor_terminal_shows_help(environment: dict[str, str]) -> None:
     assert "bsds300" in done.stdout
 
 
+@pytest.mark.slow
 def test_figures_need_no_backend_of_the_users(here: Path) -> None:
     program = (
         "from lde_bench.cli import main; main(['--version'])\n"

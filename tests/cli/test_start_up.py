@@ -51,6 +51,7 @@ def test_the_module_runs_as_the_command_does(here):
     assert "K = 0" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_closed_stdout_is_no_traceback():
     command = f"{sys.executable} -m lde_bench list | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from lde_bench.densities.base import Density
 
@@ -12,6 +13,7 @@ EMBEDDED = ("bsds300", "--source", "embedded", "--steps", "3", "--K", "2", "--js
 PLACE = Path("results/bsds300/natural8x8-v1/quick-3-steps")
 
 
+@pytest.mark.slow
 def test_fewer_test_patches_are_a_prefix_trained_on_once(cli, records, monkeypatch):
     methods = ("--methods", "made-mog+w:hidden=8")
     whole = cli(*EMBEDDED, *methods)
@@ -28,6 +30,7 @@ def test_fewer_test_patches_are_a_prefix_trained_on_once(cli, records, monkeypat
     assert len((PLACE / "table.csv").read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_a_symmetry_average_and_a_mixture_of_trials_are_rows_like_any(cli, records):
     methods = ("gaussian+sym", "made-mog+w:hidden=8", "made-mog+w+ens:hidden=8,members=2")
     outcome = cli(*EMBEDDED, "--methods", *methods)

@@ -247,6 +247,7 @@ def test_a_file_system_that_takes_no_more_is_one_sentence_and_leaves_nothing(sma
     assert list(own_cache.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_processes_may_prepare_at_once(small_photographs, own_cache):
     command = [sys.executable, "-c", PROGRAM, str(small_photographs)]
     pipe = subprocess.PIPE

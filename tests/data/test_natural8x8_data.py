@@ -39,6 +39,7 @@ def test_it_loads_with_no_files_and_no_network():
     assert data.fresh.draw(5, np.random.default_rng(0)).shape == (5, FEATURES)
 
 
+@pytest.mark.slow
 def test_the_full_sizes_are_prepared_whole(monkeypatch):
     monkeypatch.setattr(natural8x8, "COUNTS", {"train": 200_000, "validation": 10_000, "test": 50_000})
     data = load_dataset("natural8x8")
@@ -77,11 +78,13 @@ def test_a_wheel_without_its_photographs_is_named(monkeypatch):
         load_dataset("natural8x8")
 
 
+@pytest.mark.slow
 def test_loading_imports_no_torch():
     program = "import sys, lde_bench; lde_bench.load_dataset('natural8x8', train=9); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("terminal", [True, False])
 def test_the_progress_bar_shows_on_a_terminal_only(terminal, tmp_path):
     program = f"import lde_bench; lde_bench.load_dataset('natural8x8', cache_dir={str(tmp_path)!r}, progress=True)"

@@ -188,6 +188,7 @@ def test_a_photograph_smaller_than_a_patch_is_named():
         decode_grey(handle.getvalue(), "12.jpg")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(20_000, 12_000), (10_000, 10_000), (5_000, 4_000)])
 def test_a_huge_photograph_is_refused_in_a_sentence_and_without_a_warning(size, recwarn):
     from PIL import Image

@@ -55,6 +55,7 @@ def test_the_scale_mixture_density_is_the_closed_form():
     np.testing.assert_allclose(made, np.log(np.mean(np.exp(parts), axis=0)), rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("density", [Ring(0.1), ScaleMixture((1, 2), 0.8, (0.25, 1.0))])
 def test_two_dimensional_densities_integrate_to_one(density):
     axis = np.linspace(-8, 8, 1601)
@@ -63,6 +64,7 @@ def test_two_dimensional_densities_integrate_to_one(density):
     assert abs(total - 1) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gaussian-correlated", "scale-mixture"])
 def test_samples_have_the_covariance_of_the_density(name):
     data = load_dataset(name, train=50_000, validation=1, test=1)
@@ -75,6 +77,7 @@ def test_samples_have_the_covariance_of_the_density(name):
     np.testing.assert_allclose(np.cov(data.train, rowvar=False), exact, atol=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_samples_follow_the_density(name):
     # E over the data of d/dx_j log p is 0 and of x_j d/dx_j log p is -1 for any density that vanishes at infinity.

@@ -68,6 +68,7 @@ def test_the_orderless_loss_is_unbiased_for_the_mean_over_all_orderings():
     torch.testing.assert_close(expected, wanted, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_seen_sets_are_uniform_in_size_and_within_a_size():
     torch.manual_seed(0)
     n = 30_000
@@ -120,6 +121,7 @@ def test_orderings_are_fixed_and_start_with_the_sequential_one():
     assert all(torch.equal(ordering.sort().values, torch.arange(63)) for ordering in many)
 
 
+@pytest.mark.slow
 def test_two_orderings_make_a_density_in_two_dimensions_and_samples_follow_it():
     arguments = {"orderings": 2}
     laws = check(

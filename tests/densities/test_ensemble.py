@@ -111,6 +111,7 @@ def test_the_conditionals_sum_to_the_mixture_and_not_to_a_product_of_averages(fi
         torch.testing.assert_close(fitted.conditional_log_prob(x).sum(-1), fitted.log_prob(x), rtol=1e-12, atol=0)
 
 
+@pytest.mark.slow
 def test_the_laws_hold():
     assert [law for law, result in check("made-mog+ens:members=3").items() if not result.passed] == []
 
@@ -124,6 +125,7 @@ class Unmixed(Ensemble):
         return self._first.draw(n, generator)
 
 
+@pytest.mark.slow
 def test_samples_of_one_member_alone_break_a_law():
     def make(features: int) -> Ensemble:
         return Unmixed(lb.create("made-mog", features, hidden=16, components=3), members=3)

@@ -94,6 +94,7 @@ def test_a_users_class_is_created_trained_evaluated_and_described(method):
     json.dumps(catalogue(method))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["adapters:Diagonal", "sklearn.mixture:GaussianMixture"])
 def test_a_users_class_passes_every_law_that_applies_to_it(method):
     results = check(method)
@@ -110,6 +111,7 @@ def test_a_zuko_flow_passes_the_laws_of_torch_modules_too():
     assert {"gradients", "modes", "round_trip", "float64"} < set(results)
 
 
+@pytest.mark.slow
 def test_kernel_density_passes_the_fast_laws():
     laws = ("normalised", "batch_split", "permutation", "finite", "seeds", "contract")
     results = check("sklearn.neighbors:KernelDensity", laws=laws)
@@ -117,6 +119,7 @@ def test_kernel_density_passes_the_fast_laws():
     assert len(results) == len(laws)
 
 
+@pytest.mark.slow
 def test_importing_zuko_leaves_the_validation_of_torch_distributions_on():
     code = (
         "import lde_bench as lb; lb.create('zuko.flows:NSF', 2)\n"
@@ -189,6 +192,7 @@ def test_random_state_is_the_seed():
     assert lb.create("sklearn.mixture:GaussianMixture", 2).fit(rows, seed=11).model.random_state == 11
 
 
+@pytest.mark.slow
 def test_our_loop_trains_a_module_whose_call_returns_a_distribution():
     rows = np.random.default_rng(0).normal(0.3, 1.5, size=(2000, 2)).astype(np.float32)
     density = lb.create("adapters:Returns", 2).fit(rows, rows[:200], steps=2000)
@@ -240,6 +244,7 @@ def test_what_is_no_module_has_no_weights_to_keep(method, tmp_path):
 # -- a sweep over K ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_number_of_components_of_scikit_learn_is_swept_as_components():
     assert takes_argument(parse_method("sklearn.mixture:GaussianMixture"), "components")
     assert not takes_argument(parse_method("zuko.flows:NSF"), "components")
@@ -252,6 +257,7 @@ def test_the_number_of_components_of_scikit_learn_is_swept_as_components():
     assert lb.create("sklearn.mixture:GaussianMixture:components=3", 2).model.n_components == 3
 
 
+@pytest.mark.slow
 def test_more_components_than_probe_rows_are_no_fault():
     probe(lb.create("sklearn.mixture:GaussianMixture:components=300,covariance_type=spherical", 2))
 
@@ -259,6 +265,7 @@ def test_more_components_than_probe_rows_are_no_fault():
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_users_class_gets_laws_records_and_a_row_and_another_version_of_it_another_row(here, capsys):
     shutil.copy(HERE / "adapters.py", here / "changing_class.py")
     table = ("table", "--dataset", "ring", "--train", 300, "--validation", 50, "--test", 100, "--json", "--methods")
@@ -309,6 +316,7 @@ def test_rows_are_a_class_s_own_to_change(name):
     assert torch.equal(tensor, torch.as_tensor(kept))
 
 
+@pytest.mark.slow
 def test_batches_of_a_density_of_our_own_kind_are_its_own_to_change(here):
     (here / "greedy_module.py").write_text(
         "import torch\n"
@@ -338,6 +346,7 @@ def test_batches_of_a_density_of_our_own_kind_are_its_own_to_change(here):
     assert torch.get_default_dtype() == torch.float32
 
 
+@pytest.mark.slow
 def test_what_a_module_sets_when_it_is_imported_holds_for_its_own_classes_alone(here):
     (here / "double_module.py").write_text(
         "import os, warnings, torch\n"
@@ -394,6 +403,7 @@ def test_members_of_an_ensemble_have_weights_of_their_own(here):
     assert not torch.equal(first, second)
 
 
+@pytest.mark.slow
 def test_prints_of_a_class_stay_out_of_the_json(capsys):
     data = ("--dataset", "ring", "--train", 100, "--validation", 50, "--test", 50)
     _, out, err = run(capsys, "table", *data, "--methods", "adapters:Talks", "--json")
@@ -424,6 +434,7 @@ def test_a_module_that_calls_sys_exit_is_one_sentence(here, capsys):
     assert "importing 'script_module' raised SystemExit" in err
 
 
+@pytest.mark.slow
 def test_a_class_that_calls_sys_exit_with_the_data_costs_the_others_nothing(capsys):
     data = ("--dataset", "ring", "--train", 300, "--validation", 50, "--test", 50)
     code, out, err = run(capsys, "table", *data, "--methods", "adapters:Leaves", "gaussian", "--json")
@@ -467,6 +478,7 @@ def hashes(here, **edited):
         sys.path.remove(str(here))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "counts"),
     [
@@ -497,6 +509,7 @@ def test_a_class_of_an_installed_package_is_known_by_its_version_and_its_file():
 # -- wrong models ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "law"), [("BatchMean", "batch_split"), ("Unnormalised", "normalised")])
 def test_an_outright_wrong_model_is_refused_and_the_law_is_named(method, law, capsys):
     data = ("--dataset", "ring", "--train", 300, "--validation", 50, "--test", 100)
@@ -533,6 +546,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", FAULTS)
 def test_a_fault_of_the_contract_is_one_sentence_before_any_training(method, capsys, here):
     with pytest.raises(InputError, match=FAULTS[method]):
@@ -563,6 +577,7 @@ def test_a_fault_is_found_by_fit_before_it_sees_the_data():
 # -- entry points and densities of our own kind ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_entry_points_are_methods_by_their_plain_name(monkeypatch, capsys):
     brought = {"brought": "adapters:Diagonal", "broken": "nowhere_at_all:Model", "lde": "adapters:NoFit"}
     monkeypatch.setattr(external, "entry_points", lambda: brought)
@@ -585,6 +600,7 @@ def test_there_are_no_entry_points_here():
     assert entry_points() == {}
 
 
+@pytest.mark.slow
 def test_a_density_of_our_own_kind_in_a_file_of_the_users_works_as_it_is(here):
     (here / "shifted_module.py").write_text(
         "import torch\n"

@@ -50,6 +50,7 @@ def test_encode_and_decode_undo_each_other_and_the_determinant_is_that_of_the_ja
     torch.testing.assert_close(flow.log_prob(x), flow.base_log_prob(u) + log_abs_det)
 
 
+@pytest.mark.slow
 @FLOWS
 def test_training_raises_the_likelihood_of_rows_it_has_not_seen(method):
     density = lb.create(method, 3)
@@ -60,6 +61,7 @@ def test_training_raises_the_likelihood_of_rows_it_has_not_seen(method):
     assert density.log_prob(rows[2000:]).mean() > before + 0.05
 
 
+@pytest.mark.slow
 @FLOWS
 def test_the_seed_alone_decides_the_weights(method):
     first, again = fitted(method, 3), fitted(method, 3)
@@ -96,6 +98,7 @@ def test_a_flow_is_saved_and_loaded_to_the_bit_without_its_masks(method, tmp_pat
     assert not any("mask" in name or "order" in name for name in flow.state_dict())
 
 
+@pytest.mark.slow
 @FLOWS
 def test_the_average_of_the_weights_covers_the_statistics_of_batch_norm(method):
     flow = fitted(method, 3, steps=40)
@@ -114,6 +117,7 @@ def test_bf16_training_keeps_the_flow_variables_in_float32(method):
     assert u.dtype == log_abs_det.dtype == torch.float32
 
 
+@pytest.mark.slow
 @FLOWS
 def test_a_trained_flow_is_held_to_the_laws_of_flows(method):
     verdict = trial_laws(fitted(method, 5), skewed_rows(60, 5, 2))
@@ -121,6 +125,7 @@ def test_a_trained_flow_is_held_to_the_laws_of_flows(method):
     assert all(law.passed for law in verdict.values())
 
 
+@pytest.mark.slow
 @FLOWS
 def test_a_whitened_flow_obeys_the_laws_of_flows(method):
     whitened = method.replace(":", "+w:")
@@ -242,6 +247,7 @@ def test_a_coupling_scales_by_its_tanh_network_and_shifts_by_its_relu_network():
 # -- zuko's switch ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [True, False])
 def test_building_a_flow_leaves_the_validation_of_torch_distributions_as_it_was(before):
     code = f"""
@@ -296,6 +302,7 @@ class Right(BatchNorm):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [real_nvp, maf_mog])
 @pytest.mark.parametrize(
     ("layer", "law"),

@@ -79,6 +79,7 @@ def test_full_batch_em_never_lowers_the_likelihood(init):
     assert np.diff(scores).min() > -1e-5
 
 
+@pytest.mark.slow
 def test_a_known_mixture_is_found_again():
     model = lb.create("gmm", features=2, components=8).fit(ring(20_000), seed=1)
     angle = 2 * np.pi * np.arange(8) / 8
@@ -91,6 +92,7 @@ def test_a_known_mixture_is_found_again():
     np.testing.assert_allclose(covariances(model), np.broadcast_to(0.04 * np.eye(2), (8, 2, 2)), atol=0.006)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_it_is_as_good_as_scikit_learn_on_the_ring(seed):
     train, test = ring(5000), ring(5000, seed=1)
@@ -99,6 +101,7 @@ def test_it_is_as_good_as_scikit_learn_on_the_ring(seed):
     assert ours > theirs - 0.01
 
 
+@pytest.mark.slow
 def test_components_of_very_different_scale_are_found():
     train, test = scale_mixture(20_000), scale_mixture(5000, seed=1)
     factor = np.tril(np.random.default_rng(5).normal(size=(8, 8))) + 2 * np.eye(8)
@@ -111,6 +114,7 @@ def test_components_of_very_different_scale_are_found():
     assert fitted.mean() == pytest.approx(truth.mean(), abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("init", ["auto", "kmeans++", "scale"])
 @pytest.mark.parametrize("case", ["few rows", "duplicates", "outliers"])
 def test_no_component_collapses(case, init):
@@ -185,6 +189,7 @@ def test_the_automatic_start_on_real_patches_is_the_scale_start_even_at_200_comp
     assert (model.means.std(0) < 1e-6).all()
 
 
+@pytest.mark.slow
 def test_minibatches_end_close_to_full_batches():
     train, test = scale_mixture(20_000, 4), scale_mixture(5000, 4, seed=1)
     model = lb.create("gmm", features=4, components=4)
@@ -200,6 +205,7 @@ def smaller_batches(batch_size: int) -> Plan:
     return replace(GMM.plans["quick"], batch_size=batch_size)
 
 
+@pytest.mark.slow
 def test_float32_stays_close_to_float64_with_narrow_components_far_from_zero():
     rows = np.concatenate([ring(2000, width=0.001), ring(2000, seed=1, width=1.0)]) + 50
     model = lb.create("gmm", features=2, components=16).fit(rows)

@@ -141,6 +141,7 @@ def test_its_hand_written_gradients_pass_gradcheck(features):
     assert torch.autograd.gradcheck(lde.eval(), rows(5, features).requires_grad_(), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", WIDTHS)
 def test_sampling_with_the_causal_state_kept_equals_rerunning_the_network(features):
     lde = awake(features)
@@ -162,6 +163,7 @@ def test_a_bfloat16_step_keeps_a_float32_head():
     assert all(torch.isfinite(parameter.grad).all() for parameter in lde.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_compiled_training_step_is_the_eager_one(precision):
     # `aot_eager` traces and functionalises as inductor does, and needs no C++ compiler.

@@ -104,6 +104,7 @@ def test_far_inputs_stay_finite_and_in_order(dtype, size):
     assert (far.abs() > 15).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "share", "tolerance"), [(torch.float64, 1.0, 1e-9), (torch.float32, 0.5, 1e-4)])
 def test_decoding_inverts_encoding(dtype, share, tolerance):
     density, x = awake(6, dtype, share, transforms=3), rows(50, 6, dtype)
@@ -142,6 +143,7 @@ def mass(features: int, points: int) -> float:
         return (awake(features, share=0.5).log_prob(grid).exp() * weight).sum().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("features", "points"), [(1, 4001), (2, 401)])
 def test_it_integrates_to_one(features, points):
     assert mass(features, points) == pytest.approx(1, abs=1e-3)
@@ -164,6 +166,7 @@ def test_a_dropped_part_of_the_log_derivative_breaks_the_integral(fault, monkeyp
     assert abs(mass(1, 4001) - 1) > 0.02
 
 
+@pytest.mark.slow
 def test_parameters_at_the_published_size_are_the_published_ones_less_what_the_card_leaves_out():
     features, hidden, flows, sigmoids, depth = 63, 1024, 5, 16, 2
     summaries = 3 * (hidden // features) * depth

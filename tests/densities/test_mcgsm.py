@@ -75,6 +75,7 @@ def test_every_conditional_is_the_published_formula(features):
     np.testing.assert_allclose(model.log_prob(rows), got.sum(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dimension", [0, 1, 4])
 def test_a_conditional_integrates_to_one(dimension):
     model = random_model(5)
@@ -129,6 +130,7 @@ def test_the_start_is_one_gaussian_scale_mixture():
     np.testing.assert_allclose(np.sort(deviations), np.quantile(contrasts, (np.arange(12) + 0.5) / 12), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_training_comes_close_to_the_true_density_of_contrasts():
     rows, test = contrast_rows(20_000, 3), contrast_rows(5000, 3, seed=1)
     factor = np.tril(np.random.default_rng(5).normal(size=(3, 3))) + 2 * np.eye(3)

@@ -61,6 +61,7 @@ def held(density: Density, rows: Tensor):
 # -- importance sampling -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("degrees", [1.0, 30.0])
 @pytest.mark.parametrize("sampler", [True, False])
 def test_what_is_a_density_in_three_dimensions_is_verified(sampler, degrees):
@@ -70,6 +71,7 @@ def test_what_is_a_density_in_three_dimensions_is_verified(sampler, degrees):
     assert result.verified, result.detail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [3, 8])
 def test_a_constant_that_is_wrong_by_half_is_found(features):
     for excess in (math.log(1.5), -math.log(1.5)):
@@ -306,6 +308,7 @@ def test_an_unverified_law_stands_in_the_record_and_an_old_record_reads_as_verif
     assert unverified(record) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method", ["sklearn.svm:OneClassSVM", "sklearn.ensemble:IsolationForest", "adapters:Unnormalised"]
 )

@@ -47,6 +47,7 @@ def test_it_is_a_density_with_conditionals_and_samples():
     assert np.abs((samples.mean(0) - near.mean) / near.scale).max() < 0.5
 
 
+@pytest.mark.slow
 def test_a_flow_is_undone_in_the_units_of_the_data():
     density = Standardised(lb.create("real-nvp", features=2).fit(ROWS, seed=0, steps=3), UNIT)
     u, log_abs_det = density.encode(torch.as_tensor(X))

@@ -59,6 +59,7 @@ def power(x: np.ndarray) -> np.ndarray:
     return (np.concatenate([x, -x.sum(1, keepdims=True)], 1) ** 2).mean(0)
 
 
+@pytest.mark.slow
 def test_samples_are_those_of_the_base_turned_at_random(fitted):
     drawn, plain = power(fitted.sample(4000, seed=3)), power(fitted.base.sample(4000, seed=4))
     expected = np.mean([plain[place] for place in SYMMETRIES], 0)
@@ -87,6 +88,7 @@ def test_other_widths_are_an_input_error(features):
         lb.create("gaussian+sym", features)
 
 
+@pytest.mark.slow
 def test_it_passes_every_law_that_can_be_measured_at_its_one_width():
     results = check("gaussian+sym")
     assert [law for law, result in results.items() if not result.passed] == []
@@ -102,6 +104,7 @@ class Stretched(Symmetric):
         return 2 * super().draw(n, generator)
 
 
+@pytest.mark.slow
 def test_a_wrong_sampler_breaks_the_law_at_63_features():
     def make(features: int) -> Symmetric:
         return Stretched(lb.create("gaussian", features))

@@ -90,6 +90,7 @@ def test_log_prob_is_that_of_the_published_composition(features):
     np.testing.assert_allclose(model.log_prob(rows), [published_log_prob(model, row) for row in rows], rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [1, 2, 5, 63])
 def test_decoding_undoes_encoding_and_the_determinant_is_autograds(features):
     model = random_model(features, blocks=1)
@@ -143,6 +144,7 @@ def test_the_start_is_whitened_by_the_first_linear_map():
     np.testing.assert_allclose(np.cov(e.detach().numpy().T), np.eye(4), atol=0.05)
 
 
+@pytest.mark.slow
 def test_training_learns_what_no_linear_map_can():
     generator = np.random.default_rng(0)
 

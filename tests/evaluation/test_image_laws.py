@@ -24,6 +24,7 @@ def two_steps(monkeypatch):
     monkeypatch.setattr(images, "STEPS", 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "laws"),
     [

@@ -75,6 +75,7 @@ def test_every_metric_is_found_by_itself_and_says_what_it_is():
             assert figure.better or not figure.in_table
 
 
+@pytest.mark.slow
 def test_the_metrics_give_the_figures_they_declare_in_the_order_of_the_table():
     sets = sets_of(reconstruct=np.copy, code_log_prob=lambda x: x[:, 0], encoder="ab12")
     one_by_one = [figure for name in sample_metrics() for figure in measure_samples(sets, [name])]
@@ -113,6 +114,7 @@ def test_a_metric_without_a_place_stands_behind_all_others():
     assert in_order({"b-own": own, "a-own": own, **placed}) == [*placed, "a-own", "b-own"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", WITH_NULL)
 def test_identity_one_distribution_is_inside_its_null_in_19_of_20_cases(metric):
     draws = [measure_samples(sets_of(seed, n=100), [metric]) for seed in range(20)]
@@ -424,6 +426,7 @@ def test_the_classifier_reaches_the_best_accuracy_there_is_between_two_gaussians
     assert accuracy == pytest.approx(best, abs=4 * math.sqrt(best * (1 - best) / items))
 
 
+@pytest.mark.slow
 def test_the_classifier_is_not_scored_on_what_it_learnt():
     # With more features than items it separates its own items wholly, whatever they are.
     rng = np.random.default_rng(19)
@@ -453,6 +456,7 @@ def test_the_classifier_is_nearly_symmetric_and_ignores_scale_and_offset():
     assert classifier_accuracy(real=8 * real + 32, generated=8 * generated + 32)[0] == pytest.approx(accuracy, abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_power_on_images_is_shown_and_is_there():
     data = lb.load_dataset("digits8x8")
     sets = SampleSets(data.train[400:], data.test, data.train[:400], seed=0)

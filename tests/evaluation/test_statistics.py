@@ -167,6 +167,7 @@ def null_comparison(rng, groups: int, true_difference: float = 0.0) -> tuple[Gro
     ), each
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", [12, 60])
 def test_under_a_true_null_the_clustered_test_rejects_five_percent_and_the_naive_one_far_more(rng, groups):
     simulations, level = 2000, 0.05
@@ -183,6 +184,7 @@ def test_under_a_true_null_the_clustered_test_rejects_five_percent_and_the_naive
     assert naive / simulations > 0.3
 
 
+@pytest.mark.slow
 def test_the_bootstrap_interval_over_photographs_covers_the_truth_as_often_as_it_says(rng):
     simulations, level, truth = 600, 0.95, 0.7
     covered = naive = 0

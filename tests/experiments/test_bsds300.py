@@ -51,6 +51,7 @@ def test_rows_keep_the_order_of_the_table_and_others_follow():
     assert in_order({"b-new": Density, "a-new": Density, **placed}) == [*names[: len(placed)], "a-new", "b-new"]
 
 
+@pytest.mark.slow
 def test_the_methods_all_sweep_k_for_the_densities_of_the_paper_alone():
     trials = planned(ALL)
     rows = [(trial.spec.label, trial.components) for trial in trials]
@@ -62,6 +63,7 @@ def test_the_methods_all_sweep_k_for_the_densities_of_the_paper_alone():
     assert ("gaussian", None) in rows
 
 
+@pytest.mark.slow
 def test_all_stands_beside_other_methods_and_names_none_twice():
     trials = planned("gaussian", ALL, "gaussian+sym", "made-mog:components=10")
     specs = [str(trial.spec) for trial in trials]
@@ -82,6 +84,7 @@ def test_orderings_add_a_row_beside_each_row_that_has_them():
         with_orderings(["gaussian", "lde"], 4)
 
 
+@pytest.mark.slow
 def test_a_mixture_over_orderings_shares_its_training_with_the_plain_row():
     plain, mixed = planned("deep-rnade:components=2", orderings=4)
     assert (mixed.spec.label, mixed.components) == ("deep-rnade:orderings=4", 2)

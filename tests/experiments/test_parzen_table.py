@@ -38,6 +38,7 @@ def run(store: ResultStore, trials: list[ParzenTrial]) -> list[Record]:
     return run_sweep(store, trials, lambda trial: trial.run(store, *quiet), failed_record)
 
 
+@pytest.mark.slow
 def test_the_figure_of_a_record_is_made_again_from_its_weights_by_other_code(digits, tmp_path):
     store = ResultStore(tmp_path)
     trials = planned(digits, "ae+gmm")
@@ -57,6 +58,7 @@ def test_the_figure_of_a_record_is_made_again_from_its_weights_by_other_code(dig
     assert np.array_equal(kept, samples[:100].astype(np.float32))
 
 
+@pytest.mark.slow
 def test_nothing_but_the_test_figures_depends_on_the_test_images(digits, tmp_path):
     other = replace(digits, test=digits.test[::-1] * 0.5)
     other = replace(other, content_hash=content_hash({"train": other.train, "test": other.test}))
@@ -83,6 +85,7 @@ def test_sigma_is_the_best_of_the_grid_and_its_edge_is_told(digits):
     assert choose_window(digits.validation, samples, grid[grid > window.sigma]).at_edge
 
 
+@pytest.mark.slow
 def test_densities_share_one_trained_autoencoder_and_their_code_figures_say_so(digits, tmp_path):
     store = ResultStore(tmp_path)
     trials = planned(digits, "ae+gmm", "ae+gaussian", "iae+gmm")
@@ -96,6 +99,7 @@ def test_densities_share_one_trained_autoencoder_and_their_code_figures_say_so(d
     assert one.result.measures["code_nats"].value == pytest.approx(first.code_log_prob(digits.test).mean(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_sweep_leaves_no_checkpoint_behind(digits, tmp_path, monkeypatch):
     from lde_bench.training import loop
 

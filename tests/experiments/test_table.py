@@ -53,6 +53,7 @@ def table(capsys, *arguments):
 # -- a file of a user's own --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mine.npz", "mine.h5"])
 def test_a_file_becomes_laws_records_and_a_table(name, here, capsys):
     path = save(here / name)
@@ -158,6 +159,7 @@ def in_unit(unit):
     return {split: arrays()[split] * scale + offset for split in SIZES}, scale
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", UNITS)
 def test_a_log_likelihood_does_not_depend_on_the_units(unit, here, capsys):
     rows, scale = in_unit(unit)

@@ -49,6 +49,7 @@ def test_the_convolutions_are_those_of_the_ae():
     assert model.parameter_count() == ae.parameter_count() + discriminator
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["mlp", "conv"])
 def test_a_killed_run_ends_with_the_same_weights_to_the_bit(tmp_path, monkeypatch, backbone):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
@@ -76,6 +77,7 @@ def test_a_phase_moves_its_own_networks_alone(monkeypatch, phase):
     assert moved == own[phase]
 
 
+@pytest.mark.slow
 def test_the_discriminator_learns_to_tell_the_prior_from_the_codes():
     model = create_generator("aae", SHAPE, latent=3)
     cpu = torch.device("cpu")
@@ -97,6 +99,7 @@ def distance_to_the_prior(model: AAE, rows: np.ndarray) -> float:
     return float(np.abs(below - np.linspace(0, 1, len(codes))[:, None]).max(0).sum())
 
 
+@pytest.mark.slow
 def test_the_codes_of_all_images_get_closer_to_the_prior_in_training():
     draw = np.random.default_rng(1)
     rows = 1 / (1 + np.exp(-draw.normal(size=(2000, 2)) @ draw.normal(size=(2, 64))))
@@ -148,6 +151,7 @@ def test_the_modes_of_a_larger_code_are_apart_and_always_the_same():
     assert torch.pdist(means).min() > 2
 
 
+@pytest.mark.slow
 def test_the_prior_is_saved_with_the_model(tmp_path):
     from lde_bench.generators import load_generator
 

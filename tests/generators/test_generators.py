@@ -93,6 +93,7 @@ def test_samples_are_images_and_the_laws_hold(name, digits):
     assert not broken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_saved_model_gives_the_same_samples_and_reconstructions(name, digits, tmp_path):
     model = fitted(name, digits)
@@ -104,6 +105,7 @@ def test_a_saved_model_gives_the_same_samples_and_reconstructions(name, digits, 
         assert np.array_equal(loaded.reconstructs(digits.test[:9]), model.reconstructs(digits.test[:9]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_the_seed_decides_the_weights_and_nothing_else_does(name, digits):
     one = weights(fitted(name, digits))
@@ -118,6 +120,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(name, digits, tmp_path: Path, monkeypatch):
     whole = weights(fitted(name, digits))
@@ -141,6 +144,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(name, digits, tmp_p
         assert any("continuing from step" in line for line in told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_training_moves_every_parameter(name, digits):
     model = create_generator(name, SHAPE)

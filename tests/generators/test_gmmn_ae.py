@@ -88,6 +88,7 @@ def test_units_are_dropped_in_training_alone_and_by_the_encoder_alone():
     assert torch.equal(model.encode(x), model.encode(x))
 
 
+@pytest.mark.slow
 def test_the_generator_learns_the_moments_of_codes_in_two_corners():
     draw = np.random.default_rng(0)
     corner = draw.integers(2, size=(2000, 1))

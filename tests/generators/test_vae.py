@@ -40,6 +40,7 @@ def test_with_the_exact_posterior_one_code_gives_the_exact_likelihood():
         np.testing.assert_allclose(model.log_prob_bound(x, samples), exact_log_prob(model, x), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_with_another_posterior_the_bound_lies_below_and_closes_with_more_codes():
     model = linear(VAE, shift=0.2, widen=0.3)
     x = draws(model, 500)
@@ -88,6 +89,7 @@ def test_sigma_is_at_rest_where_its_square_is_the_mean_squared_error():
     assert gradient < -1
 
 
+@pytest.mark.slow
 def test_a_trained_bound_is_higher_and_the_codes_say_more():
     data = lb.load_dataset("digits8x8")
     model = create_generator("vae", data.image_shape, latent=4).fit(data.train, steps=1)

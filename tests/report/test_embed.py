@@ -13,6 +13,7 @@ from lde_bench.report.embed import refresh_tables
 RESULTS = Path(__file__).parents[2] / "results"
 
 
+@pytest.mark.slow
 def test_the_tables_in_the_published_results_are_those_of_their_records(tmp_path):
     text = tmp_path / "README.md"
     told = (RESULTS / "README.md").read_text(encoding="utf-8")

@@ -44,6 +44,7 @@ def test_a_curve_has_its_points_in_order_of_k_with_two_standard_deviations(sweep
     assert bars == pytest.approx([1.0, 1.0, 1.0])
 
 
+@pytest.mark.slow
 def test_under_three_trials_there_is_no_bar_and_the_caption_says_so(sweep):
     figure = draw_components(sweep(2))
     _, _, bars = curve(figure, "lde+w")
@@ -89,6 +90,7 @@ def test_a_single_row_can_be_drawn(make, tmp_path, components):
         assert image.format == "PNG"
 
 
+@pytest.mark.slow
 def test_nothing_is_clipped_at_the_edge_of_the_picture(sweep, make, tmp_path):
     rows = [make("method_with_a_very_long_name:argument=1,other=2", 10, 140.0), make("lde", 10, 122.0)]
     (table,) = build_tables([*rows, make("gaussian", None, 96.4)])
@@ -100,6 +102,7 @@ def test_nothing_is_clipped_at_the_edge_of_the_picture(sweep, make, tmp_path):
             assert edge.min() == 255
 
 
+@pytest.mark.slow
 def test_the_same_rows_give_the_same_file_and_svg_works_too(sweep, tmp_path):
     for name in ("one.png", "two.png", "three.svg"):
         write_figure(draw_components(sweep(3)), tmp_path / name)
@@ -108,6 +111,7 @@ def test_the_same_rows_give_the_same_file_and_svg_works_too(sweep, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.png", "three.svg", "two.png"]
 
 
+@pytest.mark.slow
 def test_drawing_needs_no_pyplot_and_reporting_no_torch():
     code = (
         "import sys; import lde_bench.report, lde_bench.report.figures as f, lde_bench.runs\n"

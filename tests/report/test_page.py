@@ -174,6 +174,7 @@ def test_a_hostile_name_is_text_and_nothing_else(report):
     assert "](javascript" not in outside_code.replace(r"\](javascript", "")
 
 
+@pytest.mark.slow
 def test_the_same_records_give_the_same_bytes_and_no_leftovers(report, records, folder):
     files = {path.name: path.read_bytes() for path in (folder / "here" / PICTURES).iterdir()}
     (folder / "here" / PICTURES / "old.svg").write_text("of an earlier report")
@@ -234,6 +235,7 @@ def test_a_row_is_held_against_its_own_published_figure(make, method, components
     assert (found is not None and found[1]) == exact
 
 
+@pytest.mark.slow
 def test_what_is_not_comparable_stands_in_sections_of_its_own(tmp_path, make, records):
     old = make("lde", 10, 111.11, benchmark_version="0")
     words = plain(write_report(tmp_path, [*records, old])[1])
@@ -243,6 +245,7 @@ def test_what_is_not_comparable_stands_in_sections_of_its_own(tmp_path, make, re
     assert [("111.11" in part, "96.40" in part) for part in parts[1:4]].count((True, True)) == 0
 
 
+@pytest.mark.slow
 def test_the_photographs_of_two_named_methods_are_compared(report, tmp_path, records):
     words = plain(write_report(tmp_path, records[:5], pair=("gmm", "lde K=10"))[1])
     assert "lde K=10 minus gmm K=200, paired on the same patches: +1.25 ± 0.00 nats" in words
@@ -252,6 +255,7 @@ def test_the_photographs_of_two_named_methods_are_compared(report, tmp_path, rec
         write_report(tmp_path, records, pair=("nosuch", "lde"))
 
 
+@pytest.mark.slow
 def test_samples_kept_beside_a_record_are_shown_on_one_scale(records, tmp_path):
     kept = np.random.default_rng(0).normal(0, 0.1, (64, 63))
     RunPaths(tmp_path / "results", records[1].run_id).save_samples(kept)
@@ -263,6 +267,7 @@ def test_samples_kept_beside_a_record_are_shown_on_one_scale(records, tmp_path):
     assert (tmp_path / "here" / PICTURES).joinpath(re.findall(r"/(\S+-0\.png)", twin)[0]).is_file()
 
 
+@pytest.mark.slow
 def test_damaged_samples_are_left_out_and_told(records, tmp_path, caplog):
     damaged = RunPaths(tmp_path / "results", records[1].run_id).samples
     damaged.parent.mkdir(parents=True, exist_ok=True)

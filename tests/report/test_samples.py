@@ -130,6 +130,7 @@ def test_the_second_panel_marks_what_two_real_sets_would_not_give(table):
     assert POWER not in text
 
 
+@pytest.mark.slow
 def test_nats_of_codes_carry_the_letter_of_their_encoder_and_are_never_ranked_across(make_samples, tmp_path):
     records = [
         make_samples(f"{kind}+{density}", k, 300.0 + k, encoder=kind, measures={"code_nats": measure(k)})
@@ -216,6 +217,7 @@ def test_the_page_has_windows_sheets_published_figures_and_nothing_of_patches(re
     assert "theis2016note" in text
 
 
+@pytest.mark.slow
 def test_real_images_stand_first_where_the_dataset_is_at_hand(make_samples, tmp_path):
     from lde_bench.data import load_dataset
 
@@ -228,6 +230,7 @@ def test_real_images_stand_first_where_the_dataset_is_at_hand(make_samples, tmp_
     assert "Real images are left out" in twin
 
 
+@pytest.mark.slow
 def test_the_order_of_the_models_is_compared_without_the_references(records, tmp_path):
     twin = report(tmp_path, records)[1]
     assert "| recall | higher | 4 | 1.00 | 0.083 |" in twin  # one of 24 orders, and its mirror image

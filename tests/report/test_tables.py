@@ -341,6 +341,7 @@ def test_a_report_is_four_files_and_nothing_else(records, tmp_path):
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(p.name for p in written)
 
 
+@pytest.mark.slow
 def test_a_report_on_two_datasets_keeps_them_in_files_of_their_own(make, tmp_path):
     records = [make(), make(dataset="natural8x8"), make(failed="no", version="2")]
     assert {path.stem for path in write_tables(records, tmp_path, "all")} == {

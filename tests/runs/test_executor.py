@@ -123,6 +123,7 @@ def sweep_in_process(folder: Path, template: str, name: str, meet, failing: str 
     assert [record.run_id for record in records] == [trial.run_id for trial in TRIALS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failing", [None, "run-0"])
 def test_two_processes_on_one_folder_both_finish_and_no_trial_is_lost_or_run_twice(tmp_path, make_record, failing):
     context = multiprocessing.get_context("spawn")

@@ -98,6 +98,7 @@ def test_the_published_records_give_sigma_and_every_measure():
     assert frame["measure.mmd2.value"].notna().sum() == (frame["experiment"] == "parzen").sum()
 
 
+@pytest.mark.slow
 def test_reading_results_does_not_import_torch(store, make_record):
     store.write(make_record())
     code = f"import sys, lde_bench as lb; lb.load_results({str(store.folder)!r}); assert 'torch' not in sys.modules"

@@ -49,6 +49,7 @@ def test_a_trial_that_measured_no_log_likelihood_has_a_result_too(make_record, e
     assert make_record().test_nats == 150.25
 
 
+@pytest.mark.slow
 def test_published_records_read_as_they_were_written():
     """Fields that were added later, and were not measured, are all that a new version writes beside what it read."""
     paths = [path for path in PUBLISHED.rglob("*.json") if not path.name.endswith(REPORT_SUFFIX)]

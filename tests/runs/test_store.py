@@ -204,6 +204,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_killing_the_writer_never_leaves_a_half_written_record(tmp_path, make_record):
     template = tmp_path / "template.json"
     template.write_text(make_record().to_json())

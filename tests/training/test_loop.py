@@ -75,6 +75,7 @@ def steps_and_scores(density: Density) -> list[tuple[int, float]]:
 # -- resume --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("kill_at", [1, 10, 37])
 def test_a_killed_run_ends_with_the_same_weights_to_the_bit(tmp_path, monkeypatch, precision, kill_at):
@@ -91,6 +92,7 @@ def test_a_killed_run_ends_with_the_same_weights_to_the_bit(tmp_path, monkeypatc
     assert resumed.training_state.best_step == whole.training_state.best_step
 
 
+@pytest.mark.slow
 def test_a_run_killed_twice_ends_with_the_same_weights_too(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
     checkpoint = tmp_path / "checkpoint"
@@ -100,6 +102,7 @@ def test_a_run_killed_twice_ends_with_the_same_weights_too(tmp_path, monkeypatch
     assert_same_weights(fit(checkpoint), fit())
 
 
+@pytest.mark.slow
 def test_what_a_kill_loses_since_the_last_checkpoint_is_made_again(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
     checkpoint = tmp_path / "checkpoint"
@@ -111,6 +114,7 @@ def test_what_a_kill_loses_since_the_last_checkpoint_is_made_again(tmp_path, mon
     assert_same_weights(fit(checkpoint), fit())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_a_truncated_checkpoint_starts_the_trial_again(tmp_path, monkeypatch, share):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
@@ -125,6 +129,7 @@ def test_a_truncated_checkpoint_starts_the_trial_again(tmp_path, monkeypatch, sh
     assert_same_weights(resumed, fit())
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_model_starts_the_trial_again(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
     checkpoint = tmp_path / "checkpoint"
@@ -135,6 +140,7 @@ def test_a_checkpoint_of_another_model_starts_the_trial_again(tmp_path, monkeypa
     assert_same_weights(resumed, fit())
 
 
+@pytest.mark.slow
 def test_seconds_of_a_resumed_run_count_those_before(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
     checkpoint = tmp_path / "checkpoint"
@@ -295,6 +301,7 @@ def test_fitting_leaves_the_global_random_generators_as_they_were():
     assert global_generators() == before
 
 
+@pytest.mark.slow
 def test_the_seed_and_nothing_before_decides_the_weights():
     one = fit()
     torch.rand(7)
@@ -303,6 +310,7 @@ def test_the_seed_and_nothing_before_decides_the_weights():
     assert not np.array_equal(other.log_prob(HELD_OUT), one.log_prob(HELD_OUT))
 
 
+@pytest.mark.slow
 def test_fitting_again_starts_from_scratch():
     density = fit()
     again = density.fit(ROWS, HELD_OUT, seed=3, steps=45, device="cpu", precision="fp32")
@@ -342,6 +350,7 @@ def test_float64_rows_and_lists_and_tensors_are_taken_alike():
 # -- CPU seconds ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_budget_in_cpu_seconds_ends_by_the_processor_and_not_by_the_clock(monkeypatch):
     """Half of the wall time is slept, so a budget of wall seconds would have ended at half the CPU seconds."""
     learner = Scripted([1.0])
@@ -368,6 +377,7 @@ def test_cpu_seconds_count_children_that_have_ended():
     assert loop.cpu_seconds() - before >= 0.25  # the children's clock ticks every 10 ms
 
 
+@pytest.mark.slow
 def test_cpu_seconds_of_a_resumed_run_add_up_to_the_budget(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
     checkpoint = tmp_path / "checkpoint"

@@ -250,6 +250,7 @@ def test_a_base_that_fails_fails_what_stands_on_it_with_its_reason(store, monkey
 # -- mixtures of trials -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_trial_t_of_a_mixture_is_made_of_trials_of_its_own(store, fits):
     singles = run(store, plan(METHOD, trials=3))
     mixtures = run(store, plan(METHOD.replace("+w", "+w+ens").replace("hidden", "members=2,hidden"), trials=2))
@@ -266,6 +267,7 @@ def test_trial_t_of_a_mixture_is_made_of_trials_of_its_own(store, fits):
         assert record.cost.cpu_seconds >= sum(single.cost.cpu_seconds for single in pair)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrappers", ["+w+sym+ens", "+w+ens+sym"])
 def test_mixtures_and_averages_commute(wrappers, store, fits):
     (record,) = run(store, plan(METHOD.replace("+w", wrappers)))
