@@ -66,6 +66,10 @@ def seeded(seed: int) -> Iterator[None]:
 # -- settings ----------------------------------------------------------------------------------------------------------
 
 
+def _device() -> torch.device:
+    return torch.empty(0).device  # torch.get_default_device of torch 2.6 fails once a default was taken away
+
+
 def _set_device(device: torch.device) -> None:
     # None takes away what an explicit "cpu" would leave in the way of every call of torch.
     torch.set_default_device(None if device.type == "cpu" else device)
@@ -117,7 +121,7 @@ def _set_logging(state: tuple[int, list[logging.Handler], int]) -> None:
 #: later, and whatever is set by changing an object of a library.
 SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
-    "default device": (torch.get_default_device, _set_device),
+    "default device": (_device, _set_device),
     "gradients": (torch.is_grad_enabled, torch.set_grad_enabled),
     "anomaly detection": (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
     "threads": (torch.get_num_threads, torch.set_num_threads),

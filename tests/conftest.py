@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+# Of the processes that pytest-xdist and the tests start, which inherit it; this one has loaded its libraries.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REAL_DATA = os.environ.get("LDE_BENCH_DATA")  # read before any test hides it
 
 

@@ -209,7 +209,7 @@ def test_the_bootstrap_agrees_with_scipy(rng):
     sums = np.multiply(means.counts, means.mean_nats)
     theirs = scipy.stats.bootstrap(
         (sums, means.counts), mean_over_items, paired=True, vectorized=True, n_resamples=20_000,
-        method="percentile", rng=rng,
+        method="percentile", random_state=rng,
     ).confidence_interval  # fmt: skip
     # A 2.5 % quantile of 10,000 resamples has a standard deviation of sqrt(0.025 * 0.975 / 10,000) / 0.058 = 2.7 % of
     # the standard error (0.058: the normal density there); with theirs of 20,000, four of both together are 13 %.
