@@ -28,7 +28,7 @@ CHANGES = {
     "deterministic algorithms": lambda: torch.use_deterministic_algorithms(True, warn_only=True),
     "cudnn.benchmark": lambda: setattr(torch.backends.cudnn, "benchmark", True),
     "cudnn.deterministic": lambda: setattr(torch.backends.cudnn, "deterministic", True),
-    "validation of distributions": lambda: Distribution.set_default_validate_args(False),
+    "validation of distributions": lambda: Distribution.set_default_validate_args(not Distribution._validate_args),
     "floating-point errors": lambda: np.seterr(all="raise"),
     "printing of arrays": lambda: np.set_printoptions(precision=1),
     "working folder": lambda: os.chdir("/"),
