@@ -80,11 +80,12 @@ class Density(Model):
         raise TypeError(f"{type(self).__name__} is no flow")
 
     def base_density(self) -> Density | None:
-        """Of flows: the density of u; None where it is the standard normal."""
+        """Give the density of u of a flow; None where it is the standard normal."""
         return None
 
     def parts(self, x: Tensor) -> list[tuple[Density, Tensor, Tensor]] | None:
-        """Of equal mixtures p(x) = 1/M sum_m p_m(y_m) |det dy_m/dx| without conditionals: M of (p_m, y_m, log |det|).
+        """Give the M of (p_m, y_m, log |det|) of an equal mixture p(x) = 1/M sum_m p_m(y_m) |det dy_m/dx|, without
+        conditionals.
 
         Args:
             x: [B, D]; y_m are [B, D] and log |det| [B] in nats. None for any other density.

@@ -57,7 +57,7 @@ class Grid(NamedTuple):
     mass: Tensor
 
     def integral(self, values: Tensor) -> float:
-        """Of a function [points, ...] times p."""
+        """Integrate a function [points, ...] times p."""
         total = values * self.mass
         for _ in self.axes:
             total = torch.trapezoid(total, self.u)
