@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -55,8 +57,11 @@ def centred(self, z):
 
 
 def noisy_start(self):
+    """The fault that the law must find: no seed decides these weights."""
     for parameter in self.parameters():
-        parameter.data.copy_(torch.from_numpy(np.random.default_rng().normal(0, 0.05, tuple(parameter.shape))))
+        parameter.data.copy_(
+            torch.from_numpy(np.random.default_rng(time.perf_counter_ns()).normal(0, 0.05, tuple(parameter.shape)))
+        )
 
 
 def beyond_white(self, n, generator):
@@ -64,7 +69,8 @@ def beyond_white(self, n, generator):
 
 
 def of_the_clock(self, n, generator):
-    return torch.from_numpy(np.random.default_rng().random((n, self.features), dtype=np.float32))
+    """The fault that the law must find: no seed decides these samples."""
+    return torch.from_numpy(np.random.default_rng(time.perf_counter_ns()).random((n, self.features), dtype=np.float32))
 
 
 def always_one(self, n, generator):
