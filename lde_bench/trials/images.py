@@ -78,7 +78,7 @@ class ParzenTrial(Trial):
         return MethodSpec(self.spec.name, (), {k: v for k, v in self.spec.arguments.items() if k in takes})
 
     @property
-    def _shape(self) -> tuple[int, int]:
+    def _shape(self) -> tuple[int, int, int]:
         assert self.dataset.image_shape is not None
         return self.dataset.image_shape
 
@@ -125,8 +125,8 @@ class ParzenTrial(Trial):
         return digest(self._training(part, self.dataset.training_hash))[:16]
 
 
-def check_samples(specs: Sequence[MethodSpec], samples: int, shape: tuple[int, int]) -> None:
-    """Find out before any training that a model cannot be sampled, or that so many samples are too few.
+def check_samples(specs: Sequence[MethodSpec], samples: int, shape: tuple[int, int, int]) -> None:
+    """Find out before any training that a model cannot be trained or sampled, or that so many samples are too few.
 
     Raises:
         InputError: either; or the density of the codes does not keep its contract.
