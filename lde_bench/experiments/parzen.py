@@ -37,7 +37,8 @@ from lde_bench.runs.record import DatasetInfo
 from lde_bench.runs.rows import is_reference, with_components
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
-from lde_bench.trials.images import SAMPLES, ParzenTrial, check_samples
+from lde_bench.trials.images import check_samples
+from lde_bench.trials.parzen import SAMPLES, ParzenTrial
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
