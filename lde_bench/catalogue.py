@@ -28,7 +28,7 @@ from lde_bench.report.render.text import print_blocks
 from lde_bench.training.plan import Budget, Plan
 
 #: Models of images are listed with their parameters at this size, MNIST's, and this size of the code, if they have one.
-IMAGE_SHAPE, LATENT = (28, 28), 8
+IMAGE_SHAPE, LATENT = (1, 28, 28), 8
 
 
 def catalogue(name: str | None = None) -> dict[str, Any]:
@@ -193,8 +193,9 @@ def print_card(name: str) -> None:
     print("\n".join(lines))
 
 
-def _at(image_shape: tuple[int, int]) -> str:
-    return f"{image_shape[0]}x{image_shape[1]} pixels, latent {LATENT} where there is one"
+def _at(image_shape: tuple[int, int, int]) -> str:
+    _, height, width = image_shape
+    return f"{height}x{width} pixels, latent {LATENT} where there is one"
 
 
 def print_catalogue() -> None:

@@ -121,8 +121,8 @@ def test_a_seed_of_numpy_is_that_of_python(gaussian):
         gaussian.sample(1, seed=edge)
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 3), (8,), 8, None, "88", (8, 0)])
-def test_an_image_has_two_sides(shape):
+@pytest.mark.parametrize("shape", [(8, 8, 3), (2, 8, 8), (8,), 8, None, "88", (8, 0)])
+def test_an_image_has_channels_and_two_sides(shape):
     with pytest.raises(InputError, match="image_shape = "):
         lb.create_generator("gan", shape)
 

@@ -27,11 +27,11 @@ class Dataset:
     `train`, `validation`, `test` are float32 [n, d]; the `*_groups` are int64 [n], the photograph each row came
     from, or None; `content_hash` is the SHA-256 of exactly these arrays (`content_hash()` below); `seed` is that of the
     preparation; `fresh` draws new training patches from the same photographs; `is_patch` says that the 63
-    numbers are those of an 8x8 patch, so that its symmetries apply; `image_shape` is the (height, width) of rows that
-    are images with pixels in [0, 1]; `true_log_prob` (synthetic data only) maps [n, d] to the exact log-density,
-    float64 [n] in nats; the `*_labels` are int64 [n], what each row shows, or None, and no part of what is hashed,
-    since nothing is trained on them. Where there is a `unit`, the rows are standardised ones, and log-likelihoods are
-    reported in nats of the rows as they were, `log_det` less.
+    numbers are those of an 8x8 patch, so that its symmetries apply; `image_shape` is the (C, H, W) of rows that
+    are images with pixels in [0, 1], channel by channel; `true_log_prob` (synthetic data only) maps [n, d] to the exact
+    log-density, float64 [n] in nats; the `*_labels` are int64 [n], what each row shows, or None, and no part of what
+    is hashed, since nothing is trained on them. Where there is a `unit`, the rows are standardised ones, and
+    log-likelihoods are reported in nats of the rows as they were, `log_det` less.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Dataset:
     seed: int
     fresh: FreshPatches | None = None
     is_patch: bool = False
-    image_shape: tuple[int, int] | None = None
+    image_shape: tuple[int, int, int] | None = None
     true_log_prob: Callable[[np.ndarray], np.ndarray] | None = None
     unit: Unit | None = None
     train_labels: np.ndarray | None = None
@@ -63,7 +63,7 @@ class Dataset:
         *,
         fresh: FreshPatches | None = None,
         is_patch: bool = False,
-        image_shape: tuple[int, int] | None = None,
+        image_shape: tuple[int, int, int] | None = None,
         true_log_prob: Callable[[np.ndarray], np.ndarray] | None = None,
         unit: Unit | None = None,
         labels: Mapping[str, np.ndarray] | None = None,

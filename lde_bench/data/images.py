@@ -47,7 +47,7 @@ def image_dataset(
         arrays |= {f"{split}_groups": groups[split][: sizes[split]].astype(np.int64) for split in SPLITS}
     height, width = images["train"].shape[1:]
     shown = {split: one[: sizes[split]].astype(np.int64) for split, one in (labels or {}).items()}
-    return Dataset.of(name, version, 0, arrays, image_shape=(int(height), int(width)), labels=shown)
+    return Dataset.of(name, version, 0, arrays, image_shape=(1, int(height), int(width)), labels=shown)
 
 
 def shuffled(n: int, *names: str) -> np.ndarray:

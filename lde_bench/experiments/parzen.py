@@ -37,7 +37,8 @@ from lde_bench.runs.record import DatasetInfo
 from lde_bench.runs.rows import is_reference, with_components
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
-from lde_bench.trials.images import SAMPLES, ParzenTrial, check_samples
+from lde_bench.trials.images import check_samples
+from lde_bench.trials.parzen import SAMPLES, ParzenTrial
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -153,7 +154,7 @@ class Parzen(Experiment):
         for dataset in datasets:
             options.check(dataset)
         return [
-            ParzenTrial(self.name, spec, k, trial, dataset, budget, options, seed, samples)
+            ParzenTrial(self.name, spec, k, trial, dataset, budget, options, seed, samples=samples)
             for trial in range(trials)
             for dataset in datasets
             for spec, k in specs

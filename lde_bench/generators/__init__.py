@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,13 +112,13 @@ def takes_components(spec: MethodSpec) -> bool:
     return density is not None and takes_argument(density, "components")
 
 
-def create_generator(method: str | MethodSpec, image_shape: tuple[int, int], **arguments: Any) -> Generator:
-    """Create a model of images by name, e.g. `create_generator("aae", (28, 28), latent=8)` or
-    `create_generator("ae+lde", (28, 28), components=30)`.
+def create_generator(method: str | MethodSpec, image_shape: Sequence[int], **arguments: Any) -> Generator:
+    """Create a model of images by name, e.g. `create_generator("aae", (1, 28, 28), latent=8)` or
+    `create_generator("ae+lde", (3, 64, 64), components=30, perceptual=0.1)`.
 
     Args:
         method: `name[+density...][:key=value,...]`; an argument spelled out there wins over the same keyword.
-        image_shape: (height, width).
+        image_shape: (C, H, W), or (H, W) of grey images.
         arguments: the model's own, e.g. `latent`, then those of the density of its codes, e.g. `components`.
 
     Raises:
@@ -141,10 +142,16 @@ def create_generator(method: str | MethodSpec, image_shape: tuple[int, int], **a
     if inner is not None:
         if not isinstance(model, Autoencoder):
             raise InputError(f"{spec.name} has no codes to fit a density to; leave out +{inner.name}.")
-        model.config = {"method": str(MethodSpec(spec.name, (), given)), "image_shape": list(model.image_shape)}
+        model.config = _config(MethodSpec(spec.name, (), given), model)
         model = LatentDensity(model, create(inner, model.latent))
-    model.config = {"method": str(spec), "image_shape": list(model.image_shape)}
+    model.config = _config(spec, model)
     return model.eval()
+
+
+def _config(spec: MethodSpec, model: Generator) -> dict[str, Any]:
+    """What makes a model again. Of grey images (H, W) is kept: saved models and the names of runs began with those."""
+    channels, *sides = model.image_shape
+    return {"method": str(spec), "image_shape": sides if channels == 1 else [channels, *sides]}
 
 
 def load_generator(path: str | Path) -> Generator:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lde_bench.errors import InputError
+from lde_bench.generators.ae import AE
 from lde_bench.generators.autoencoder import Autoencoder
-from lde_bench.generators.networks import coders, mlp, reset_coders, reset_mlp
+from lde_bench.generators.networks import coders, mlp, pixels, reset_coders, reset_mlp
+from lde_bench.generators.reconstruction import ReconstructionLoss
 from lde_bench.seeds import derive_seed
 from lde_bench.training.device import Compiler, autocast
 from lde_bench.training.learner import ModuleLearner, make_optimizer, set_rate
@@ -32,14 +35,17 @@ class AAE(Autoencoder):
     The encoder is deterministic, as for the paper's log-likelihoods; a sample is the decoding of a draw of the prior.
 
     Args:
-        image_shape: (height, width).
+        image_shape: (C, H, W), or (H, W) of grey images.
         latent: Z, size of the code; the paper has 8 for MNIST and 15 for TFD.
         backbone: `mlp`, two hidden layers of 1,000 each way, or `conv`, the networks of the AE.
         prior: `gaussian`, N(0, I), or `mixture`, equal shares of N(mean, I) at the means of `mode_means`.
         modes: number of Gaussians of the mixture, 10 unless given.
+        perceptual: weight of the distance in features of VGG19 in the reconstruction loss; the paper has 0.1 for images
+            in colour.
 
     Raises:
-        InputError: an unknown backbone or prior, modes without a mixture, or modes that find no place.
+        InputError: an unknown backbone or prior, modes without a mixture, modes that find no place, or a bad
+            `perceptual`.
     """
 
     name = "aae"
@@ -56,16 +62,20 @@ class AAE(Autoencoder):
         "standard": Plan(steps=5_500, batch_size=128, rate=1e-3, betas=(0.5, 0.999), reference_seconds=330.0),
         "paper": Plan(steps=550_000, batch_size=100, rate=1e-3, betas=(0.5, 0.999), reference_seconds=30_000.0),
     }
+    # In the paper's figures it is trained as the AE is.
+    colour_plans = AE.colour_plans
 
     def __init__(
         self,
-        image_shape: tuple[int, int],
+        image_shape: Sequence[int],
         latent: int = 8,
         backbone: Literal["mlp", "conv"] = "mlp",
         prior: Literal["gaussian", "mixture"] = "gaussian",
         modes: int | None = None,
+        perceptual: float = 0.0,
     ) -> None:
         super().__init__(image_shape, latent)
+        self.reconstruction_loss = ReconstructionLoss(self.image_shape, perceptual)
         if prior not in ("gaussian", "mixture"):
             raise InputError(f"aae: prior '{prior}' is unknown; choose gaussian or mixture.")
         if prior == "gaussian" and modes is not None:
@@ -84,11 +94,14 @@ class AAE(Autoencoder):
         reset_coders(self.backbone, self.encoder, self.decoder)
         reset_mlp(self.discriminator)
 
+    def check_needs(self) -> None:
+        self.reconstruction_loss.check()
+
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x)
 
     def decode(self, z: Tensor) -> Tensor:
-        return torch.sigmoid(self.decoder(z))
+        return pixels(self.decoder(z), self.image_shape)
 
     def draw_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """`n` independent codes [n, Z] of the prior; by default from torch's global generator."""
@@ -153,7 +166,7 @@ class AdversarialLearner(ModuleLearner):
             set_rate(optimizer, self.plan.rate_at(step, progress))
         model = self.module.train()
         with autocast(self.device, self.precision):
-            error = mse_loss(model.decode(model.encode(batch)), batch)
+            error = model.reconstruction_loss(model.decode(model.encode(batch)), batch)
         self._descend("reconstruction", error)
         with autocast(self.device, self.precision):
             codes = model.encode(batch)  # of the updated encoder, for both phases that follow

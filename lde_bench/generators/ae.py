@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
 from torch import Tensor
-from torch.nn.functional import mse_loss
 
 from lde_bench.generators.autoencoder import Autoencoder
-from lde_bench.generators.networks import ConvDecoder, ConvEncoder, reset_conv
+from lde_bench.generators.networks import ConvDecoder, ConvEncoder, pixels, reset_conv
+from lde_bench.generators.reconstruction import ReconstructionLoss
 from lde_bench.training.model import Card
 from lde_bench.training.plan import Plan
 
 #: Steps of one epoch of MNIST, 55,000 images in batches of 128.
 EPOCH = 430
 
+#: Of CelebA, 162,770 images.
+CELEBA_EPOCH = 1272
+
 
 class AE(Autoencoder):
-    """Convolutions to a code and back, trained on the squared error alone (eq. 1 without the perceptual term).
+    """Convolutions to a code and back, trained on the squared error and, if so asked, the perceptual one (eq. 1 and 5).
 
     Args:
-        image_shape: (height, width).
-        latent: size of the code; the paper has 8 for MNIST and 15 for TFD.
+        image_shape: (C, H, W), or (H, W) of grey images.
+        latent: size of the code; the paper has 8 for MNIST, 15 for TFD, 100 for colour 64x64 and 200 for 128x128.
+        perceptual: weight of the distance in features of VGG19 in the loss; the paper has 0.1 for images in colour.
+
+    Raises:
+        InputError: images that do not fit the convolutions, or a bad `perceptual`.
     """
 
     name = "ae"
@@ -49,20 +56,38 @@ class AE(Autoencoder):
             reference_seconds=5_200.0,
         ),
     }
+    colour_plans: ClassVar[dict[str, Plan]] = {
+        "quick": Plan(steps=250, batch_size=32, rate=1e-3, betas=(0.5, 0.999), warmup=20, reference_seconds=25.0),
+        "standard": Plan(steps=400, batch_size=32, rate=1e-3, betas=(0.5, 0.999), warmup=40, reference_seconds=40.0),
+        "paper": Plan(
+            steps=200 * CELEBA_EPOCH,
+            batch_size=128,
+            rate=1e-3,
+            betas=(0.5, 0.999),
+            schedule="halving",
+            halve_at=(20 * CELEBA_EPOCH, 50 * CELEBA_EPOCH, 100 * CELEBA_EPOCH),
+            bf16=False,
+            reference_seconds=100_000.0,
+        ),
+    }
 
-    def __init__(self, image_shape: tuple[int, int], latent: int = 8) -> None:
+    def __init__(self, image_shape: Sequence[int], latent: int = 8, perceptual: float = 0.0) -> None:
         super().__init__(image_shape, latent)
+        self.reconstruction_loss = ReconstructionLoss(self.image_shape, perceptual)
         self.encoder = ConvEncoder(self.image_shape, self.latent)
         self.decoder = ConvDecoder(self.image_shape, self.latent)
 
     def reset_parameters(self) -> None:
         reset_conv(self)
 
+    def check_needs(self) -> None:
+        self.reconstruction_loss.check()
+
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x)
 
     def decode(self, z: Tensor) -> Tensor:
-        return torch.sigmoid(self.decoder(z))
+        return pixels(self.decoder(z), self.image_shape)
 
     def loss(self, x: Tensor, progress: float) -> Tensor:
-        return mse_loss(self.decode(self.encode(x)), x)
+        return self.reconstruction_loss(self.decode(self.encode(x)), x)

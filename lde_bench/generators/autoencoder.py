@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,17 +14,17 @@ from lde_bench.training.model import positive_integer
 
 
 class Autoencoder(Generator):
-    """An encoder x -> z and a decoder z -> x of images, D = height * width pixels in [0, 1].
+    """An encoder x -> z and a decoder z -> x of images, rows of D = C * H * W pixels in [0, 1].
 
     A subclass gives `encode` and `decode`, and where it has a prior of its own also `draw`. One that `has_no_prior` can
     be sampled once a density of its codes is fitted (`lde_bench.generators.latent_density`).
 
     Args:
-        image_shape: (height, width).
+        image_shape: (C, H, W), or (H, W) of grey images.
         latent: Z, the size of the code.
     """
 
-    def __init__(self, image_shape: tuple[int, int], latent: int) -> None:
+    def __init__(self, image_shape: Sequence[int], latent: int) -> None:
         super().__init__(image_shape)
         self.latent = positive_integer("latent", latent)
 

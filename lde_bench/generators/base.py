@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lde_bench.densities.base import Density
 from lde_bench.errors import InputError
+from lde_bench.generators.networks import ImageShape, is_colour
 from lde_bench.registry import LAST_PLACE
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, LossLearner
@@ -35,12 +36,12 @@ class Coder(Protocol):
 
 
 class Generator(Model):
-    """A model of images, float rows [n, D] with D = height * width pixels in [0, 1], that can be sampled.
+    """A model of images, float rows [n, D] of D = C * H * W pixels in [0, 1], channel by channel, that can be sampled.
 
     A subclass sets `name`, `card` and `plans`, and gives `draw` and either `loss` or `learner`.
 
     Args:
-        image_shape: (height, width).
+        image_shape: (C, H, W), C = 1 grey or 3 in colour; (H, W) is taken for grey.
     """
 
     #: There is no likelihood to choose weights by, so the last ones are kept, as in the papers.
@@ -49,20 +50,30 @@ class Generator(Model):
     #: Where its rows stand in a table: the lower, the further up. The references, the older models, the paper's own.
     place: ClassVar[int] = LAST_PLACE
 
+    #: How it is trained on images in colour, by profile, where that is not how it is on grey ones.
+    colour_plans: ClassVar[dict[str, Plan]] = {}
+
     #: True of what models nothing, and shows what a figure of samples is worth.
     is_reference: ClassVar[bool] = False
 
     #: True of an autoencoder that can be sampled only once a density of its codes is fitted.
     has_no_prior: ClassVar[bool] = False
 
-    def __init__(self, image_shape: tuple[int, int]) -> None:
-        if not isinstance(image_shape, Sequence) or len(image_shape) != 2:
+    def __init__(self, image_shape: Sequence[int]) -> None:
+        if not isinstance(image_shape, Sequence) or isinstance(image_shape, str) or len(image_shape) not in (2, 3):
             raise InputError(
-                f"image_shape = {image_shape!r} is not (height, width) of a grey image; give for example (28, 28)."
+                f"image_shape = {image_shape!r} is not (channels, height, width) of an image; give for example "
+                "(1, 28, 28)."
             )
-        height, width = (positive_integer("image_shape", side) for side in image_shape)
-        super().__init__(height * width)
-        self.image_shape = height, width
+        channels, height, width = (
+            positive_integer("image_shape", each) for each in (*(() if len(image_shape) == 3 else (1,)), *image_shape)
+        )
+        if channels not in (1, 3):
+            raise InputError(
+                f"image_shape = {image_shape!r}: an image has 1 channel (grey) or 3 (colour); convert them."
+            )
+        super().__init__(channels * height * width)
+        self.image_shape: ImageShape = channels, height, width
 
     def _rows(self, what: str, rows: np.ndarray | Tensor) -> Tensor:
         """As of every model, and pixels lie in [0, 1]."""
@@ -84,8 +95,19 @@ class Generator(Model):
         """Stochastic gradients on `loss`, unless a subclass brings another."""
         return LossLearner(self, plan, device, precision, self.loss)
 
+    def plan(self, budget: Budget) -> Plan:
+        in_colour = self.colour_plans if is_colour(self.image_shape) else {}
+        return in_colour.get(budget.profile) or super().plan(budget)
+
     def reference_seconds(self, plan: Plan) -> float:
         return plan.reference_seconds * (FIXED_SHARE + (1 - FIXED_SHARE) * self.features / REFERENCE_PIXELS)
+
+    def check_needs(self) -> None:
+        """Find out before training that something it needs, beyond the images, is not at hand.
+
+        Raises:
+            InputError: it is not.
+        """
 
     def parts(self) -> dict[str, Model]:
         """The models that are trained one after the other, by the names of their stages; as a rule the model itself."""

@@ -5,6 +5,7 @@ Sizes and settings are those of the authors' public repository (yaoli/GSN, run_g
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -45,7 +46,7 @@ class DeepGSN(Generator):
     upwards and downwards are the same.
 
     Args:
-        image_shape: (height, width).
+        image_shape: (C, H, W), or (H, W) of grey images.
         hidden: units of each hidden layer.
         layers: hidden layers.
         walkback: steps of the chain away from a training image, each of which is trained to give it back.
@@ -85,7 +86,7 @@ class DeepGSN(Generator):
 
     def __init__(
         self,
-        image_shape: tuple[int, int],
+        image_shape: Sequence[int],
         hidden: int = 1500,
         layers: int = 2,
         walkback: int = 4,

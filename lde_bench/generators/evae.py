@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -26,7 +27,7 @@ class EVAE(VAE):
     A sample draws y uniformly and its dimensions from N(0, I).
 
     Args:
-        image_shape: (height, width).
+        image_shape: (C, H, W), or (H, W) of grey images.
         latent: Z, size of the code.
         beta: weight of the KL in the loss.
         backbone: `mlp` or `conv`, as of `VAE`.
@@ -58,7 +59,7 @@ class EVAE(VAE):
 
     def __init__(
         self,
-        image_shape: tuple[int, int],
+        image_shape: Sequence[int],
         latent: int = 8,
         beta: float = 1.0,
         backbone: Literal["mlp", "conv"] = "mlp",

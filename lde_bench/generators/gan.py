@@ -6,6 +6,7 @@ Sizes and settings are those of the authors' public repository (goodfeli/adversa
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -54,7 +55,7 @@ class GAN(Generator):
     """A generator that learns to be taken for the data by a discriminator that learns to tell them apart.
 
     Args:
-        image_shape: (height, width).
+        image_shape: (C, H, W), or (H, W) of grey images.
         noise: size of the uniform noise that an image is made of.
         hidden: units of each of the generator's two layers of ReLU.
         units: of each of the discriminator's two maxout layers.
@@ -102,7 +103,7 @@ class GAN(Generator):
     }
 
     def __init__(
-        self, image_shape: tuple[int, int], noise: int = 100, hidden: int = 1200, units: int = 240, pieces: int = 5
+        self, image_shape: Sequence[int], noise: int = 100, hidden: int = 1200, units: int = 240, pieces: int = 5
     ) -> None:
         super().__init__(image_shape)
         self.noise = positive_integer("noise", noise)

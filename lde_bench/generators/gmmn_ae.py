@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -46,7 +46,7 @@ class SigmoidAutoencoder(Autoencoder):
     The layers are trained together from the start, without the paper's layer-wise pre-training.
 
     Args:
-        image_shape: (height, width).
+        image_shape: (C, H, W), or (H, W) of grey images.
     """
 
     has_no_prior = True
@@ -56,8 +56,8 @@ class SigmoidAutoencoder(Autoencoder):
         "paper": Plan(steps=15_000, batch_size=100, rate=1e-3, reference_seconds=300.0),
     }
 
-    def __init__(self, image_shape: tuple[int, int]) -> None:
-        height, width = image_shape
+    def __init__(self, image_shape: Sequence[int]) -> None:
+        *_, height, width = image_shape
         units, dropped = LARGE_IMAGES if height * width >= LARGE else SMALL_IMAGES
         super().__init__(image_shape, units[-1])
         # Of the instance: a class with a name would be listed as a model of images of its own.
@@ -162,7 +162,7 @@ class GMMNAE(StagedGenerator):
     Images of less than 48x48 pixels have the published networks of MNIST, all others those of TFD.
 
     Args:
-        image_shape: (height, width).
+        image_shape: (C, H, W), or (H, W) of grey images.
     """
 
     name = "gmmn+ae"
@@ -177,7 +177,7 @@ class GMMNAE(StagedGenerator):
     )
     plans: ClassVar[dict[str, Plan]] = CodeGenerator.plans
 
-    def __init__(self, image_shape: tuple[int, int]) -> None:
+    def __init__(self, image_shape: Sequence[int]) -> None:
         super().__init__(image_shape)
         self.autoencoder = SigmoidAutoencoder(self.image_shape)
         self.codes = CodeGenerator(self.autoencoder.latent)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn.functional import mse_loss
 
 from lde_bench.errors import InputError
 from lde_bench.generators.ae import AE, EPOCH
@@ -25,12 +25,13 @@ class IAE(AE):
     int(z e / warm-up epochs + 1), so that a run of any length grows through every size and ends with the whole code.
 
     Args:
-        image_shape: (height, width).
-        latent: Z, size of the code; the paper has 8 for MNIST and 15 for TFD.
+        image_shape: (C, H, W), or (H, W) of grey images.
+        latent: Z, size of the code; see `AE`.
         warmup: share of the run over which the code grows, in (0, 1].
+        perceptual: weight of the distance in features of VGG19 in the loss; see `AE`.
 
     Raises:
-        InputError: `warmup` is not in (0, 1].
+        InputError: `warmup` is not in (0, 1]; or see `AE`.
     """
 
     name = "iae"
@@ -45,8 +46,10 @@ class IAE(AE):
     # The published IAE was trained for 390 epochs of MNIST.
     plans: ClassVar[dict[str, Plan]] = {**AE.plans, "paper": replace(AE.plans["paper"], steps=390 * EPOCH)}
 
-    def __init__(self, image_shape: tuple[int, int], latent: int = 8, warmup: float = WARMUP) -> None:
-        super().__init__(image_shape, latent)
+    def __init__(
+        self, image_shape: Sequence[int], latent: int = 8, warmup: float = WARMUP, perceptual: float = 0.0
+    ) -> None:
+        super().__init__(image_shape, latent, perceptual)
         if isinstance(warmup, bool) or not isinstance(warmup, int | float) or not 0 < warmup <= 1:
             raise InputError(
                 f"warmup = {warmup!r} is no share of the run above 0 and at most 1; give for example 0.25."
@@ -60,4 +63,4 @@ class IAE(AE):
     def loss(self, x: Tensor, progress: float) -> Tensor:
         z = self.encode(x)
         z = z * (z.new_ones(self.latent).cumsum(0) <= self.in_use(progress))  # [B, Z]
-        return mse_loss(self.decode(z), x)
+        return self.reconstruction_loss(self.decode(z), x)

@@ -21,7 +21,7 @@ class KMeans(StoredImages):
     there are fewer than 20,000, since n centroids of n images are those images.
 
     Args:
-        image_shape: (height, width).
+        image_shape: (C, H, W), or (H, W) of grey images.
     """
 
     name = "kmeans"

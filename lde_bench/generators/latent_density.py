@@ -40,6 +40,9 @@ class LatentDensity(StagedGenerator):
     def parts(self) -> dict[str, Model]:
         return {"autoencoder": self.autoencoder, "density": self.density}
 
+    def check_needs(self) -> None:
+        self.autoencoder.check_needs()
+
     def stages(self, train: np.ndarray, validation: np.ndarray | None) -> Iterator[Stage]:
         yield Stage("autoencoder", train, validation)
         held_out = None if validation is None else self.autoencoder.codes(validation)

@@ -1,6 +1,8 @@
 """The networks of the autoencoders: the paper's convolutions, and the perceptrons of Makhzani et al.
 
-Sizes and initial weights are those of the authors' public repository (yoojy31/unpriortized-autoencoder).
+Sizes and initial weights are those of the authors' public repository (yoojy31/unpriortized-autoencoder). Rows hold
+pixels in [0, 1]. Inside, as there, grey ones stay so and a sigmoid gives them; those in colour are mapped to [-1, 1],
+and a tanh gives them.
 """
 
 from __future__ import annotations
@@ -12,6 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from lde_bench.errors import InputError
+
+#: (channels, height, width) of the images of a model: one channel where they are grey, three in colour.
+ImageShape = tuple[int, int, int]
 
 #: Channels of the first convolution; each further one has twice as many.
 CHANNELS = 64
@@ -25,12 +30,12 @@ class ConvEncoder(nn.Module):
     128, 256, ... channels, BatchNorm (not in the first) and LeakyReLU(0.2); the last one full-size kernel.
     """
 
-    def __init__(self, image_shape: tuple[int, int], outputs: int) -> None:
+    def __init__(self, image_shape: ImageShape, outputs: int) -> None:
         super().__init__()
         self.image_shape = image_shape
         channels, sides = conv_sizes(image_shape)
         layers: list[nn.Module] = []
-        for index, (inside, outside) in enumerate(zip([1, *channels], channels, strict=False)):
+        for index, (inside, outside) in enumerate(zip([image_shape[0], *channels], channels, strict=False)):
             layers.append(nn.Conv2d(inside, outside, 4, stride=2, padding=1))
             layers += [nn.BatchNorm2d(outside)] if index else []
             layers.append(nn.LeakyReLU(0.2))
@@ -38,47 +43,72 @@ class ConvEncoder(nn.Module):
         self.layers = _channels_last(nn.Sequential(*layers))
 
     def forward(self, x: Tensor) -> Tensor:
-        images = x.view(len(x), 1, *self.image_shape)  # [B, 1, H, W]
+        images = x.view(len(x), *self.image_shape)  # [B, C, H, W]
+        if is_colour(self.image_shape):
+            images = signed(images)
         return self.layers(images).flatten(1)  # [B, outputs, 1, 1] -> [B, outputs]
 
 
 class ConvDecoder(nn.Module):
-    """[B, latent] -> [B, D]: the encoder mirrored by transposed convolutions; logits of the pixels come out.
+    """[B, latent] -> [B, D]: the encoder mirrored by transposed convolutions; what comes out is for `pixels`.
 
     Nothing stands between the layer of the code and the next; BatchNorm and LeakyReLU(0.2) between the others.
     """
 
-    def __init__(self, image_shape: tuple[int, int], latent: int) -> None:
+    def __init__(self, image_shape: ImageShape, latent: int) -> None:
         super().__init__()
         channels, sides = conv_sizes(image_shape)
         backwards = channels[::-1]
         layers: list[nn.Module] = [nn.ConvTranspose2d(latent, backwards[0], sides)]
-        for index, (inside, outside) in enumerate(zip(backwards, [*backwards[1:], 1], strict=True)):
+        for index, (inside, outside) in enumerate(zip(backwards, [*backwards[1:], image_shape[0]], strict=True)):
             layers += [nn.BatchNorm2d(inside), nn.LeakyReLU(0.2)] if index else []
             layers.append(nn.ConvTranspose2d(inside, outside, 4, stride=2, padding=1))
         self.layers = _channels_last(nn.Sequential(*layers))
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.layers(z[:, :, None, None]).flatten(1)  # [B, Z, 1, 1] -> [B, 1, H, W] -> [B, D]
+        return self.layers(z[:, :, None, None]).flatten(1)  # [B, Z, 1, 1] -> [B, C, H, W] -> [B, D]
 
 
-def conv_sizes(image_shape: tuple[int, int]) -> tuple[list[int], tuple[int, int]]:
+class Signed(nn.Module):
+    """`signed` as a layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return signed(x)
+
+
+def is_colour(image_shape: ImageShape) -> bool:
+    """Whether images are worked on in [-1, 1]."""
+    return image_shape[0] > 1
+
+
+def signed(x: Tensor) -> Tensor:
+    """Pixels in [0, 1] mapped to [-1, 1]."""
+    return 2 * x - 1
+
+
+def pixels(outputs: Tensor, image_shape: ImageShape) -> Tensor:
+    """Pixels in [0, 1] of what a decoder gives, [B, D]: by a sigmoid, in colour by a tanh in [-1, 1]."""
+    return (torch.tanh(outputs) + 1) / 2 if is_colour(image_shape) else torch.sigmoid(outputs)
+
+
+def conv_sizes(image_shape: ImageShape) -> tuple[list[int], tuple[int, int]]:
     """Channels of the strided convolutions, and the size of the full-size kernel behind them: 7x7 for 28x28 images.
 
     Raises:
         InputError: a side that cannot be halved so often.
     """
-    count = int(math.log2(min(image_shape))) - 2
-    if count < 1 or any(side % 2**count for side in image_shape):
+    _, *sides = image_shape
+    count = int(math.log2(min(sides))) - 2
+    if count < 1 or any(side % 2**count for side in sides):
         raise InputError(
-            f"images of {image_shape[0]}x{image_shape[1]} do not fit convolutions of stride 2; use sides that are "
-            "multiples of a power of two, such as 28, 32 or 48, of at least 8."
+            f"images of {sides[0]}x{sides[1]} do not fit convolutions of stride 2; use sides that are "
+            "multiples of a power of two, such as 28, 32, 48, 64 or 128, of at least 8."
         )
-    return [CHANNELS * 2**index for index in range(count)], (image_shape[0] >> count, image_shape[1] >> count)
+    return [CHANNELS * 2**index for index in range(count)], (sides[0] >> count, sides[1] >> count)
 
 
-def coders(backbone: str, image_shape: tuple[int, int], outputs: int, latent: int) -> tuple[nn.Module, nn.Module]:
-    """An encoder [B, D] -> [B, outputs] and a decoder [B, latent] -> [B, D] (logits) of one kind.
+def coders(backbone: str, image_shape: ImageShape, outputs: int, latent: int) -> tuple[nn.Module, nn.Module]:
+    """An encoder [B, D] -> [B, outputs] and a decoder [B, latent] -> [B, D] (see `pixels`) of one kind.
 
     Args:
         backbone: `mlp`, two hidden layers of 1,000 each way, or `conv`, the networks of the AE.
@@ -89,7 +119,9 @@ def coders(backbone: str, image_shape: tuple[int, int], outputs: int, latent: in
     if backbone == "conv":
         return ConvEncoder(image_shape, outputs), ConvDecoder(image_shape, latent)
     if backbone == "mlp":
-        return mlp(math.prod(image_shape), outputs), mlp(latent, math.prod(image_shape))
+        encoder = mlp(math.prod(image_shape), outputs)
+        decoder = mlp(latent, math.prod(image_shape))
+        return nn.Sequential(Signed(), encoder) if is_colour(image_shape) else encoder, decoder
     raise InputError(f"backbone '{backbone}' is unknown; choose mlp or conv.")
 
 

@@ -4,6 +4,7 @@ say what a measure of samples is worth (Theis, van den Oord, Bethge 2016, arXiv 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class StoredImages(Generator):
 
     images: Tensor
 
-    def __init__(self, image_shape: tuple[int, int]) -> None:
+    def __init__(self, image_shape: Sequence[int]) -> None:
         super().__init__(image_shape)
         self.register_buffer("images", torch.zeros(0, self.features))
 

@@ -16,7 +16,7 @@ class TrainSamples(StoredImages):
     """min(10,000, n) of the n training images, drawn without replacement.
 
     Args:
-        image_shape: (height, width).
+        image_shape: (C, H, W), or (H, W) of grey images.
     """
 
     name = "train-samples"

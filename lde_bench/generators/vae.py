@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 from lde_bench.densities.base import LOG_2PI
 from lde_bench.errors import InputError
 from lde_bench.generators.autoencoder import Autoencoder
-from lde_bench.generators.networks import coders, reset_coders
+from lde_bench.generators.networks import coders, is_colour, reset_coders
 from lde_bench.process import seeded
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, LossLearner
@@ -73,7 +74,7 @@ class VAE(Autoencoder):
     A sample is the decoder's mean at z from the prior, without the noise of the pixels: what Parzen windows are put on.
 
     Args:
-        image_shape: (height, width).
+        image_shape: (C, H, W), or (H, W) of grey images.
         latent: Z, size of the code.
         beta: weight of the KL in the loss; at 1 the loss is minus the evidence lower bound.
         backbone: `mlp`, two hidden layers of 1,000 each way, or `conv`, the networks of the AE.
@@ -102,7 +103,7 @@ class VAE(Autoencoder):
 
     def __init__(
         self,
-        image_shape: tuple[int, int],
+        image_shape: Sequence[int],
         latent: int = 8,
         beta: float = 1.0,
         backbone: Literal["mlp", "conv"] = "mlp",
@@ -145,7 +146,9 @@ class VAE(Autoencoder):
 
     def logits(self, z: Tensor) -> Tensor:
         """The decoder before the sigmoid: [B, Z] -> [B, D]."""
-        return self.decoder(z).to(z.dtype)
+        outputs = self.decoder(z).to(z.dtype)
+        # A tanh in [-1, 1], mapped to [0, 1], is a sigmoid of twice its argument.
+        return 2 * outputs if is_colour(self.image_shape) else outputs
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x|z) in nats: [B, D], [B, Z] -> [B]."""

@@ -4,6 +4,7 @@ Sutskever, Welling 2016, arXiv 1606.04934).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -64,7 +65,7 @@ class VAEIAF(VAE):
     that is drawn. The code of an image, `encode`, is what the mean of the Gaussian is sent to.
 
     Args:
-        image_shape: (height, width).
+        image_shape: (C, H, W), or (H, W) of grey images.
         latent: Z, size of the code.
         beta: weight of the KL in the loss.
         backbone: `mlp` or `conv`, as of `VAE`.
@@ -94,7 +95,7 @@ class VAEIAF(VAE):
 
     def __init__(
         self,
-        image_shape: tuple[int, int],
+        image_shape: Sequence[int],
         latent: int = 8,
         beta: float = 1.0,
         backbone: Literal["mlp", "conv"] = "mlp",

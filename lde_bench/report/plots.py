@@ -152,36 +152,52 @@ def draw_windows(windows: Sequence[tuple[str, ParzenWindow]]) -> tuple[Figure, l
 _ROUND_COUNTS = frozenset(10**power * first for power in range(8) for first in (1, 3))
 
 
-def sheet_width(pixels: int) -> int:
-    """Width on the screen of a sheet of images of so many pixels."""
-    width = SHEET_SIDE * (math.isqrt(pixels) + 1) + 1
+def sheet_width(side: int) -> int:
+    """Width on the screen of a sheet of images that are so wide."""
+    width = SHEET_SIDE * (side + 1) + 1
     return width * max(1, SHEET_WIDTH // width)
 
 
 def draw_sheet(images: np.ndarray, columns: int | None = None, line: int = 255, larger: int = ENLARGEMENT) -> bytes:
-    """PNG of pictures uint8 [n, height, width] in rows of `columns`, in a square if that is left out, with lines of
-    one pixel between them and every pixel `larger` times as wide and high.
+    """PNG of pictures uint8 [n, H, W], or [n, H, W, 3] in colour, in rows of `columns`, in a square if that is left
+    out, with lines of one pixel between them and every pixel `larger` times as wide and high.
     """
     from PIL import Image
 
-    n, height, width = images.shape
+    n, height, width, *channels = images.shape
     columns = columns or math.ceil(math.sqrt(n))
     rows = -(-n // columns)
-    cells = np.full((rows * columns, height + 1, width + 1), line, dtype=np.uint8)
+    cells = np.full((rows * columns, height + 1, width + 1, *channels), line, dtype=np.uint8)
     cells[:n, 1:, 1:] = images
-    sheet = cells.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2).reshape(rows * (height + 1), -1)
-    sheet = np.pad(sheet, ((0, 1), (0, 1)), constant_values=line)
+    grid = cells.reshape(rows, columns, height + 1, width + 1, *channels).swapaxes(1, 2)
+    sheet = grid.reshape(rows * (height + 1), columns * (width + 1), *channels)
+    sheet = np.pad(sheet, ((0, 1), (0, 1), *((0, 0) for _ in channels)), constant_values=line)
     buffer = io.BytesIO()
     Image.fromarray(sheet.repeat(larger, 0).repeat(larger, 1)).save(buffer, "png", optimize=True)
     return buffer.getvalue()
 
 
-def draw_images(images: np.ndarray) -> bytes:
-    """PNG of up to 100 square images [n, side * side] in rows of ten, black for 0 and white for 1."""
-    side = math.isqrt(images.shape[1])
-    grey = np.clip(np.rint(255 * images[: SHEET_SIDE**2]), 0, 255).astype(np.uint8).reshape(-1, side, side)
-    larger = sheet_width(images.shape[1]) // (SHEET_SIDE * (side + 1) + 1)
-    return draw_sheet(grey, SHEET_SIDE, line=128, larger=larger)
+def draw_images(images: np.ndarray, image_shape: tuple[int, int, int]) -> bytes:
+    """PNG of up to 100 images [n, D] in rows of ten, black for 0 and white for 1."""
+    *_, width = image_shape
+    larger = sheet_width(width) // (SHEET_SIDE * (width + 1) + 1)
+    return draw_sheet(as_pictures(images[: SHEET_SIDE**2], image_shape), SHEET_SIDE, line=128, larger=larger)
+
+
+def as_pictures(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Rows [n, C * H * W] in [0, 1] as uint8 [n, H, W] where they are grey, [n, H, W, 3] in colour."""
+    channels, height, width = image_shape
+    whole = np.clip(np.rint(255 * images), 0, 255).astype(np.uint8).reshape(-1, channels, height, width)
+    return whole[:, 0] if channels == 1 else whole.transpose(0, 2, 3, 1)
+
+
+def square_shape(features: int) -> tuple[int, int, int] | None:
+    """(C, H, W) of square images with so many numbers each, grey or in colour; None where there are none such."""
+    for channels in (1, 3):
+        side = math.isqrt(features // channels)
+        if channels * side**2 == features:
+            return channels, side, side
+    return None
 
 
 def grey_range(patches: np.ndarray) -> float:

@@ -12,7 +12,7 @@ from lde_bench.files import atomic_path, check_writable, write_bytes_atomic
 from lde_bench.generators import load_any
 from lde_bench.generators.base import Generator
 from lde_bench.progress import say
-from lde_bench.report.plots import draw_sheet, grey_range
+from lde_bench.report.plots import as_pictures, draw_sheet, grey_range
 from lde_bench.runs import Record, RunPaths
 from lde_bench.runs.find import find_side
 from lde_bench.runs.rows import is_image, is_patch
@@ -61,16 +61,14 @@ def load_trained_model(paths: RunPaths, record: Record) -> Model:
     return load_any(paths.checked_weights(record))
 
 
-def as_images(samples: np.ndarray, image_shape: tuple[int, int] | None) -> np.ndarray:
-    """Samples [n, D] as pictures uint8 [n, height, width]: of images as they are, of 8x8 patches (`image_shape` None)
-    grey for 0, and black or white beyond what 99 % of all pixels keep to.
+def as_images(samples: np.ndarray, image_shape: tuple[int, int, int] | None) -> np.ndarray:
+    """Samples [n, D] as pictures uint8 [n, H, W], or [n, H, W, 3] in colour: of images as they are, of 8x8 patches
+    (`image_shape` None) grey for 0, and black or white beyond what 99 % of all pixels keep to.
     """
-    if image_shape is None:
-        whole = complete(samples.astype(np.float32)).reshape(-1, SIDE, SIDE)
-        shown = 0.5 * (1 + whole / grey_range(samples))
-    else:
-        shown = samples.reshape(-1, *image_shape)
-    return np.clip(255 * shown + 0.5, 0, 255).astype(np.uint8)
+    if image_shape is not None:
+        return as_pictures(samples, image_shape)
+    whole = complete(samples.astype(np.float32))
+    return as_pictures(0.5 * (1 + whole / grey_range(samples)), (1, SIDE, SIDE))
 
 
 def _check_picture(record: Record, number: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 
@@ -73,24 +72,24 @@ def _row_samples(section: Section, row: Row) -> np.ndarray | None:
 
 def image_sheets(section: Section, cache_dir: Path | None) -> list[Block]:
     """Ten by ten samples of every row, beside real test images where the dataset is at hand."""
-    from lde_bench.report.plots import draw_images, sheet_width
+    from lde_bench.report.plots import draw_images, sheet_width, square_shape
 
     title = "Samples"
     sheets: list[tuple[str, np.ndarray]] = []
+    shape = None
     for row in section.table.rows:
-        kept = (
-            samples for samples in section.kept_samples(row) if math.isqrt(samples.shape[1]) ** 2 == samples.shape[1]
-        )
+        kept = (samples for samples in section.kept_samples(row) if square_shape(samples.shape[1]))
         if (samples := next(kept, None)) is not None:
+            shape = square_shape(samples.shape[1])
             sheets.append((row_title(row), samples))
     without = [name for name in map(row_title, section.table.rows) if name not in dict(sheets)]
-    if not sheets:
+    if not sheets or shape is None:
         return part(section, title, Paragraph("No samples were kept beside these records."))
     real = real_images(section.data, cache_dir)
     if real is not None:
         sheets.insert(0, ("test images", real))
     pictures = [
-        (Picture(f"{section.name}-samples-{number}", "png", draw_images(images), f"100 images: {name}"), name)
+        (Picture(f"{section.name}-samples-{number}", "png", draw_images(images, shape), f"100 images: {name}"), name)
         for number, (name, images) in enumerate(sheets)
     ]
     caption = "The first 100 samples of a trial, not selected; black is 0, white 1."
@@ -98,8 +97,7 @@ def image_sheets(section: Section, cache_dir: Path | None) -> list[Block]:
         caption += " Real images are left out: the dataset is not at hand, and nothing is downloaded here."
     if without:
         caption += f" No samples were kept of {', '.join(without)}."
-    width = max(sheet_width(images.shape[1]) for _, images in sheets)
-    return part(section, title, Figure(pictures, caption, width))
+    return part(section, title, Figure(pictures, caption, sheet_width(shape[2])))
 
 
 def real_images(data: DatasetInfo, cache_dir: Path | None) -> np.ndarray | None:

@@ -1,13 +1,11 @@
-"""Trials of models of images: one training run, samples of the model, the Parzen window around them, and the other
-measures of the same samples.
-"""
+"""Trials of models of images: one training run, and what is the same of it whatever is measured of the model."""
 
 from __future__ import annotations
 
-import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -20,35 +18,19 @@ from lde_bench.densities import method_classes
 from lde_bench.densities.external import probe
 from lde_bench.densities.spec import MethodSpec
 from lde_bench.errors import InputError, TrainingDiverged
+from lde_bench.evaluation.law import Law
 from lde_bench.evaluation.laws import trial_laws
 from lde_bench.evaluation.laws.images import image_laws
-from lde_bench.evaluation.likelihood import Likelihood, summarise
-from lde_bench.evaluation.parzen import parzen_curve, parzen_log_prob, select_sigma
-from lde_bench.evaluation.sample_measures import MINIMUM_ROWS, Measure, SampleSets, measure_samples
+from lde_bench.evaluation.sample_measures import MINIMUM_ROWS, SampleSets
 from lde_bench.generators import create_generator, density_spec, generator_arguments, generator_class
 from lde_bench.generators.base import Generator
-from lde_bench.runs import (
-    Cost,
-    ParzenWindow,
-    Record,
-    Result,
-    ResultStore,
-    digest,
-    provenance,
-    utc_now,
-)
+from lde_bench.runs import Cost, Record, Result, ResultStore, RunPaths, digest, provenance, utc_now
 from lde_bench.seeds import derive_seed
 from lde_bench.training.device import resolve_device
 from lde_bench.training.loop import Progress, Seconds
 from lde_bench.training.model import Model
 from lde_bench.trials.base import Trained, Trial, head, weights_kept
 from lde_bench.version import BENCHMARK_VERSION
-
-#: Samples of the window.
-SAMPLES = 10_000
-
-#: Of these many of the samples the curve over their number is drawn, and of all.
-COUNTS = (100, 300, 1_000, 3_000)
 
 #: Samples kept beside each record: a sheet of ten by ten.
 KEPT_SAMPLES = 100
@@ -62,25 +44,47 @@ def setting(dataset: Dataset) -> ImageSettings:
 
 
 @dataclass(frozen=True)
-class ParzenTrial(Trial):
-    """One training run of one model of images with one seed, and the window around its samples."""
+class Measured:
+    """What was measured of a trained model; `training` is what the record says of how, beside the training itself."""
 
-    samples: int = SAMPLES
+    result: Result
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImageTrial(Trial):
+    """One training run of one model of images with one seed.
+
+    A subclass gives `measure` and `evaluation`, what is measured and what decides the figures. `perceptual` is the
+    weight of the distance in features of VGG19 in the loss of those models that have one, where it is not spelled out.
+    """
+
+    perceptual: float = 0.0
+
+    # -- what a subclass gives -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def measure(self, model: Generator, paths: RunPaths) -> Measured:
+        """Measure the trained model, and keep beside the record what pictures are made of.
+
+        The test images are touched here, once, after all that is chosen on others.
+        """
+
+    @abstractmethod
+    def evaluation(self) -> dict[str, Any]:
+        """Everything beside the training that changes what is measured."""
+
+    # -- what all have ---------------------------------------------------------------------------------------------
 
     @property
     def seed(self) -> int:
         """Models that differ in nothing but the density of their codes have the same: they share an autoencoder."""
-        return derive_seed(self.experiment, str(self._encoder), self.base_seed, "trial", self.trial)
+        return derive_seed(self.experiment, str(self._autoencoder), self.base_seed, "trial", self.trial)
 
     @property
-    def _encoder(self) -> MethodSpec:
+    def _autoencoder(self) -> MethodSpec:
         takes = generator_arguments(self.spec)
         return MethodSpec(self.spec.name, (), {k: v for k, v in self.spec.arguments.items() if k in takes})
-
-    @property
-    def _shape(self) -> tuple[int, int]:
-        assert self.dataset.image_shape is not None
-        return self.dataset.image_shape
 
     @property
     def origin(self) -> dict[str, str]:
@@ -91,8 +95,7 @@ class ParzenTrial(Trial):
     def determines(self) -> dict[str, Any]:
         return {
             **self._training(self.model(), self.dataset.content_hash),
-            "samples": self.samples,
-            "grid": setting(self.dataset).grid,
+            **self.evaluation(),
             **({"origin": self.origin} if self.origin else {}),
         }
 
@@ -112,11 +115,9 @@ class ParzenTrial(Trial):
 
     def model(self) -> Generator:
         """The model with the dataset's own settings, not yet trained."""
-        fixed = setting(self.dataset)
-        return create_generator(self.spec, self._shape, **own_settings(self.spec, fixed))
-
-    def run(self, store: ResultStore, on_progress: Callable[[Progress], None], notify: Callable[[str], None]) -> Record:
-        return run_parzen_trial(self, store, on_progress, notify)
+        assert self.dataset.image_shape is not None
+        own = own_settings(self.spec, setting(self.dataset), self.perceptual)
+        return create_generator(self.spec, self.dataset.image_shape, **own)
 
     @cached_property
     def shared_id(self) -> str:
@@ -124,9 +125,97 @@ class ParzenTrial(Trial):
         part = next(iter(self.model().parts().values()))
         return digest(self._training(part, self.dataset.training_hash))[:16]
 
+    def encoder(self, model: Generator) -> str:
+        """Names the trained encoder of a model whose codes have a density; empty of others."""
+        return "" if model.code_density is None else self.shared_id
 
-def check_samples(specs: Sequence[MethodSpec], samples: int, shape: tuple[int, int]) -> None:
-    """Find out before any training that a model cannot be sampled, or that so many samples are too few.
+    def run(
+        self,
+        store: ResultStore,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+        notify: Callable[[str], None] = lambda message: None,
+    ) -> Record:
+        """Train, or take the shared autoencoder from where it is, hold the model to its laws, measure, and keep its
+        weights.
+
+        Raises:
+            TrainingDiverged: the loss, samples or what is measured are NaN or infinite.
+        """
+        started, clock = utc_now(), Seconds.now()
+        paths, model = self.paths(store), self.model()
+        fit: Callable[..., Any] = model.fit
+        # Seconds are divided among the parts: how far the autoencoder gets in its share depends on the density.
+        if model.code_density is not None and self.budget.seconds is None:
+            fit = partial(fit, shared_file=lambda part, seed: self._shared_file(store))
+        self.train(fit, self.dataset.train, paths.checkpoint, on_progress, notify)
+        trained = Trained.by(model, self.origin)
+        laws = self._laws(model)
+        measured = self.measure(model, paths)
+        if "weights" not in model.lacks:
+            model.save(paths.weights)
+        encoder, spent = self.encoder(model), Seconds.now()
+        return Record(
+            **head(self, model),
+            status="done",
+            reason=None,
+            training={
+                **trained.setup,
+                **self.options.asked(),
+                **measured.training,
+                **({"encoder": encoder} if encoder else {}),
+                **weights_kept(paths),
+            },
+            result=replace(measured.result, best_step=trained.best_step),
+            laws=laws,
+            curve=trained.curve,
+            cost=Cost(
+                wall_seconds=round(trained.earlier.wall + spent.wall - clock.wall, 2),
+                cpu_seconds=round(trained.earlier.cpu + spent.cpu - clock.cpu, 2),
+                sample_cost=generator_class(self.spec.name).card.sample_cost,
+            ),
+            provenance=provenance(started, utc_now()),
+        )
+
+    def _laws(self, model: Generator) -> dict[str, Law]:
+        laws = image_laws(model, self.dataset.validation)
+        if model.code_density is not None and model.coder is not None:
+            laws |= trial_laws(model.code_density, model.coder.codes(self.dataset.validation))
+        return laws
+
+    @contextmanager
+    def _shared_file(self, store: ResultStore) -> Iterator[Path]:
+        name = f"{self.spec.name}-{self.shared_id}"
+        with store.lock(name):
+            yield self.paths(store).folder / f"{name}.safetensors"
+
+    def sample_sets(self, model: Generator, samples: np.ndarray) -> SampleSets:
+        """What the measures of samples [n, D] are given; whatever they draw is the same for every row of a table."""
+        seed = derive_seed(self.base_seed, "measures")
+        return SampleSets(
+            self.dataset.train,
+            self.dataset.test,
+            samples,
+            seed,
+            model.reconstructs,
+            model.code_log_prob,
+            self.encoder(model),
+        )
+
+
+def draw_samples(model: Generator, wanted: int, seed: int) -> np.ndarray:
+    """`wanted` samples [n, D], or all that a reference row holds.
+
+    Raises:
+        TrainingDiverged: some hold NaN or infinity; they are counted.
+    """
+    samples = model.sample(min(wanted, model.most_samples or wanted), seed=seed)
+    if bad := int((~np.isfinite(samples)).any(1).sum()):
+        raise TrainingDiverged(f"{bad} of {len(samples)} samples hold NaN or infinity; try a lower rate.")
+    return samples
+
+
+def check_samples(specs: Sequence[MethodSpec], samples: int, shape: tuple[int, int, int]) -> None:
+    """Find out before any training that a model cannot be trained or sampled, or that so many samples are too few.
 
     Raises:
         InputError: either; or the density of the codes does not keep its contract.
@@ -144,126 +233,10 @@ def check_samples(specs: Sequence[MethodSpec], samples: int, shape: tuple[int, i
                 )
 
 
-def own_settings(spec: MethodSpec, fixed: ImageSettings) -> dict[str, Any]:
-    """The arguments of a model that the dataset fixes, where they are not spelled out."""
+def own_settings(spec: MethodSpec, fixed: ImageSettings, perceptual: float = 0.0) -> dict[str, Any]:
+    """The arguments of a model that the dataset and the trial fix, where they are not spelled out."""
     takes = generator_arguments(spec)
-    return {key: value for key, value in {"latent": fixed.latent, "warmup": fixed.warmup}.items() if key in takes}
-
-
-def run_parzen_trial(
-    trial: ParzenTrial,
-    store: ResultStore,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
-    notify: Callable[[str], None] = lambda message: None,
-) -> Record:
-    """Train, draw samples, choose sigma on validation images, then touch the test images once.
-
-    Raises:
-        TrainingDiverged: the loss or samples are NaN or infinite.
-    """
-    started, clock = utc_now(), Seconds.now()
-    paths, dataset, model = trial.paths(store), trial.dataset, trial.model()
-    options = trial.options
-    fit: Callable[..., Any] = model.fit
-    # Seconds are divided among the parts: how far the autoencoder gets in its share depends on the density.
-    if model.code_density is not None and trial.budget.seconds is None:
-        fit = partial(fit, shared_file=lambda part, seed: _shared_file(trial, store))
-    trial.train(fit, dataset.train, paths.checkpoint, on_progress, notify)
-    trained = Trained.by(model, trial.origin)
-    samples = draw_samples(model, trial.samples, derive_seed(trial.seed, "samples"))
-    window = choose_window(dataset.validation, samples, setting(dataset).grid, options.device)
-    laws = image_laws(model, dataset.validation)
-    if model.code_density is not None and model.coder is not None:
-        laws |= trial_laws(model.code_density, model.coder.codes(dataset.validation))
-    test = summarise(parzen_log_prob(dataset.test, samples, window.sigma, device=options.device), dataset.test_groups)
-    measures = _measures(trial, model, samples)
-    if "weights" not in model.lacks:
-        model.save(paths.weights)
-    paths.save_samples(samples[:KEPT_SAMPLES])
-    paths.save_log_likelihoods(test.items)
-    spent = Seconds.now()
-    return Record(
-        **head(trial, model),
-        status="done",
-        reason=None,
-        training={
-            **trained.setup,
-            **options.asked(),
-            "samples": len(samples),
-            **_encoder_of(trial, model),
-            **weights_kept(paths),
-        },
-        result=_result(test, window, measures, trained.best_step),
-        laws=laws,
-        curve=trained.curve,
-        cost=Cost(
-            wall_seconds=round(trained.earlier.wall + spent.wall - clock.wall, 2),
-            cpu_seconds=round(trained.earlier.cpu + spent.cpu - clock.cpu, 2),
-            sample_cost=generator_class(trial.spec.name).card.sample_cost,
-        ),
-        provenance=provenance(started, utc_now()),
-    )
-
-
-def draw_samples(model: Generator, wanted: int, seed: int) -> np.ndarray:
-    """`wanted` samples [n, D], or all that a reference row holds.
-
-    Raises:
-        TrainingDiverged: some hold NaN or infinity; they are counted.
-    """
-    samples = model.sample(min(wanted, model.most_samples or wanted), seed=seed)
-    if bad := int((~np.isfinite(samples)).any(1).sum()):
-        raise TrainingDiverged(f"{bad} of {len(samples)} samples hold NaN or infinity; try a lower rate.")
-    return samples
-
-
-def choose_window(validation: np.ndarray, samples: np.ndarray, grid: np.ndarray, device: str = "cpu") -> ParzenWindow:
-    """Sigma by the mean log-likelihood of validation images, and the curves over sigma and the number of samples."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        sigma, curve = select_sigma(validation, samples, grid, device=device)
-    counts = [*(count for count in COUNTS if count < len(samples)), len(samples)]
-    here = np.array([sigma])
-    fewer = [float(parzen_curve(validation, samples[:count], here, device=device).mean()) for count in counts[:-1]]
-    return ParzenWindow(
-        samples=len(samples),
-        sigma=sigma,
-        at_edge=bool(caught),
-        grid=[round(float(each), 6) for each in grid],
-        grid_nats=curve.tolist(),
-        counts=counts,
-        count_nats=[*fewer, float(curve.max())],
-    )
-
-
-def _measures(trial: ParzenTrial, model: Generator, samples: np.ndarray) -> dict[str, Measure]:
-    data = trial.dataset
-    seed = derive_seed(trial.base_seed, "measures")
-    encoder = _encoder_of(trial, model).get("encoder", "")
-    sets = SampleSets(data.train, data.test, samples, seed, model.reconstructs, model.code_log_prob, encoder)
-    return measure_samples(sets)
-
-
-def _result(test: Likelihood, window: ParzenWindow, measures: dict[str, Measure], best_step: int) -> Result:
-    groups = test.groups
-    return Result(
-        test_nats=test.mean,
-        validation_nats=max(window.grid_nats),
-        test_standard_error_naive=test.standard_error,
-        test_standard_error_clustered=groups.standard_error if groups else None,
-        best_step=best_step,
-        groups=groups,
-        parzen=window,
-        measures=measures,
-    )
-
-
-def _encoder_of(trial: ParzenTrial, model: Generator) -> dict[str, str]:
-    return {} if model.code_density is None else {"encoder": trial.shared_id}
-
-
-@contextmanager
-def _shared_file(trial: ParzenTrial, store: ResultStore) -> Iterator[Path]:
-    name = f"{trial.spec.name}-{trial.shared_id}"
-    with store.lock(name):
-        yield trial.paths(store).folder / f"{name}.safetensors"
+    settings: dict[str, Any] = {"latent": fixed.latent, "warmup": fixed.warmup}
+    if perceptual:  # without it the names of runs stay as they were
+        settings["perceptual"] = perceptual
+    return {key: value for key, value in settings.items() if key in takes}

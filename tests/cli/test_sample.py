@@ -64,7 +64,7 @@ def test_a_sheet_shows_each_image_at_its_place():
     np.testing.assert_array_equal(sheet[4:6, 5:8], images[4])
     assert (sheet[7:9, 5:] == 255).all()
     assert (sheet[0] == 255).all()
-    np.testing.assert_array_equal(as_images(np.array([[0.0, 0.5, 1.0, 2.0]]), (2, 2)), [[[0, 128], [255, 255]]])
+    np.testing.assert_array_equal(as_images(np.array([[0.0, 0.5, 1.0, 2.0]]), (1, 2, 2)), [[[0, 128], [255, 255]]])
 
 
 def test_patches_are_drawn_with_their_missing_pixel_and_grey_for_0(cli, results):

@@ -26,7 +26,7 @@ def noise(*shape: int) -> np.ndarray:
 def test_the_digits_need_no_file() -> None:
     data = lb.load_dataset("digits8x8")
     assert data.sizes == {"train": 1197, "validation": 200, "test": 400}
-    assert data.image_shape == (8, 8)
+    assert data.image_shape == (1, 8, 8)
     assert data.train.dtype == np.float32
     assert (data.train.min(), data.train.max()) == (0, 1)
     rows = np.concatenate([data.train, data.validation, data.test])
@@ -125,7 +125,7 @@ def test_a_fold_of_tfd_trains_on_the_unlabeled_images_too(tmp_path: Path) -> Non
     for fold in tfd.FOLDS:
         data = lb.load_dataset(f"tfd-fold{fold}", data_dir=tmp_path)
         assert data.sizes == {"train": 32, "validation": 4, "test": 4}
-        assert data.image_shape == (48, 48)
+        assert data.image_shape == (1, 48, 48)
         expected = arrays["images"][arrays["folds"][:, fold - 1] == 3].reshape(4, -1) / np.float32(255)
         np.testing.assert_array_equal(data.test, expected)
     assert data.version == "1-unofficial"

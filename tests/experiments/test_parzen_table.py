@@ -18,7 +18,8 @@ from lde_bench.runs import Record, ResultStore, run_sweep
 from lde_bench.seeds import derive_seed
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions, failed_record
-from lde_bench.trials.images import ParzenTrial, choose_window, draw_samples, setting
+from lde_bench.trials.images import draw_samples, setting
+from lde_bench.trials.parzen import ParzenTrial, choose_window
 
 OPTIONS = TrainingOptions(precision="fp32", device="cpu")
 SAMPLES = 300

@@ -250,7 +250,7 @@ def test_a_sheet_is_ten_by_ten_images_the_right_way_up():
     images = np.zeros((100, 28 * 28), dtype=np.float32)
     images[13, 2 * 28 + 5] = 1.0  # second row, fourth image; its third row, sixth pixel
     images[0] = -3.0
-    with Image.open(io.BytesIO(draw_images(images))) as picture:
+    with Image.open(io.BytesIO(draw_images(images, (1, 28, 28)))) as picture:
         pixels = np.asarray(picture)
     assert pixels.shape == (291, 291)
     assert np.argwhere(pixels == 255).tolist() == [[1 + 29 + 2, 1 + 3 * 29 + 5]]

@@ -32,7 +32,9 @@ STEPS = 6
 
 def image_laws(model: Generator, images: np.ndarray) -> dict[str, Law]:
     """The verdicts by name of the law; `images` [n, D] are real ones."""
-    laws = {"pixels": judge(lambda: _pixels(model)), "seed": judge(lambda: _seed(model))}
+    laws: dict[str, Law] = {}
+    if not model.has_no_prior:
+        laws |= {"pixels": judge(lambda: _pixels(model)), "seed": judge(lambda: _seed(model))}
     if model.reconstructs is not None:
         laws["batch"] = judge(lambda: _batch(model, images[:ROWS]))
     return laws

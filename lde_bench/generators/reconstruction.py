@@ -1,0 +1,60 @@
+"""The reconstruction loss of the paper's autoencoders: squared error, and a distance in features of VGG19.
+
+Yoo, Lee, Kwak 2020 (arXiv 1902.04294), equations 1 and 5; sizes and units are those of the authors' repository.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from lde_bench.errors import InputError
+from lde_bench.generators.networks import ImageShape, is_colour, signed
+
+#: Weight of the perceptual term in the paper.
+PAPER_WEIGHT = 0.1
+
+
+class ReconstructionLoss:
+    """Squared error per pixel, in the model's own units, plus `perceptual` times the distance in features of VGG19.
+
+    No module: the weights of VGG19 are part of no model that is trained by them.
+
+    Args:
+        image_shape: (C, H, W).
+        perceptual: weight of the second term; 0 leaves it out, and needs no VGG19. The paper has 0.1 in colour.
+
+    Raises:
+        InputError: `perceptual` is no number from 0 up.
+    """
+
+    def __init__(self, image_shape: ImageShape, perceptual: float) -> None:
+        real = isinstance(perceptual, int | float) and not isinstance(perceptual, bool)
+        if not (real and 0 <= perceptual < math.inf):
+            raise InputError(f"perceptual = {perceptual!r} is no number from 0 up; the paper has perceptual=0.1.")
+        self.image_shape = image_shape
+        self.perceptual = float(perceptual)
+
+    def check(self) -> None:
+        """Find out before training that the weights of VGG19 are not at hand.
+
+        Raises:
+            InputError: they are not, and are needed.
+        """
+        if self.perceptual:
+            from lde_bench.features.vgg19 import vgg19
+
+            vgg19()
+
+    def __call__(self, decoded: Tensor, target: Tensor) -> Tensor:
+        """The loss of images [B, D] in [0, 1], decoded and as they should be: a scalar."""
+        colour = is_colour(self.image_shape)
+        loss = mse_loss(signed(decoded), signed(target)) if colour else mse_loss(decoded, target)
+        if self.perceptual:
+            from lde_bench.features.vgg19 import perceptual_distance
+
+            images = (rows.view(len(rows), *self.image_shape) for rows in (decoded, target))  # [B, C, H, W]
+            loss = loss + self.perceptual * perceptual_distance(*images)
+        return loss

@@ -1,0 +1,75 @@
+"""Trials of the Parzen table: samples of a trained model of images, the window around them, and the other measures of
+the same samples.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lde_bench.evaluation.likelihood import summarise
+from lde_bench.evaluation.parzen import parzen_curve, parzen_log_prob, select_sigma
+from lde_bench.evaluation.sample_measures import measure_samples
+from lde_bench.generators.base import Generator
+from lde_bench.runs import ParzenWindow, Result, RunPaths
+from lde_bench.seeds import derive_seed
+from lde_bench.trials.images import KEPT_SAMPLES, ImageTrial, Measured, draw_samples, setting
+
+#: Samples of the window.
+SAMPLES = 10_000
+
+#: Of these many of the samples the curve over their number is drawn, and of all.
+COUNTS = (100, 300, 1_000, 3_000)
+
+
+@dataclass(frozen=True)
+class ParzenTrial(ImageTrial):
+    """One training run of one model of images with one seed, and the window around its samples."""
+
+    samples: int = SAMPLES
+
+    def evaluation(self) -> dict[str, Any]:
+        return {"samples": self.samples, "grid": setting(self.dataset).grid}
+
+    def measure(self, model: Generator, paths: RunPaths) -> Measured:
+        """Draw samples and choose sigma on validation images; then come the test images."""
+        dataset, device = self.dataset, self.options.device
+        samples = draw_samples(model, self.samples, derive_seed(self.seed, "samples"))
+        window = choose_window(dataset.validation, samples, setting(dataset).grid, device)
+        items = parzen_log_prob(dataset.test, samples, window.sigma, device=device)
+        test = summarise(items, dataset.test_groups)
+        measures = measure_samples(self.sample_sets(model, samples))
+        paths.save_samples(samples[:KEPT_SAMPLES])
+        paths.save_log_likelihoods(test.items)
+        result = Result(
+            test_nats=test.mean,
+            validation_nats=max(window.grid_nats),
+            test_standard_error_naive=test.standard_error,
+            test_standard_error_clustered=test.groups.standard_error if test.groups else None,
+            groups=test.groups,
+            parzen=window,
+            measures=measures,
+        )
+        return Measured(result, {"samples": len(samples)})
+
+
+def choose_window(validation: np.ndarray, samples: np.ndarray, grid: np.ndarray, device: str = "cpu") -> ParzenWindow:
+    """Sigma by the mean log-likelihood of validation images, and the curves over sigma and the number of samples."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        sigma, curve = select_sigma(validation, samples, grid, device=device)
+    counts = [*(count for count in COUNTS if count < len(samples)), len(samples)]
+    here = np.array([sigma])
+    fewer = [float(parzen_curve(validation, samples[:count], here, device=device).mean()) for count in counts[:-1]]
+    return ParzenWindow(
+        samples=len(samples),
+        sigma=sigma,
+        at_edge=bool(caught),
+        grid=[round(float(each), 6) for each in grid],
+        grid_nats=curve.tolist(),
+        counts=counts,
+        count_nats=[*fewer, float(curve.max())],
+    )
