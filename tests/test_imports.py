@@ -17,6 +17,7 @@ FLOORS = (
     ("errors",),
     ("seeds", "arrays", "files", "memory", "registry", "progress", "process"),
     ("data", "training"),
+    ("features",),
     ("densities",),
     ("generators",),
     ("cards", "evaluation"),

@@ -15,6 +15,7 @@ from lde_bench.errors import InputError
 from lde_bench.files import describe_os_error, ensure_folder
 
 _TIMEOUT = 20.0  # seconds without a byte
+_SHA256_DIGITS = 64
 
 
 def file_sha256(path: Path) -> str:
@@ -29,6 +30,7 @@ def file_sha256(path: Path) -> str:
 def download(urls: Sequence[str], sha256: str, path: Path, *, remedy: str, progress: bool = False) -> Path:
     """Bring the file of that hash to `path` unless it is there, trying `urls` in order.
 
+    `sha256` may be the first digits alone, where no more is published; a file that is there is then taken as it is.
     What an interrupted download left is continued on the next call. Raises `InputError`, ending in `remedy`, when no
     address answers or what arrives has another hash; `path` then does not exist.
     """
@@ -37,12 +39,13 @@ def download(urls: Sequence[str], sha256: str, path: Path, *, remedy: str, progr
 
     ensure_folder(path.parent)
     pooch.get_logger().setLevel("ERROR")
+    known = f"sha256:{sha256}" if len(sha256) == _SHA256_DIGITS else None  # pooch compares whole hashes
     faults = []
     for url in urls:
-        transfer = _Transfer(path.with_name(f"{path.name}.part"), progress)
+        transfer = _Transfer(path.with_name(f"{path.name}.part"), sha256, progress)
         try:
             with FileLock(path.with_name(f"{path.name}.lock")):  # two runs at once share one download
-                return Path(pooch.retrieve(url, f"sha256:{sha256}", path.name, path.parent, downloader=transfer))
+                return Path(pooch.retrieve(url, known, path.name, path.parent, downloader=transfer))
         except ValueError:  # pooch's word for a wrong hash, and that of some malformed addresses
             transfer.partial.unlink(missing_ok=True)
             faults.append(f"{url} sent a file with the wrong SHA-256")
@@ -54,10 +57,14 @@ def download(urls: Sequence[str], sha256: str, path: Path, *, remedy: str, progr
 
 
 class _Transfer:
-    """A pooch downloader that keeps what has arrived in `partial` and asks the server for the rest only."""
+    """A pooch downloader that keeps what has arrived in `partial` and asks the server for the rest only.
 
-    def __init__(self, partial: Path, progress: bool) -> None:
+    Raises `ValueError` where the SHA-256 of the whole does not begin with `sha256`.
+    """
+
+    def __init__(self, partial: Path, sha256: str, progress: bool) -> None:
         self.partial = partial
+        self.sha256 = sha256
         self._progress = progress and sys.stderr.isatty()
 
     def __call__(self, url: str, output_file: str | IO[bytes], _pooch: Any) -> None:
@@ -83,6 +90,8 @@ class _Transfer:
                     for piece in answer.iter_content(1 << 14):
                         handle.write(piece)
                         bar.advance(task, len(piece))
+        if not file_sha256(self.partial).startswith(self.sha256):
+            raise ValueError(f"the SHA-256 does not begin with {self.sha256}")
         self.partial.replace(str(output_file))
 
 

@@ -19,6 +19,9 @@ from lde_bench.training.learner import GradientLearner, Learner, evaluate_rows
 from lde_bench.training.model import Model, TrainingRequest
 from lde_bench.training.plan import Budget, Plan
 
+#: Numbers from which on a code is wide: the paper has 100 for images of 64x64 in colour, and 8 for digits.
+WIDE_CODE = 64
+
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -48,6 +51,8 @@ class Density(Model):
     origin: ClassVar[dict[str, str]] = {}
     #: Plans by profile for the codes of an autoencoder, where they are others than for the rows of a dataset.
     code_plans: ClassVar[dict[str, Plan]] = {}
+    #: Those for codes of `WIDE_CODE` numbers or more, of images in colour, where they are others again.
+    wide_code_plans: ClassVar[dict[str, Plan]] = {}
     #: How one sees that the density is autoregressive: `conditional_log_prob` and `conditional_cdf` exist.
     autoregressive: bool = False
     #: How one sees that the density is a flow: `encode` and `decode` exist.
@@ -113,7 +118,8 @@ class Density(Model):
 
     def code_plan(self, budget: Budget) -> Plan:
         """The training plan, under a budget's profile, for the codes of an autoencoder."""
-        return self.code_plans.get(budget.profile) or self.plan(budget)
+        wide = self.wide_code_plans if self.features >= WIDE_CODE else {}
+        return wide.get(budget.profile) or self.code_plans.get(budget.profile) or self.plan(budget)
 
     def inner_densities(self) -> Iterator[Density]:
         """The densities that this one wraps, not those that they wrap."""

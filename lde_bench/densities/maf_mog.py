@@ -6,6 +6,7 @@ nats).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -65,6 +66,9 @@ class MafMog(Flow):
         ),
         # Adam 1e-4, batch 100, L2 1e-6, stop after 30 epochs without an improvement; one epoch is 10,000 steps.
         "paper": FLOW_PLAN,
+    }
+    wide_code_plans: ClassVar[dict[str, Plan]] = {
+        "standard": replace(plans["standard"], steps=2_000, batch_size=128, validate_every=100, reference_seconds=60),
     }
 
     def __init__(

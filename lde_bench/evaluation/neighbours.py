@@ -67,15 +67,26 @@ def count_balls(
     return holding, torch.cat(held)
 
 
-def nearest_distances(queries: np.ndarray, items: np.ndarray, block_rows: int = BLOCK_ROWS) -> np.ndarray:
-    """The distance of each query [n, D] to the nearest item [m, D]: float64 [n]. Memory does not grow with m."""
-    nearest = torch.full((len(queries),), torch.inf)
+def nearest(queries: np.ndarray, items: np.ndarray, block_rows: int = BLOCK_ROWS) -> tuple[np.ndarray, np.ndarray]:
+    """The distance of each query [n, D] to the nearest item [m, D], float64 [n], and which one that is, int64 [n].
+
+    Memory does not grow with m.
+    """
+    distance = torch.full((len(queries),), torch.inf)
+    which = torch.zeros(len(queries), dtype=torch.int64)
     centre = queries.mean(0, dtype=np.float64)
     x = torch.from_numpy(queries - centre)
     for first in range(0, len(items), block_rows):
         y = torch.from_numpy(items[first : first + block_rows] - centre)
-        nearest = torch.minimum(nearest, euclidean(x, y).amin(1))
-    return nearest.double().numpy()
+        here, index = euclidean(x, y).min(1)
+        which = torch.where(here < distance, index + first, which)
+        distance = torch.minimum(distance, here)
+    return distance.double().numpy(), which.numpy()
+
+
+def nearest_distances(queries: np.ndarray, items: np.ndarray, block_rows: int = BLOCK_ROWS) -> np.ndarray:
+    """The distance of each query [n, D] to the nearest item [m, D]: float64 [n]."""
+    return nearest(queries, items, block_rows)[0]
 
 
 def ball_measures(

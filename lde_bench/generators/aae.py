@@ -94,6 +94,10 @@ class AAE(Autoencoder):
         reset_coders(self.backbone, self.encoder, self.decoder)
         reset_mlp(self.discriminator)
 
+    def reference_seconds(self, plan: Plan) -> float:
+        images = plan.steps * plan.batch_size
+        return super().reference_seconds(plan) + images * self.reconstruction_loss.reference_seconds()
+
     def check_needs(self) -> None:
         self.reconstruction_loss.check()
 

@@ -58,7 +58,7 @@ class AE(Autoencoder):
     }
     colour_plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(steps=250, batch_size=32, rate=1e-3, betas=(0.5, 0.999), warmup=20, reference_seconds=25.0),
-        "standard": Plan(steps=400, batch_size=32, rate=1e-3, betas=(0.5, 0.999), warmup=40, reference_seconds=40.0),
+        "standard": Plan(steps=300, batch_size=32, rate=1e-3, betas=(0.5, 0.999), warmup=20, reference_seconds=30.0),
         "paper": Plan(
             steps=200 * CELEBA_EPOCH,
             batch_size=128,
@@ -79,6 +79,10 @@ class AE(Autoencoder):
 
     def reset_parameters(self) -> None:
         reset_conv(self)
+
+    def reference_seconds(self, plan: Plan) -> float:
+        images = plan.steps * plan.batch_size
+        return super().reference_seconds(plan) + images * self.reconstruction_loss.reference_seconds()
 
     def check_needs(self) -> None:
         self.reconstruction_loss.check()

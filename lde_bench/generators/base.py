@@ -21,6 +21,9 @@ from lde_bench.training.plan import Budget, Plan
 #: Pixels of the images whose trials `Plan.reference_seconds` of a model of images are measured on: MNIST.
 REFERENCE_PIXELS = 784
 
+#: Of those of `Generator.colour_plans`: 64x64.
+COLOUR_PIXELS = 64 * 64
+
 #: About the share of them that does not depend on the number of pixels: hidden layers and the optimiser.
 FIXED_SHARE = 0.4
 
@@ -100,6 +103,9 @@ class Generator(Model):
         return in_colour.get(budget.profile) or super().plan(budget)
 
     def reference_seconds(self, plan: Plan) -> float:
+        if self.colour_plans and is_colour(self.image_shape):
+            _, height, width = self.image_shape
+            return plan.reference_seconds * height * width / COLOUR_PIXELS
         return plan.reference_seconds * (FIXED_SHARE + (1 - FIXED_SHARE) * self.features / REFERENCE_PIXELS)
 
     def check_needs(self) -> None:

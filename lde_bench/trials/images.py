@@ -202,6 +202,11 @@ class ImageTrial(Trial):
         )
 
 
+def as_bytes(images: np.ndarray) -> np.ndarray:
+    """Pixels in [0, 1] as uint8: what a picture is drawn from, a quarter of the size."""
+    return np.rint(255 * np.clip(images, 0, 1)).astype(np.uint8)
+
+
 def draw_samples(model: Generator, wanted: int, seed: int) -> np.ndarray:
     """`wanted` samples [n, D], or all that a reference row holds.
 

@@ -1,0 +1,125 @@
+"""The weights of VGG19 up to conv3_1 as torchvision publishes them: looked for, checked, and kept small.
+
+K. Simonyan and A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015, arXiv
+1409.1556. torchvision's file holds 548 MB, of which these five layers are 2; they are kept by themselves once it was
+read. Wherever they come from, they are the same numbers: their hash is a constant of this module.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from lde_bench.data.archives import read_npz, reading
+from lde_bench.data.base import content_hash
+from lde_bench.data.cache import cache_folder
+from lde_bench.data.fetch import download, file_sha256
+from lde_bench.errors import InputError
+from lde_bench.files import atomic_path, ensure_folder
+
+#: Every layer kept, and its place among the `features` of torchvision's VGG19.
+LAYERS = {"conv1_1": 0, "conv1_2": 2, "conv2_1": 5, "conv2_2": 7, "conv3_1": 10}
+
+#: The arrays: weights [out, in, 3, 3] and biases [out], float32.
+NAMES = tuple(f"{layer}.{part}" for layer in LAYERS for part in ("weight", "bias"))
+
+#: `lde_bench.data.base.content_hash` of these arrays, names and shapes included.
+CONTENT_SHA256 = "89b3616354f1b7874a205739d427a65322acf9fa8e54dd07772d2a5499b948ce"
+
+#: torchvision's own file, and all that is published of its SHA-256.
+TORCHVISION_FILE = "vgg19-dcbb9e9d.pth"
+TORCHVISION_SHA256 = "dcbb9e9d"
+URLS = (f"https://download.pytorch.org/models/{TORCHVISION_FILE}",)
+
+#: The five layers by themselves, in the cache folder.
+KEPT_FILE = "vgg19-conv1_1-to-conv3_1.npz"
+
+REMEDY = (
+    f"give torchvision's {TORCHVISION_FILE} or an .npz of its layers up to conv3_1 by --vgg FILE, or do without the "
+    "network: train with --perceptual 0, and leave --features out."
+)
+
+log = logging.getLogger(__name__)
+
+
+def load_weights(named: Path | None, cache_dir: Path | None = None) -> dict[str, np.ndarray]:
+    """The arrays `NAMES` of the file that is `named`, else of the first that is at hand, else of a download.
+
+    Looked for in `vgg19/` of the folder in LDE_BENCH_DATA, in the cache folder, and in that of torch's hub.
+
+    Raises:
+        InputError: the file does not hold these numbers, or there is none and it could not be downloaded.
+    """
+    if named is not None:
+        return _read(named, cache_dir)
+    for path in _places(cache_dir):
+        if path.is_file():
+            return _read(path, cache_dir)
+    return _downloaded(cache_dir)
+
+
+def _downloaded(cache_dir: Path | None) -> dict[str, np.ndarray]:
+    from filelock import FileLock
+
+    kept = cache_folder(cache_dir) / KEPT_FILE
+    with FileLock(ensure_folder(kept.parent) / f"{KEPT_FILE}.lock"):
+        if not kept.is_file():  # no other run has just fetched it
+            large = download(URLS, TORCHVISION_SHA256, kept.with_name(TORCHVISION_FILE), remedy=REMEDY, progress=True)
+            _keep(_read_torchvision(large), kept)
+            large.unlink()
+        return _read(kept, cache_dir)
+
+
+def _places(cache_dir: Path | None) -> Iterator[Path]:
+    import torch
+
+    if root := os.environ.get("LDE_BENCH_DATA"):
+        folder = Path(root).expanduser() / "vgg19"
+        yield from sorted(folder.glob("vgg19*.npz"))
+        yield folder / TORCHVISION_FILE
+    yield cache_folder(cache_dir) / KEPT_FILE
+    yield Path(torch.hub.get_dir()) / "checkpoints" / TORCHVISION_FILE
+
+
+def _read(path: Path, cache_dir: Path | None) -> dict[str, np.ndarray]:
+    """The arrays of a file, which are kept by themselves where it is the large one."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {REMEDY}")
+    if path.suffix == ".npz":
+        return _checked(path, read_npz(path, NAMES, remedy=REMEDY))
+    weights = _read_torchvision(path)
+    try:
+        _keep(weights, cache_folder(cache_dir) / KEPT_FILE)
+    except InputError as error:
+        log.warning("The layers of VGG19 are not kept, and the next run reads the large file again: %s", error)
+    return weights
+
+
+def _checked(path: Path, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    if content_hash(weights) != CONTENT_SHA256:
+        raise InputError(f"{path}: does not hold the numbers of torchvision's VGG19 up to conv3_1; {REMEDY}")
+    return weights
+
+
+def _read_torchvision(path: Path) -> dict[str, np.ndarray]:
+    import torch
+
+    if not file_sha256(path).startswith(TORCHVISION_SHA256):
+        raise InputError(f"{path}: is not torchvision's file, whose SHA-256 begins with {TORCHVISION_SHA256}; {REMEDY}")
+    with reading(path, REMEDY):
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        weights = {
+            f"{layer}.{part}": state[f"features.{place}.{part}"].numpy().copy()  # not a view into all 548 MB
+            for layer, place in LAYERS.items()
+            for part in ("weight", "bias")
+        }
+    return _checked(path, weights)
+
+
+def _keep(weights: Mapping[str, np.ndarray], path: Path) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        np.savez(handle, **weights)  # type: ignore[arg-type] # a name could be an option of it
