@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from lde_bench.arrays import PixelRows, Rows
 from lde_bench.data.unit import Unit
 from lde_bench.errors import InputError
 
 if TYPE_CHECKING:
+    from lde_bench.data.pictures import Fit
     from lde_bench.data.patches import FreshPatches
 
 SPLITS = ("train", "validation", "test")
@@ -22,9 +24,9 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three splits in memory, with what is needed to name, group and redraw them.
+    """Three splits, with what is needed to name, group and redraw them.
 
-    `train`, `validation`, `test` are float32 [n, d]; the `*_groups` are int64 [n], the photograph each row came
+    `train`, `validation`, `test` are float32 [n, d], arrays in memory or `PixelRows` that are read as needed; the `*_groups` are int64 [n], the photograph each row came
     from, or None; `content_hash` is the SHA-256 of exactly these arrays (`content_hash()` below); `seed` is that of the
     preparation; `fresh` draws new training patches from the same photographs; `is_patch` says that the 63
     numbers are those of an 8x8 patch, so that its symmetries apply; `image_shape` is the (C, H, W) of rows that
@@ -36,9 +38,9 @@ class Dataset:
 
     name: str
     version: str
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
+    train: Rows
+    validation: Rows
+    test: Rows
     train_groups: np.ndarray | None
     validation_groups: np.ndarray | None
     test_groups: np.ndarray | None
@@ -59,7 +61,7 @@ class Dataset:
         name: str,
         version: str,
         seed: int,
-        arrays: Mapping[str, np.ndarray],
+        arrays: Mapping[str, Rows],
         *,
         fresh: FreshPatches | None = None,
         is_patch: bool = False,
@@ -78,9 +80,9 @@ class Dataset:
             train=arrays["train"],
             validation=arrays["validation"],
             test=arrays["test"],
-            train_groups=arrays.get("train_groups"),
-            validation_groups=arrays.get("validation_groups"),
-            test_groups=arrays.get("test_groups"),
+            train_groups=_whole(arrays.get("train_groups")),
+            validation_groups=_whole(arrays.get("validation_groups")),
+            test_groups=_whole(arrays.get("test_groups")),
             content_hash=content_hash(_with_unit(arrays, unit)),
             seed=seed,
             fresh=fresh,
@@ -114,14 +116,22 @@ class Dataset:
         return {split: len(getattr(self, split)) for split in SPLITS}
 
 
-def _with_unit(arrays: Mapping[str, np.ndarray], unit: Unit | None) -> dict[str, np.ndarray]:
+def _whole(rows: Rows | None) -> np.ndarray | None:
+    return None if rows is None else np.asarray(rows)
+
+
+def _with_unit(arrays: Mapping[str, Rows], unit: Unit | None) -> dict[str, Rows]:
     """Data that differ in nothing but their units have the same standardised rows and other log-likelihoods."""
     return {**arrays, **({} if unit is None else {"mean": unit.mean, "scale": unit.scale})}
 
 
 @dataclass(frozen=True)
 class Request:
-    """The arguments of `load_dataset`, checked; a size of None means the dataset's default."""
+    """The arguments of `load_dataset`, checked; None where the dataset's default is wanted.
+
+    `side`, `fit` and `skip_bad` say how picture files become images (`lde_bench.data.image_files`); those datasets
+    alone are asked for them that take them.
+    """
 
     data_dir: Path | None = None
     cache_dir: Path | None = None
@@ -130,6 +140,14 @@ class Request:
     test: int | None = None
     seed: int = 0
     progress: bool = False
+    side: int | None = None
+    fit: Fit | None = None
+    skip_bad: bool | None = None
+
+    @property
+    def picture_options(self) -> list[str]:
+        """The names of what was asked for that only datasets of picture files take."""
+        return [name for name in ("side", "fit", "skip_bad") if getattr(self, name) is not None]
 
     def sizes(self, dataset: str, available: Mapping[str, int]) -> dict[str, int]:
         """The rows to load of each split: what was asked, else all of `available`.
@@ -175,6 +193,7 @@ class DatasetEntry:
         group: what items that are alike come from: `photograph`, `person`, `group`.
         images: settings of the models of images.
         folds: names of the datasets that are its folds; an experiment takes them all.
+        from_pictures: whether its images are made of picture files, so that it takes `side`, `fit` and `skip_bad`.
         bibtex: keys of what to cite, into `lde_bench/report/data/references.bib`.
     """
 
@@ -187,6 +206,7 @@ class DatasetEntry:
     group: str = "group"
     images: ImageSettings | None = None
     folds: tuple[str, ...] = ()
+    from_pictures: bool = False
     bibtex: tuple[str, ...] = ()
 
 
@@ -216,6 +236,10 @@ class ContentHash:
 
         return update
 
+    def pixels(self, name: str, rows: PixelRows) -> None:
+        """The next array, of the bytes of pixels."""
+        self._lines.append(f"{name} uint8 {rows.shape} {rows.sha256}\n")
+
     def hexdigest(self) -> str:
         """The digest; every array must be complete."""
         if not all(self._lines):
@@ -223,9 +247,12 @@ class ContentHash:
         return hashlib.sha256("".join(self._lines).encode()).hexdigest()
 
 
-def content_hash(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 (hex) of the named arrays in their order; see `ContentHash`."""
+def content_hash(arrays: Mapping[str, Rows]) -> str:
+    """SHA-256 (hex) of the named arrays in their order, of pixels by their bytes; see `ContentHash`."""
     total = ContentHash()
     for name, array in arrays.items():
-        total.array(name, array.dtype.name, array.shape)(array)
+        if isinstance(array, PixelRows):
+            total.pixels(name, array)
+        else:
+            total.array(name, array.dtype.name, array.shape)(array)
     return total.hexdigest()

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
@@ -31,6 +31,8 @@ _CHUNK = 2048  # rows per HDF5 chunk: half a megabyte, the unit that is read and
 _PHOTOGRAPH_FIELDS = ("ids", "heights", "widths", "pixels")
 
 log = logging.getLogger(__name__)
+
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ class Recipe:
         return cache_folder(cache_dir) / f"{self.name}-{self.version}-seed{self.seed}-{self.key[:16]}.h5"
 
 
-class _Damaged(Exception):
-    """A prepared file that cannot be trusted."""
+class Damaged(Exception):
+    """A prepared file that cannot be trusted, and why."""
 
 
 def cache_folder(cache_dir: Path | None) -> Path:
@@ -87,16 +89,33 @@ def load_prepared(recipe: Recipe, request: Request) -> Dataset:
     Raises `InputError` when more rows are asked for than there are, or the cache folder cannot be written.
     """
     sizes = request.sizes(recipe.name, recipe.counts)
-    path = recipe.path(request.cache_dir)
+    return read_or_prepare(
+        recipe.path(request.cache_dir),
+        lambda path: _read(path, recipe, sizes),
+        lambda path: prepare(recipe, path, progress=request.progress),
+    )
+
+
+def read_or_prepare(path: Path, read: Callable[[Path], _Read], prepare: Callable[[Path], None]) -> _Read:
+    """What `read` makes of the prepared file, written first where it is not there, and again where it is damaged.
+
+    Args:
+        path: of the file.
+        read: raises `Damaged` over a file that cannot be trusted.
+        prepare: writes the file, atomically.
+
+    Raises:
+        InputError: the file just written cannot be read back.
+    """
     if path.is_file():
         try:
-            return _read(path, recipe, sizes)
-        except _Damaged as damage:
+            return read(path)
+        except Damaged as damage:
             log.warning("%s is damaged (%s) and is rebuilt.", path, damage)
-    prepare(recipe, path, progress=request.progress)
+    prepare(path)
     try:
-        return _read(path, recipe, sizes)
-    except _Damaged as damage:
+        return read(path)
+    except Damaged as damage:
         raise InputError(
             f"{path}: the file just written cannot be read back ({damage}); choose another --cache-dir."
         ) from damage
@@ -122,13 +141,15 @@ def prepare(recipe: Recipe, path: Path, *, progress: bool = False) -> None:
 
     photographs = recipe.photographs()
     total = ContentHash()
+    items = sum(recipe.counts.values())
+    rows = items + len(SPLITS) * _CHUNK  # the last chunk of a split is stored whole
     with (
         atomic_path(path) as temporary,
         temporary.open("rb+") as handle,
-        _progress(recipe, progress) as advance,
+        preparing(recipe.name, items, progress) as advance,
         h5py.File(handle, "w", libver="v110") as file,  # in this format the metadata has checksums too
     ):
-        _reserve(handle, recipe, photographs["train"])
+        reserve(handle, rows * (FEATURES * 4 + 8) + 2 * photographs["train"].pixels.nbytes)
         for split in SPLITS:
             _write_split(file, split, recipe, photographs[split], total, advance)
         for field in _PHOTOGRAPH_FIELDS:
@@ -146,15 +167,13 @@ def prepare(recipe: Recipe, path: Path, *, progress: bool = False) -> None:
         )
 
 
-def _reserve(handle: IO[bytes], recipe: Recipe, photographs: Photographs) -> None:
-    """Take the disk space before HDF5 writes: the library crashes where a disk fills up under it.
+def reserve(handle: IO[bytes], size: int) -> None:
+    """Take the disk space for `size` bytes before HDF5 writes: the library crashes where a disk fills up under it.
 
     What is too much is given back when the file is closed. Raises the operating system's `OSError`.
     """
-    rows = sum(recipe.counts.values()) + len(SPLITS) * _CHUNK  # the last chunk of a split is stored whole
-    size = rows * (FEATURES * 4 + 8) + 2 * photographs.pixels.nbytes + (1 << 20)
     if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(handle.fileno(), 0, size)
+        os.posix_fallocate(handle.fileno(), 0, size + (1 << 20))
 
 
 def _layout(split: str, count: int) -> list[tuple[str, str, tuple[int, ...]]]:
@@ -192,33 +211,36 @@ def _read(path: Path, recipe: Recipe, sizes: Mapping[str, int]) -> Dataset:
     try:
         with open_hdf5(path) as file:
             if file.attrs["key"] != recipe.key:
-                raise _Damaged("it was made by another recipe")
+                raise Damaged("it was made by another recipe")
             full_hash = file.attrs["content_hash"]
             for split in SPLITS:
                 for name, dtype, shape in _layout(split, recipe.counts[split]):
                     if file[name].shape != shape or file[name].dtype != dtype:
-                        raise _Damaged(f"'{name}' is {file[name].dtype} {file[name].shape}")
+                        raise Damaged(f"'{name}' is {file[name].dtype} {file[name].shape}")
                     arrays[name] = file[name][: sizes[split]]
             fields = [file[f"photographs/{field}"][:] for field in _PHOTOGRAPH_FIELDS]
     except (OSError, KeyError, RuntimeError, ValueError, AttributeError) as error:
-        raise _Damaged(str(error).splitlines()[0]) from error
+        raise Damaged(str(error).splitlines()[0]) from error
     fresh = FreshPatches(Photographs(*fields))
     dataset = Dataset.of(recipe.name, recipe.version, recipe.seed, arrays, fresh=fresh, is_patch=True)
     if dict(sizes) == dict(recipe.counts) and dataset.content_hash != full_hash:
-        raise _Damaged("its content hash is not the recorded one")
+        raise Damaged("its content hash is not the recorded one")
     return dataset
 
 
 @contextlib.contextmanager
-def _progress(recipe: Recipe, wanted: bool) -> Iterator[Callable[[int], None]]:
-    """A bar over all patches of a recipe, on stderr, only when wanted and stderr is a terminal."""
+def preparing(name: str, items: int, wanted: bool) -> Iterator[Callable[[int], None]]:
+    """A bar over all `items` of a dataset, on stderr, only when wanted and stderr is a terminal.
+
+    It is moved by calling what is given with the number of items that are ready.
+    """
     if not (wanted and sys.stderr.isatty()):
-        yield lambda patches: None
+        yield lambda ready: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"Preparing {recipe.name}", total=sum(recipe.counts.values()))
-        yield lambda patches: bar.advance(task, patches)
+        task = bar.add_task(f"Preparing {name}", total=items)
+        yield lambda ready: bar.advance(task, ready)

@@ -63,14 +63,35 @@ def search(request: Request, folders: Iterable[str], files: Iterable[str]) -> Pa
     Raises:
         InputError: `--data-dir` names nothing that exists.
     """
+    root, names = _data_folder(request), list(files)
+    if root is None:
+        return None
+    if root.is_file():
+        return root if root.name in names else None
+    places = (root, *(root / folder for folder in folders))
+    return next((place / name for place in places for name in names if (place / name).is_file()), None)
+
+
+def search_folder(request: Request, folders: Iterable[str]) -> Path | None:
+    """The first of `folders` in the user's data folder, which may be that folder itself; None without one.
+
+    Raises:
+        InputError: `--data-dir` names nothing that exists.
+    """
+    root, names = _data_folder(request), list(folders)
+    if root is None:
+        return None
+    if root.is_dir() and root.name in {name.rpartition("/")[2] for name in names}:
+        return root
+    return next((root / name for name in names if (root / name).is_dir()), None)
+
+
+def _data_folder(request: Request) -> Path | None:
+    """`--data-dir` where it is given, else what LDE_BENCH_DATA names, else None."""
     named = request.data_dir or os.environ.get("LDE_BENCH_DATA")
     if not named:
         return None
     root = Path(named).expanduser()
     if request.data_dir is not None and not root.exists():
         raise InputError(f"{root}: no such folder; give --data-dir a folder that exists.")
-    names = list(files)
-    if root.is_file():
-        return root if root.name in names else None
-    places = (root, *(root / folder for folder in folders))
-    return next((place / name for place in places for name in names if (place / name).is_file()), None)
+    return root

@@ -48,12 +48,17 @@ PHOTOGRAPHS = {
 
 def read() -> dict[str, bytes]:
     """The encoded photographs by name, in the order of `PHOTOGRAPHS`."""
-    return {name: _read(name) for split in SPLITS for name in PHOTOGRAPHS[split]}
+    return {name: read_photograph(name) for split in SPLITS for name in PHOTOGRAPHS[split]}
 
 
-def _read(name: str) -> bytes:
+def read_photograph(name: str) -> bytes:
+    """The encoded photograph of that name, found without importing the package that carries it.
+
+    Raises:
+        InputError: the package or the photograph is missing.
+    """
     package, _, inside = name.partition("/")
-    found = importlib.util.find_spec(package)  # does not import the package, which would take a second
+    found = importlib.util.find_spec(package)  # an import would take a second
     if found is None or found.origin is None:
         raise InputError(f"{name}: the package {package} is not installed; reinstall lde-bench with pip.")
     path = Path(found.origin).parent / inside

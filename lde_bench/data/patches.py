@@ -11,13 +11,12 @@ integer, and the arithmetic up to the single rounding to float32 is done in inte
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from lde_bench.data.pictures import BadPicture, opened, quiet_pillow
 from lde_bench.errors import InputError
 
 SIDE = 8
@@ -43,27 +42,13 @@ def decode_grey(data: bytes, name: str) -> np.ndarray:
 
     Raises `InputError` naming the photograph when it cannot be decoded to its end or holds no 8x8 patch.
     """
-    from PIL import Image, UnidentifiedImageError
-
     remedy = "put back the original file"
-    # Pillow itself is silent when only the end marker of a JPEG is cut off.
-    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-1024:]:
-        raise InputError(f"{name}: the JPEG is truncated; {remedy}.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is judged here
-            with Image.open(io.BytesIO(data)) as image:
-                _check_size(*image.size, name, remedy)  # before memory is taken for the pixels
-                grey = np.array(image.convert("L"))
-    except UnidentifiedImageError as error:
-        raise InputError(f"{name}: this is not an image that Pillow can read; {remedy}.") from error
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{name}: the photograph has far more than 16 million pixels; {remedy}.") from error
-    except InputError:
-        raise
-    except Exception as error:  # over damaged bytes a decoder may raise anything
-        raise InputError(f"{name}: the image is truncated or damaged ({error}); {remedy}.") from error
-    return grey
+        with quiet_pillow(), opened(data) as image:
+            _check_size(*image.size, name, remedy)  # before memory is taken for the pixels
+            return np.array(image.convert("L"))
+    except BadPicture as error:
+        raise InputError(f"{name}: the photograph {error}; {remedy}.") from error
 
 
 def _check_size(width: int, height: int, name: str, remedy: str) -> None:

@@ -1,4 +1,4 @@
-"""Where training batches come from: an array walked in shuffled epochs, or patches drawn afresh at every step.
+"""Where training batches come from: rows walked in shuffled epochs, or patches drawn afresh at every step.
 
 A batch is a pure function of the seed and the step, so a resumed run sees exactly the batches that an
 uninterrupted one would have seen. NumPy only.
@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from lde_bench.arrays import Rows
 from lde_bench.seeds import derive_generator
 
 #: Changes a batch given the batch and its own random generator, e.g. a random flip per sample.
@@ -38,7 +39,7 @@ class Batches(Protocol):
 class ArrayBatches:
     """Shuffled epochs over `array` [n, features], each epoch a fresh permutation."""
 
-    def __init__(self, array: np.ndarray, seed: int, augment: Augment | None = None) -> None:
+    def __init__(self, array: Rows, seed: int, augment: Augment | None = None) -> None:
         self.array = array
         self.seed = seed
         self.augment = augment
@@ -67,7 +68,7 @@ class ArrayBatches:
         return rows if self.augment is None else self.augment(rows, derive_generator(self.seed, "augment", step))
 
     def take(self, n: int) -> np.ndarray:
-        rows = self.array if n >= len(self.array) else self.array[self._permutation(0)[:n]]
+        rows = self.array[:] if n >= len(self.array) else self.array[self._permutation(0)[:n]]
         return rows if self.augment is None else self.augment(rows, derive_generator(self.seed, "take"))
 
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
-from lde_bench.arrays import as_rows
+from lde_bench.arrays import PixelRows, Rows, as_rows, readable_rows
 from lde_bench.errors import InputError
 from lde_bench.files import write_bytes_atomic
 from lde_bench.memory import check_memory
@@ -147,8 +147,8 @@ class Model(nn.Module):
 
     def fit(
         self,
-        train_rows: np.ndarray | Tensor | Batches,
-        validation: np.ndarray | Tensor | None = None,
+        train_rows: Rows | Tensor | Batches,
+        validation: Rows | Tensor | None = None,
         *,
         seed: int = 0,
         profile: str | None = None,
@@ -167,7 +167,8 @@ class Model(nn.Module):
         """Train from scratch on `train_rows` [n, D]; the weights are chosen on `validation` [m, D].
 
         Args:
-            train_rows: an array, or batches (`lde_bench.training.batches`), e.g. of patches drawn afresh.
+            train_rows: an array, pixels that are read as they are needed (`lde_bench.arrays.PixelRows`), or batches
+                (`lde_bench.training.batches`), e.g. of patches drawn afresh.
             validation: without it the last weights are kept.
             seed: from -2^63 to 2^64 - 1; the same gives the same weights, to the bit, on one machine type and thread
                 count.
@@ -192,7 +193,8 @@ class Model(nn.Module):
         place = resolve_device(device)
         resolved = self.training_precision(precision, place, plan)
         batches = self._batches(train_rows, seed)
-        held_out = None if validation is None else self._rows("validation", validation).to(place)
+        held_out = self._held_out(validation)
+        held_out = None if held_out is None else held_out.to(place)
         self.to(place)
         with seeded(seed):
             self.reset_parameters()
@@ -273,7 +275,22 @@ class Model(nn.Module):
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _rows(self, what: str, rows: np.ndarray | Tensor) -> Tensor:
+    def _held_out(self, rows: Rows | Tensor | None) -> Tensor | None:
+        """Rows to choose weights on; pixels that nothing is chosen on are checked and left where they are."""
+        if rows is None:
+            return None
+        if isinstance(rows, PixelRows) and not self.chooses_on_validation:
+            self._readable("validation", rows)
+            return None
+        return self._rows("validation", rows)
+
+    def _readable(self, what: str, rows: Rows | Tensor) -> Rows | Tensor:
+        """As `_rows`, but pixels stay where they are, to be read block by block."""
+        if not isinstance(rows, PixelRows):
+            return self._rows(what, rows)
+        return readable_rows(self.name, f"the {what} array", rows, self.features, least=1)
+
+    def _rows(self, what: str, rows: Rows | Tensor) -> Tensor:
         name = f"the {what} array"
         if isinstance(rows, Tensor):
             array = self._check_tensor(name, rows).detach().to(self.dtype)
@@ -297,9 +314,9 @@ class Model(nn.Module):
             raise InputError(f"{self.name}: {name} holds {rows.dtype} values; give a tensor of real numbers.")
         return rows
 
-    def _batches(self, rows: np.ndarray | Tensor | Batches, seed: int) -> Batches:
+    def _batches(self, rows: Rows | Tensor | Batches, seed: int) -> Batches:
         if not isinstance(rows, Batches):
-            return ArrayBatches(self._rows("training", rows).cpu().numpy(), seed)
+            return ArrayBatches(_as_array(self._readable("training", rows)), seed)
         if rows.features != self.features:
             raise InputError(
                 f"{self.name}: the training batches have {rows.features} features, the model {self.features}; "
@@ -317,6 +334,10 @@ class Model(nn.Module):
         finally:
             if was_training:
                 self.train()
+
+
+def _as_array(rows: Rows | Tensor) -> Rows:
+    return rows.cpu().numpy() if isinstance(rows, Tensor) else rows
 
 
 def own_tensors(module: nn.Module) -> dict[str, Tensor]:
