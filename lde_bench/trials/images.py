@@ -119,6 +119,14 @@ class ImageTrial(Trial):
         own = own_settings(self.spec, setting(self.dataset), self.perceptual)
         return create_generator(self.spec, self.dataset.image_shape, **own)
 
+    def check_needs(self) -> None:
+        """Find out before any training that something is not at hand.
+
+        Raises:
+            InputError: it is not.
+        """
+        self.model().check_needs()
+
     @cached_property
     def shared_id(self) -> str:
         """Names the trained autoencoder: 16 hex digits, the same for models that differ in the density of the codes."""

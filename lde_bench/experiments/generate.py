@@ -1,0 +1,127 @@
+"""The paper's figures 1 and 6: samples of autoencoders, and how far they are from real images.
+
+Yoo, Lee, Kwak 2020 (arXiv 1902.04294) show CelebA; the samples here are the first ones of a trial, never picked, each
+over the training image that it is nearest to, and the distances are those of features of VGG19.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lde_bench.data import Dataset
+from lde_bench.experiments.parzen import expand_methods
+from lde_bench.generators import place_of
+from lde_bench.report import parts
+from lde_bench.report.document import Block
+from lde_bench.report.experiment import Experiment
+from lde_bench.report.measures import figure_notes, measure_columns
+from lde_bench.report.plots import square_shape
+from lde_bench.report.rows import Row
+from lde_bench.report.section import Section, row_title
+from lde_bench.report.sheets import image_sheets
+from lde_bench.report.strips import Strip, draw_strips, first_picture, picture_part, unrolled
+from lde_bench.report.table import Column, Table, cost_column, model_columns
+from lde_bench.runs.store import RunPaths
+from lde_bench.training.plan import Budget
+from lde_bench.trials.base import TrainingOptions
+from lde_bench.trials.generation import SAMPLES, SHOWN, GenerationTrial
+from lde_bench.trials.images import check_samples
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: The rows of the paper's figures.
+METHODS = ("aae:backbone=conv", "ae", "iae")
+
+#: Density of the codes where none is named, and its components.
+DENSITIES = ("lde",)
+COMPONENTS = (30,)
+
+
+class Generate(Experiment):
+    """Figures 1 and 6, with numbers that say what the eye sees."""
+
+    name = "generate"
+    title = "Samples of autoencoders: the paper's Figures 1 and 6"
+    score = ""
+    held = "a model of images, and that of its codes to those of a density,"
+
+    def plan(
+        self,
+        budget: Budget,
+        options: TrainingOptions,
+        dataset: Dataset,
+        *,
+        methods: Sequence[str] | None = None,
+        densities: Sequence[str] | None = None,
+        components: Sequence[int] | None = None,
+        trials: int = 1,
+        samples: int | None = None,
+        perceptual: float = 0.0,
+        space: str = "pixels",
+        seed: int = 0,
+    ) -> list[GenerationTrial]:
+        """The trials of the figure; everything a trial needs is checked here, before any training.
+
+        Raises:
+            InputError: see `lde_bench.experiments.parzen.expand_methods`; too few samples; or the weights of VGG19 are
+                needed and not at hand.
+        """
+        assert dataset.image_shape is not None
+        specs = expand_methods(methods or METHODS, densities or DENSITIES, components or COMPONENTS)
+        count = SAMPLES[budget.profile] if samples is None else samples
+        check_samples([spec for spec, _ in specs], count, dataset.image_shape)
+        options.check(dataset)
+        planned = [
+            GenerationTrial(
+                self.name, spec, k, trial, dataset, budget, options, seed, perceptual, samples=count, space=space
+            )
+            for trial in range(trials)
+            for spec, k in specs
+        ]
+        for trial in planned:
+            trial.check_needs()
+        return planned
+
+    def order(self, methods: Sequence[str]) -> list[str]:
+        return sorted(methods, key=place_of)
+
+    def columns(self, table: Table) -> list[Column]:
+        return [*model_columns(), *measure_columns(table.figures), cost_column()]
+
+    def first_notes(self, table: Table) -> list[str]:
+        return figure_notes(table.rows, table.figures)
+
+    def panels(self, rows: Sequence[Row]) -> list[Block]:
+        return []  # every measure has its column
+
+    def picture(self, table: Table, places: Mapping[str, RunPaths]) -> Figure | None:
+        strips: list[Strip] = []
+        for row in table.rows:
+            arrays = first_picture(row, places)
+            shape = None if arrays is None else square_shape(arrays["samples"].shape[1])
+            if arrays is None or shape is None:
+                continue
+            if not strips:
+                strips.append(Strip("test images", unrolled(arrays["test"], shape)))
+            label = row_title(row).replace("+lde ", "+lde\n")
+            strips.append(Strip(label, unrolled(arrays["samples"], shape)))
+            strips.append(Strip("nearest training", unrolled(arrays["nearest"], shape), below=True))
+        return draw_strips(strips, [(HEADING, SHOWN)]) if strips else None
+
+    def parts(self, section: Section, pair: tuple[str, str] | None, cache_dir: Path | None) -> list[Block]:
+        return [
+            *picture_part(section, self.picture(section.table, section.places), "samples", HEADING, CAPTION),
+            *parts.results(section),
+            *image_sheets(section, cache_dir),
+        ]
+
+
+HEADING = "successive samples, each over its nearest training image"
+
+CAPTION = (
+    "The first samples of a trial, not selected, and under each the training image that is nearest to it in the space of "
+    "the measures: a sample that is its own neighbour was copied. Uppermost, real test images."
+)

@@ -1,0 +1,77 @@
+"""Trials of figure 5: an autoencoder trained on two kinds of images in turn, and walks between codes of test images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from lde_bench.evaluation.interpolation import KINDS, draw_pairs, measure_walks, walk
+from lde_bench.evaluation.reconstruction import Reconstruction
+from lde_bench.features import feature_space
+from lde_bench.generators.autoencoder import Autoencoder
+from lde_bench.generators.base import Generator
+from lde_bench.runs import Result, RunPaths
+from lde_bench.seeds import derive_seed
+from lde_bench.trials.images import ImageTrial, Measured, as_bytes
+
+#: Walks of each kind that are measured, by profile.
+PAIRS = {"quick": 100, "standard": 500, "paper": 500}
+
+#: Walks of each kind that are shown: the first that are drawn.
+SHOWN = 2
+
+#: Training images that the nearest one of a midpoint is looked for among, and that the domain classifier learns from.
+TRAIN_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class InterpolationTrial(ImageTrial):
+    """One training run of one autoencoder with one seed, and walks through its codes; labels tell the domains apart."""
+
+    pairs: int = PAIRS["standard"]
+    #: The space that steps and distances are measured in, by its name.
+    space: str = "vgg"
+
+    def evaluation(self) -> dict[str, Any]:
+        return {"pairs": self.pairs, "space": self.space}
+
+    def measure(self, model: Generator, paths: RunPaths) -> Measured:
+        """The pairs are the same for every model of a table."""
+        assert isinstance(model, Autoencoder)
+        data = self.dataset
+        assert data.image_shape is not None
+        assert data.train_labels is not None
+        assert data.test_labels is not None
+        shape, space = data.image_shape, feature_space(self.space)
+        seed = derive_seed(self.base_seed, "pairs")
+        pairs = draw_pairs(data.test_labels, self.pairs, np.random.default_rng(seed))
+        codes = model.codes(data.test)
+        walks = {kind: walk(codes[index[:, 0]], codes[index[:, 1]], _decoder(model)) for kind, index in pairs.items()}
+        train = data.train[:TRAIN_ROWS]
+        measures = measure_walks(
+            walks,
+            lambda rows: space.features(rows, shape),
+            space.features(train, shape),
+            data.train_labels[:TRAIN_ROWS],
+            space.name,
+        )
+        measures |= Reconstruction().measure(self.sample_sets(model, train))
+        paths.save_picture(
+            {
+                "walks": as_bytes(np.stack([walks[kind].images[:SHOWN] for kind in KINDS])),  # [3, SHOWN, STEPS, D]
+                "ends": as_bytes(np.stack([data.test[pairs[kind][:SHOWN].ravel()] for kind in KINDS])),
+            }
+        )
+        return Measured(Result(measures=measures), {"pairs": self.pairs, "space": self.space})
+
+
+def _decoder(model: Autoencoder) -> Callable[[np.ndarray], np.ndarray]:
+    @torch.no_grad()
+    def decode(codes: np.ndarray) -> np.ndarray:
+        return model.decode(torch.from_numpy(codes).to(model.device, model.dtype)).float().cpu().numpy()
+
+    return decode
