@@ -50,6 +50,6 @@ def test_drawing_afresh(timing: Timing, name: str, cache: Path) -> None:
 
 
 def test_symmetries(timing: Timing, cache: Path) -> None:
-    patches = load("natural8x8", cache).train
+    patches = np.asarray(load("natural8x8", cache).train)
     which = np.random.default_rng(0).integers(0, 8, len(patches))
     timing.rate("flips and rotations", lambda: apply_symmetries(patches, which), len(patches), rounds=15)

@@ -28,7 +28,7 @@ def images() -> tuple[np.ndarray, np.ndarray]:
     """Test items and samples: MNIST's test and training images, or without them digits with noise as wide as sigma."""
     if os.environ.get("LDE_BENCH_DATA"):
         data = load_dataset("mnist", train=ITEMS, test=ITEMS)
-        return data.test, data.train
+        return np.asarray(data.test), np.asarray(data.train)
     print("MNIST is not at hand (LDE_BENCH_DATA): 100 templates with noise stand in")
     draw = np.random.default_rng(0)
     templates = draw.random((100, PIXELS), dtype=np.float32)

@@ -32,6 +32,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from lde_bench.errors import InputError, LdeBenchError, TrainingDiverged
 from lde_bench.files import atomic_path, write_text_atomic
 from lde_bench.progress import duration, say
@@ -400,8 +402,8 @@ def measure(settings: Settings, job: Job, dataset: Dataset) -> dict[str, Any]:
         "sizes": dataset.sizes,
     }
     if job.role == "run":
-        laws = trial_laws(density, dataset.validation)
-        test = evaluate(density, dataset.test, dataset.test_groups)
+        laws = trial_laws(density, np.asarray(dataset.validation))
+        test = evaluate(density, np.asarray(dataset.test), dataset.test_groups)
         outcome |= {
             "laws_broken": [name for name, verdict in laws.items() if not verdict.passed],
             "test_nats": test.mean,

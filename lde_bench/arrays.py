@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import numbers
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, Protocol, TypeAlias
 
@@ -51,10 +51,11 @@ class PixelRows:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index: slice | np.ndarray | int) -> np.ndarray:
-        if isinstance(index, slice) or np.ndim(index):
+    def __getitem__(self, index: slice | np.ndarray | list[int] | int) -> np.ndarray:
+        if isinstance(index, slice | np.ndarray | list):
             return _as_numbers(self.pixels(index))
-        return _as_numbers(self.pixels(np.array([index])))[0]
+        (row,) = _as_numbers(self.pixels(np.array([index])))
+        return row
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype, copy=False)
@@ -63,7 +64,7 @@ class PixelRows:
         """The first `n` rows, where they are."""
         return self if n >= len(self) else PixelRows(self._pixels, n)
 
-    def pixels(self, index: slice | np.ndarray) -> np.ndarray:
+    def pixels(self, index: slice | np.ndarray | list[int]) -> np.ndarray:
         """The bytes of the rows of a slice, or of an array of whole numbers: uint8 [k, D]."""
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
@@ -92,7 +93,16 @@ def _as_numbers(pixels: np.ndarray) -> np.ndarray:
     return np.divide(pixels, np.float32(255), dtype=np.float32)
 
 
-def row_blocks(rows: Rows, numbers: int = BLOCK_NUMBERS, most: int | None = None) -> Iterator[slice]:
+class Table(Protocol):
+    """Anything of the form [n, D]: an array, a tensor, pixels."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+    def __len__(self) -> int: ...
+
+
+def row_blocks(rows: Table, numbers: int = BLOCK_NUMBERS, most: int | None = None) -> Iterator[slice]:
     """Slices that walk through `rows` [n, D], each of at most `numbers` numbers and `most` rows, and at least one."""
     step = max(1, numbers // max(1, rows.shape[1]))
     step = step if most is None else min(step, most)

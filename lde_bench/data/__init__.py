@@ -15,7 +15,7 @@ from numbers import Integral
 from pathlib import Path
 
 from lde_bench.data import images_folder, mixing, user_file
-from lde_bench.data.base import SPLITS, Dataset, DatasetEntry, Request
+from lde_bench.data.base import Dataset, DatasetEntry, Request
 from lde_bench.data.image_files import settings_of
 from lde_bench.data.images_folder import load_folder
 from lde_bench.data.mixing import mixed
@@ -92,8 +92,8 @@ def load_dataset(
     Datasets of picture files take a `side` in pixels, a `fit`, `stretch` or `crop`, and `skip_bad`, which leaves out
     the files that cannot be used. `progress` shows a bar on stderr if that is a terminal.
 
-    Raises `InputError` for an unknown name, a size that is not a positive whole number or is more than there is, a side,
-    fit or `skip_bad` that the dataset does not take, and files that are absent or damaged.
+    Raises `InputError` for an unknown name, a size that is not a positive whole number or is more than there is, a
+    side, fit or `skip_bad` that the dataset does not take, and files that are absent or damaged.
     """
     request = _request(
         data_dir=data_dir,
@@ -133,8 +133,8 @@ def load_image_folder(
     skip_bad: bool | None = None,
     progress: bool = False,
 ) -> Dataset:
-    """Load a folder of image files of one's own, split 80 / 10 / 10 by a hash of the file names, decoding it first where
-    that has not been done.
+    """Load a folder of image files of one's own, decoded first where that has not been done, and split 80 / 10 / 10 by
+    a hash of the file names.
 
     `side` is 64 and `fit` `crop` where they are None; for the others see `load_dataset`.
 

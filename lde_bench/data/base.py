@@ -16,8 +16,8 @@ from lde_bench.data.unit import Unit
 from lde_bench.errors import InputError
 
 if TYPE_CHECKING:
-    from lde_bench.data.pictures import Fit
     from lde_bench.data.patches import FreshPatches
+    from lde_bench.data.pictures import Fit
 
 SPLITS = ("train", "validation", "test")
 
@@ -26,14 +26,15 @@ SPLITS = ("train", "validation", "test")
 class Dataset:
     """Three splits, with what is needed to name, group and redraw them.
 
-    `train`, `validation`, `test` are float32 [n, d], arrays in memory or `PixelRows` that are read as needed; the `*_groups` are int64 [n], the photograph each row came
-    from, or None; `content_hash` is the SHA-256 of exactly these arrays (`content_hash()` below); `seed` is that of the
-    preparation; `fresh` draws new training patches from the same photographs; `is_patch` says that the 63
-    numbers are those of an 8x8 patch, so that its symmetries apply; `image_shape` is the (C, H, W) of rows that
-    are images with pixels in [0, 1], channel by channel; `true_log_prob` (synthetic data only) maps [n, d] to the exact
-    log-density, float64 [n] in nats; the `*_labels` are int64 [n], what each row shows, or None, and no part of what
-    is hashed, since nothing is trained on them. Where there is a `unit`, the rows are standardised ones, and
-    log-likelihoods are reported in nats of the rows as they were, `log_det` less.
+    `train`, `validation`, `test` are float32 [n, d], arrays in memory or `PixelRows` that are read as they are needed;
+    the `*_groups` are int64 [n], the photograph each row came from, or None; `content_hash` is the SHA-256 of exactly
+    these arrays (`content_hash()` below); `seed` is that of the preparation; `fresh` draws new training patches from
+    the same photographs; `is_patch` says that the 63 numbers are those of an 8x8 patch, so that its symmetries apply;
+    `image_shape` is the (C, H, W) of rows that are images with pixels in [0, 1], channel by channel, C = 1 where they
+    are grey; `true_log_prob` (synthetic data only) maps [n, d] to the exact log-density, float64 [n] in nats; the
+    `*_labels` are int64 [n], what each row shows, or None, and no part of what is hashed, since nothing is trained on
+    them. Where there is a `unit`, the rows are standardised ones, and log-likelihoods are reported in nats of the rows
+    as they were, `log_det` less.
     """
 
     name: str

@@ -135,7 +135,7 @@ class StoredPixels:
 
     def _read(self, rows: np.ndarray, first: int) -> np.ndarray:
         """Fill `rows` from row `first` on."""
-        left, place = memoryview(rows.reshape(-1)), self.offset + first * self.shape[1]
+        left, place = rows.reshape(-1).data, self.offset + first * self.shape[1]
         while left:
             taken = os.preadv(self._file, [left], place)
             if taken == 0:

@@ -1,4 +1,4 @@
-"""Two datasets of images as one, as the paper's Figure 5 has it: training images in turn from each (Yoo, Lee, Kwak 2020,
+"""Two datasets of images as one: training images in turn from each, as in Figure 5 of the paper (Yoo, Lee, Kwak 2020,
 arXiv 1902.04294).
 """
 

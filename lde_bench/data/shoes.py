@@ -1,8 +1,8 @@
 """shoes: photographs of shoes on white; UT-Zap50K where that is at hand, else a stand-in for it.
 
 A. Yu, K. Grauman, "Fine-Grained Visual Comparisons with Local Learning", CVPR 2014: 50,025 catalogue photographs,
-136 x 102, in `Boots`, `Sandals`, `Shoes` and `Slippers`, for academic use only. Their tree `ut-zap50k-images` is read as
-it is unpacked, and so is the stand-in, 7,500 photographs of the kind in a folder `shoes` with `Boot`, `Sandal` and
+136 x 102, in `Boots`, `Sandals`, `Shoes` and `Slippers`, for academic use only. Their tree `ut-zap50k-images` is read
+as it is unpacked, and so is the stand-in, 7,500 photographs of the kind in a folder `shoes` with `Boot`, `Sandal` and
 `Shoe`. Split 80 / 10 / 10 by a hash: of the product, of which there are several colours, where the name tells it as
 UT-Zap50K's does, else of the name. The kind of shoe is the label.
 """

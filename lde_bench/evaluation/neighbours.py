@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lde_bench.arrays import Rows
 from lde_bench.evaluation.sample_measures import Measure, SampleSets, mean_and_error, subset
 
 #: Rows whose distances to a whole set are held at once.
@@ -67,7 +68,7 @@ def count_balls(
     return holding, torch.cat(held)
 
 
-def nearest(queries: np.ndarray, items: np.ndarray, block_rows: int = BLOCK_ROWS) -> tuple[np.ndarray, np.ndarray]:
+def nearest(queries: np.ndarray, items: Rows, block_rows: int = BLOCK_ROWS) -> tuple[np.ndarray, np.ndarray]:
     """The distance of each query [n, D] to the nearest item [m, D], float64 [n], and which one that is, int64 [n].
 
     Memory does not grow with m.
@@ -84,7 +85,7 @@ def nearest(queries: np.ndarray, items: np.ndarray, block_rows: int = BLOCK_ROWS
     return distance.double().numpy(), which.numpy()
 
 
-def nearest_distances(queries: np.ndarray, items: np.ndarray, block_rows: int = BLOCK_ROWS) -> np.ndarray:
+def nearest_distances(queries: np.ndarray, items: Rows, block_rows: int = BLOCK_ROWS) -> np.ndarray:
     """The distance of each query [n, D] to the nearest item [m, D]: float64 [n]."""
     return nearest(queries, items, block_rows)[0]
 

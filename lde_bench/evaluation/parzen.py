@@ -20,12 +20,15 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from lde_bench.arrays import as_rows
+from lde_bench.arrays import Rows, as_rows, row_blocks
 from lde_bench.errors import InputError
 from lde_bench.training.device import resolve_device
 
 #: Test items and samples whose distances are held at once: 32 MiB, whatever the sizes of the sets.
 TEST_ROWS, SAMPLE_ROWS = 1024, 8192
+
+#: Numbers of test items, and of samples, that are held in float64 at once: 160 MB each.
+HELD_NUMBERS = 20_000_000
 
 #: Numbers gathered at once for the distances in float64: 8 MiB each way.
 GATHERED = 1 << 20
@@ -37,13 +40,13 @@ DENSE = 0.05
 NEGLIGIBLE = 2.0**-53
 
 
-def parzen_log_prob(test: np.ndarray, samples: np.ndarray, sigma: float, *, device: str = "cpu") -> np.ndarray:
+def parzen_log_prob(test: Rows, samples: Rows, sigma: float, *, device: str = "cpu") -> np.ndarray:
     """Log of the mean over all samples of N(test; sample, sigma^2 I), exact to the rounding of float64.
 
     Args:
         test: [n, D].
-        samples: [m, D]; an array, or anything that is sliced like one (`np.memmap`, an h5py dataset): it is read in
-            blocks, once, so that m is not bounded by the memory.
+        samples: [m, D]; either is an array, or anything that is sliced like one (`np.memmap`, an h5py dataset, pixels):
+            it is read in blocks, so that neither n nor m is bounded by the memory.
         sigma: standard deviation of the window, above 0.
         device: `cpu`, `cuda` or `auto`.
 
@@ -56,9 +59,7 @@ def parzen_log_prob(test: np.ndarray, samples: np.ndarray, sigma: float, *, devi
     return parzen_curve(test, samples, [sigma], device=device)[0]
 
 
-def select_sigma(
-    validation: np.ndarray, samples: np.ndarray, grid: np.ndarray, *, device: str = "cpu"
-) -> tuple[float, np.ndarray]:
+def select_sigma(validation: Rows, samples: Rows, grid: np.ndarray, *, device: str = "cpu") -> tuple[float, np.ndarray]:
     """The sigma of the highest mean validation log-likelihood, and the curve over the grid.
 
     Warns (`UserWarning`) when the best sigma is at an edge of the grid: a wider grid would have a better one.
@@ -87,9 +88,7 @@ def select_sigma(
     return float(sigmas[best]), curve
 
 
-def parzen_curve(
-    test: np.ndarray, samples: np.ndarray, grid: np.ndarray | Sequence[float], *, device: str = "cpu"
-) -> np.ndarray:
+def parzen_curve(test: Rows, samples: Rows, grid: np.ndarray | Sequence[float], *, device: str = "cpu") -> np.ndarray:
     """`parzen_log_prob` for every sigma of the grid in one pass over the distances: float64 [s, n], nats.
 
     Raises:
@@ -103,15 +102,19 @@ def parzen_curve(
             f"parzen: the test items have {rows.shape[1]} features and the samples {source.shape[1]}; "
             "give arrays of one width."
         )
+    blocks = list(row_blocks(source, HELD_NUMBERS, SAMPLE_ROWS))
     # A common shift changes no distance; around the origin norms, and with them the error of the product, are small.
-    centre = _block("samples", source[:SAMPLE_ROWS], place).mean(0)
-    x = _block("test", rows[:], place).sub_(centre)
-    sums = _Sums(x, torch.from_numpy(sigmas).to(place), source.shape[0])
+    centre = _block("samples", source[blocks[0]], place).mean(0)
+    totals = []
     with _true_float32(), torch.no_grad():
-        for first in range(0, source.shape[0], SAMPLE_ROWS):
-            sums.add(_block("samples", source[first : first + SAMPLE_ROWS], place).sub_(centre))
-    constants = math.log(source.shape[0]) + source.shape[1] * (np.log(sigmas) + 0.5 * math.log(2 * math.pi))
-    return sums.total.cpu().numpy() - constants[:, None]
+        for held in row_blocks(rows, HELD_NUMBERS):
+            x = _block("test", rows[held], place).sub_(centre)
+            sums = _Sums(x, torch.from_numpy(sigmas).to(place), len(source))
+            for block in blocks:
+                sums.add(_block("samples", source[block], place).sub_(centre))
+            totals.append(sums.total.cpu().numpy())
+    constants = math.log(len(source)) + source.shape[1] * (np.log(sigmas) + 0.5 * math.log(2 * math.pi))
+    return np.concatenate(totals, 1) - constants[:, None]
 
 
 class _Sums:
@@ -207,7 +210,7 @@ def _sigmas(grid: object) -> np.ndarray:
     return sigmas
 
 
-def _matrix(what: str, given: np.ndarray) -> np.ndarray:
+def _matrix(what: str, given: Rows) -> Rows:
     """`given` as something with two dimensions that slices; what lies on disk stays there."""
     if not (hasattr(given, "shape") and hasattr(given, "dtype")):
         return as_rows("parzen", f"the {what} array", given, least=1)

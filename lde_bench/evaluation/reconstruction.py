@@ -7,15 +7,24 @@ from typing import ClassVar
 
 import numpy as np
 
+from lde_bench.arrays import Rows
 from lde_bench.errors import InputError
-from lde_bench.evaluation.sample_measures import Figure, Measure, SampleMetric, SampleSets, check_sets, mean_and_error
+from lde_bench.evaluation.sample_measures import (
+    Figure,
+    Measure,
+    SampleMetric,
+    SampleSets,
+    check_readable_sets,
+    check_sets,
+    mean_and_error,
+)
 
 #: Items that are encoded and decoded at once.
 BLOCK_ROWS = 1024
 
 
 def reconstruction_errors(
-    *, real: np.ndarray, reconstruct: Callable[[np.ndarray], np.ndarray], block_rows: int = BLOCK_ROWS
+    *, real: Rows, reconstruct: Callable[[np.ndarray], np.ndarray], block_rows: int = BLOCK_ROWS
 ) -> np.ndarray:
     """Mean squared error per pixel of each item.
 
@@ -30,7 +39,7 @@ def reconstruction_errors(
     Raises:
         InputError: `real` is empty or not [n, D], holds NaN; or what `reconstruct` gives has another shape, or NaN.
     """
-    (real,) = check_sets(least=1, real=real).values()
+    (real,) = check_readable_sets(least=1, real=real).values()
     errors = []
     for first in range(0, len(real), block_rows):
         x = real[first : first + block_rows]

@@ -10,19 +10,21 @@ from __future__ import annotations
 import functools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from lde_bench.arrays import as_rows
+from lde_bench.arrays import Rows, as_rows, readable_rows
 from lde_bench.errors import InputError
 from lde_bench.registry import LAST_PLACE, did_you_mean, discover, in_order
 from lde_bench.seeds import as_seed, derive_seed
 
 #: Fewer rows than this in a set say nothing.
 MINIMUM_ROWS = 20
+
+_OWNER = "sample measures"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,16 +45,16 @@ class SampleSets:
         InputError: a set is not [n, D] with `MINIMUM_ROWS` rows or more, holds NaN, or the widths differ.
     """
 
-    train: np.ndarray
-    test: np.ndarray
-    samples: np.ndarray
+    train: Rows
+    test: Rows
+    samples: Rows
     seed: int
     reconstruct: Callable[[np.ndarray], np.ndarray] | None = None
-    code_log_prob: Callable[[np.ndarray], np.ndarray] | None = None
+    code_log_prob: Callable[[Rows], np.ndarray] | None = None
     encoder: str = ""
 
     def __post_init__(self) -> None:
-        sets = check_sets(least=MINIMUM_ROWS, train=self.train, test=self.test, samples=self.samples)
+        sets = check_readable_sets(least=MINIMUM_ROWS, train=self.train, test=self.test, samples=self.samples)
         for name, value in {**sets, "seed": as_seed("sample measures", self.seed)}.items():
             object.__setattr__(self, name, value)
 
@@ -157,17 +159,30 @@ def check_sets(*, least: int, **sets: np.ndarray) -> dict[str, np.ndarray]:
         InputError: one is not a numeric [n, D] of at least `least` rows, holds NaN or infinity, or the widths differ.
     """
     checked = {
-        name: as_rows("sample measures", f"the array '{name}'", rows, finite=True, least=least)
-        for name, rows in sets.items()
+        name: as_rows(_OWNER, f"the array '{name}'", rows, finite=True, least=least) for name, rows in sets.items()
     }
-    widths = {name: rows.shape[1] for name, rows in checked.items()}
-    if len(set(widths.values())) > 1:
-        listed = ", ".join(f"{name} {width}" for name, width in widths.items())
-        raise InputError(f"the widths of the sets differ ({listed}); give items of one size.")
+    _check_widths(checked)
     return checked
 
 
-def subset(rows: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+def check_readable_sets(*, least: int, **sets: Rows) -> dict[str, Rows]:
+    """As `check_sets`, but pixels stay where they are."""
+    checked = {
+        name: readable_rows(_OWNER, f"the array '{name}'", rows, finite=True, least=least)
+        for name, rows in sets.items()
+    }
+    _check_widths(checked)
+    return checked
+
+
+def _check_widths(sets: Mapping[str, Rows]) -> None:
+    widths = {name: rows.shape[1] for name, rows in sets.items()}
+    if len(set(widths.values())) > 1:
+        listed = ", ".join(f"{name} {width}" for name, width in widths.items())
+        raise InputError(f"the widths of the sets differ ({listed}); give items of one size.")
+
+
+def subset(rows: Rows, count: int, generator: np.random.Generator) -> np.ndarray:
     """`count` of the rows, without replacement; all of them, in random order, where there are no more."""
     return rows[generator.permutation(len(rows))[:count]]
 

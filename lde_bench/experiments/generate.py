@@ -122,6 +122,6 @@ class Generate(Experiment):
 HEADING = "successive samples, each over its nearest training image"
 
 CAPTION = (
-    "The first samples of a trial, not selected, and under each the training image that is nearest to it in the space of "
-    "the measures: a sample that is its own neighbour was copied. Uppermost, real test images."
+    "The first samples of a trial, not selected, and under each the training image that is nearest to it in the space "
+    "of the measures: a sample that is its own neighbour was copied. Uppermost, real test images."
 )

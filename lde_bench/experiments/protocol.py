@@ -267,7 +267,7 @@ def run_protocol(trial: DensityTrial, store: ResultStore) -> ProtocolReport:
     budget = Budget.of(trial.budget.profile, steps=BARELY_TRAINED_STEPS)
     bare = replace(trial, spec=MethodSpec(trial.spec.name, (), trial.spec.arguments), budget=budget)
     say(f"{trial.title}: trained once more, with the test patches scored at each look beside the validation patches.")
-    test = torch.as_tensor(trial.dataset.test)
+    test = torch.as_tensor(np.asarray(trial.dataset.test))
     with SweepDisplay(2) as display:
 
         def train(what: DensityTrial, density: Density, checkpoint: Path | None) -> None:
@@ -346,7 +346,7 @@ def run_protocol_of_record(
 
 
 def _figures(model: str, chosen_on: str, step: int, density: Density, dataset: Dataset) -> ModelFigures:
-    return ModelFigures(model, chosen_on, step, measure_floor(density, dataset.test, dataset.test_groups))
+    return ModelFigures(model, chosen_on, step, measure_floor(density, np.asarray(dataset.test), dataset.test_groups))
 
 
 def _paths(store: ResultStore, dataset: Dataset, budget: Budget, name: str) -> RunPaths:

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lde_bench.arrays import Rows
 from lde_bench.generators.base import Coder, Generator
-from lde_bench.training.learner import evaluate_rows
+from lde_bench.training.learner import evaluation_blocks
 from lde_bench.training.model import positive_integer
 
 
@@ -36,22 +37,27 @@ class Autoencoder(Generator):
         """The image of a code, its mean where it is random, pixels in [0, 1]: [B, Z] -> [B, D]."""
         raise TypeError(f"{type(self).__name__} does not define decode")
 
-    def codes(self, x: np.ndarray) -> np.ndarray:
+    def codes(self, x: Rows) -> np.ndarray:
         """The codes of images, in evaluation mode: [n, D] -> float32 [n, Z].
 
         Raises:
             InputError: `x` is not [n, D], is empty or holds NaN.
         """
-        return self._in_blocks(self.encode, self._rows("image", x))
+        return self._in_blocks(self.encode, self._readable("image", x))
 
     @property
     def coder(self) -> Coder:
         return self
 
     @property
-    def reconstructs(self) -> Callable[[np.ndarray], np.ndarray]:
-        return lambda x: self._in_blocks(lambda rows: self.decode(self.encode(rows)), self._rows("image", x))
+    def reconstructs(self) -> Callable[[Rows], np.ndarray]:
+        return lambda x: self._in_blocks(lambda rows: self.decode(self.encode(rows)), self._readable("image", x))
 
-    def _in_blocks(self, function: Callable[[Tensor], Tensor], rows: Tensor) -> np.ndarray:
+    def _in_blocks(self, function: Callable[[Tensor], Tensor], rows: Rows | Tensor) -> np.ndarray:
+        """`function` over rows [n, D], pixels as they are read: [n, ...]."""
         with self._evaluating(), torch.no_grad():
-            return evaluate_rows(function, rows.to(self.device)).cpu().numpy()
+            parts = [
+                function(torch.as_tensor(rows[block], dtype=self.dtype, device=self.device))
+                for block in evaluation_blocks(rows)
+            ]
+        return torch.cat(parts).cpu().numpy()

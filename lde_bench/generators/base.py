@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lde_bench.arrays import Rows
 from lde_bench.densities.base import Density
 from lde_bench.errors import InputError
 from lde_bench.generators.networks import ImageShape, is_colour
@@ -31,7 +32,7 @@ FIXED_SHARE = 0.4
 class Coder(Protocol):
     """An encoder and a decoder of images."""
 
-    def codes(self, x: np.ndarray) -> np.ndarray:
+    def codes(self, x: Rows) -> np.ndarray:
         """The codes of images: [n, D] -> float32 [n, Z]."""
 
     def decode(self, z: Tensor) -> Tensor:
@@ -78,7 +79,7 @@ class Generator(Model):
         super().__init__(channels * height * width)
         self.image_shape: ImageShape = channels, height, width
 
-    def _rows(self, what: str, rows: np.ndarray | Tensor) -> Tensor:
+    def _rows(self, what: str, rows: Rows | Tensor) -> Tensor:
         """As of every model, and pixels lie in [0, 1]."""
         array = super()._rows(what, rows)
         if array.min() < 0 or array.max() > 1:
@@ -134,7 +135,7 @@ class Generator(Model):
         return None
 
     @property
-    def code_log_prob(self) -> Callable[[np.ndarray], np.ndarray] | None:
+    def code_log_prob(self) -> Callable[[Rows], np.ndarray] | None:
         """x [n, D] -> log p(z) in nats of its codes, exact, [n], where these have an explicit density; else None.
 
         Only figures over one and the same trained encoder compare: scaling the codes shifts them.
@@ -147,6 +148,6 @@ class Generator(Model):
         return None
 
     @property
-    def reconstructs(self) -> Callable[[np.ndarray], np.ndarray] | None:
+    def reconstructs(self) -> Callable[[Rows], np.ndarray] | None:
         """x [n, D] -> the decoding of its encoding [n, D], of models with an encoder; else None."""
         return None

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy
 
+from lde_bench.arrays import Rows
 from lde_bench.generators.autoencoder import Autoencoder
 from lde_bench.generators.staged import Stage, StagedGenerator
 from lde_bench.training.device import Compiler
@@ -188,7 +189,7 @@ class GMMNAE(StagedGenerator):
     def parts(self) -> dict[str, Model]:
         return {"autoencoder": self.autoencoder, "codes": self.codes}
 
-    def stages(self, train: np.ndarray, validation: np.ndarray | None) -> Iterator[Stage]:
+    def stages(self, train: Rows, validation: Rows | None) -> Iterator[Stage]:
         yield Stage("autoencoder", train, validation)
         held_out = None if validation is None else self.autoencoder.codes(validation)
         yield Stage("codes", self.autoencoder.codes(train), held_out)
@@ -197,5 +198,5 @@ class GMMNAE(StagedGenerator):
         return self.autoencoder.decode(self.codes.draw(n, generator))
 
     @property
-    def reconstructs(self) -> Callable[[np.ndarray], np.ndarray]:
+    def reconstructs(self) -> Callable[[Rows], np.ndarray]:
         return self.autoencoder.reconstructs

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lde_bench.arrays import Rows
 from lde_bench.densities.base import Density
 from lde_bench.generators.autoencoder import Autoencoder
 from lde_bench.generators.base import Coder
@@ -43,7 +44,7 @@ class LatentDensity(StagedGenerator):
     def check_needs(self) -> None:
         self.autoencoder.check_needs()
 
-    def stages(self, train: np.ndarray, validation: np.ndarray | None) -> Iterator[Stage]:
+    def stages(self, train: Rows, validation: Rows | None) -> Iterator[Stage]:
         yield Stage("autoencoder", train, validation)
         held_out = None if validation is None else self.autoencoder.codes(validation)
         yield Stage("density", self.autoencoder.codes(train), held_out)
@@ -71,9 +72,9 @@ class LatentDensity(StagedGenerator):
         return self.density
 
     @property
-    def code_log_prob(self) -> Callable[[np.ndarray], np.ndarray]:
+    def code_log_prob(self) -> Callable[[Rows], np.ndarray]:
         return lambda x: self.density.log_prob(self.autoencoder.codes(x))
 
     @property
-    def reconstructs(self) -> Callable[[np.ndarray], np.ndarray]:
+    def reconstructs(self) -> Callable[[Rows], np.ndarray]:
         return self.autoencoder.reconstructs

@@ -10,17 +10,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from lde_bench.arrays import Rows
 from lde_bench.errors import InputError
 from lde_bench.generators.base import Generator
 from lde_bench.seeds import as_seed, derive_seed
 from lde_bench.training.batches import Batches
 from lde_bench.training.curve import CurvePoint
 from lde_bench.training.loop import Progress, TrainingState
-from lde_bench.training.model import Model, load_trained
+from lde_bench.training.model import Model, as_array, load_trained
 from lde_bench.training.plan import Budget, Plan
 
 #: Of a stage's setup, what the whole model says once.
@@ -32,8 +32,8 @@ class Stage:
     """One model to train, and the rows [n, D] it is trained on and chosen by."""
 
     name: str
-    train: np.ndarray
-    validation: np.ndarray | None
+    train: Rows
+    validation: Rows | None
 
 
 #: Gives the file of the weights of a part that models of several names share, held against other processes.
@@ -50,7 +50,7 @@ class StagedGenerator(Generator):
         """The models by the names of their stages, in the order of training."""
         raise TypeError(f"{type(self).__name__} does not define parts")
 
-    def stages(self, train: np.ndarray, validation: np.ndarray | None) -> Iterator[Stage]:
+    def stages(self, train: Rows, validation: Rows | None) -> Iterator[Stage]:
         """The stages in turn; each is asked for once those before it are trained."""
         raise TypeError(f"{type(self).__name__} does not define stages")
 
@@ -82,8 +82,8 @@ class StagedGenerator(Generator):
 
     def fit(
         self,
-        train_rows: np.ndarray | Tensor | Batches,
-        validation: np.ndarray | Tensor | None = None,
+        train_rows: Rows | Tensor | Batches,
+        validation: Rows | Tensor | None = None,
         *,
         seed: int = 0,
         profile: str | None = None,
@@ -106,8 +106,8 @@ class StagedGenerator(Generator):
             raise InputError(f"{self.name}: is trained on an array of images and not on a stream; give one [n, D].")
         seed = as_seed(self.name, seed)
         budget = Budget.of(profile, steps, seconds)
-        rows = self._rows("training", train_rows).numpy()
-        held_out = None if validation is None else self._rows("validation", validation).numpy()
+        rows = as_array(self._readable("training", train_rows))
+        held_out = None if validation is None else as_array(self._readable("validation", validation))
         parts, expected = self.parts(), self._seconds_of_parts(replace(budget, seconds=None))
         setups: dict[str, dict[str, Any]] = {}
         whole = TrainingState()

@@ -6,17 +6,19 @@ optimisers) brings its own learner and needs no second loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from lde_bench.arrays import Table, row_blocks
 from lde_bench.training.device import Compiler, autocast
 from lde_bench.training.plan import Plan
 
-#: Rows evaluated at once: bounds the memory of an evaluation, not its result.
+#: Rows, and numbers in them, evaluated at once: bounds the memory of an evaluation, not its result.
 EVALUATION_ROWS = 2048
+EVALUATION_NUMBERS = 5_000_000
 
 
 class Learner(Protocol):
@@ -44,7 +46,12 @@ def evaluate_rows(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
     """`function` over `rows` [n, D] in blocks: [n]."""
     if len(rows) == 0:
         return rows.new_zeros(0)
-    return torch.cat([function(block) for block in rows.split(EVALUATION_ROWS)])
+    return torch.cat([function(rows[block]) for block in evaluation_blocks(rows)])
+
+
+def evaluation_blocks(rows: Table) -> Iterator[slice]:
+    """The blocks in which a model is evaluated over `rows` [n, D]."""
+    return row_blocks(rows, EVALUATION_NUMBERS, EVALUATION_ROWS)
 
 
 def clone_state(module: nn.Module) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
-from lde_bench.arrays import PixelRows, Rows, as_rows, readable_rows
+from lde_bench.arrays import PixelRows, Rows, as_rows, readable_rows, row_blocks
 from lde_bench.errors import InputError
 from lde_bench.files import write_bytes_atomic
 from lde_bench.memory import check_memory
@@ -28,8 +28,10 @@ from lde_bench.training.learner import Learner
 from lde_bench.training.loop import Clock, Progress, Seconds, TrainingState, train
 from lde_bench.training.plan import Budget, Plan
 
-#: Samples drawn at once: bounds memory; fixed, so that a seed gives the same samples on every machine.
+#: Samples, and numbers in them, drawn at once: bounds memory; fixed, so that a seed gives the same samples on every
+#: machine.
 SAMPLE_ROWS = 4096
+SAMPLE_NUMBERS = 10_000_000
 
 _Model = TypeVar("_Model", bound="Model")
 
@@ -139,11 +141,11 @@ class Model(nn.Module):
         needed = int(n) * self.features * self.dtype.itemsize
         check_memory(f"{n:,} samples of {self.features:,} numbers", needed, "ask for fewer.")
         generator = torch.Generator(self.device).manual_seed(seed)
-        blocks = [torch.empty(0, self.features, dtype=self.dtype, device=self.device)]
+        samples = torch.empty(int(n), self.features, dtype=self.dtype)
         with self._evaluating():
-            for start in range(0, int(n), SAMPLE_ROWS):
-                blocks.append(self.draw(min(SAMPLE_ROWS, int(n) - start), generator))
-        return torch.cat(blocks).cpu().numpy()
+            for block in row_blocks(samples, SAMPLE_NUMBERS, SAMPLE_ROWS):
+                samples[block] = self.draw(block.stop - block.start, generator).to(samples.device)
+        return samples.numpy()
 
     def fit(
         self,
@@ -316,7 +318,7 @@ class Model(nn.Module):
 
     def _batches(self, rows: Rows | Tensor | Batches, seed: int) -> Batches:
         if not isinstance(rows, Batches):
-            return ArrayBatches(_as_array(self._readable("training", rows)), seed)
+            return ArrayBatches(as_array(self._readable("training", rows)), seed)
         if rows.features != self.features:
             raise InputError(
                 f"{self.name}: the training batches have {rows.features} features, the model {self.features}; "
@@ -336,7 +338,8 @@ class Model(nn.Module):
                 self.train()
 
 
-def _as_array(rows: Rows | Tensor) -> Rows:
+def as_array(rows: Rows | Tensor) -> Rows:
+    """A tensor as an array; other rows as they are."""
     return rows.cpu().numpy() if isinstance(rows, Tensor) else rows
 
 

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import numpy as np
 import torch
 
+from lde_bench.arrays import Rows
 from lde_bench.data import Dataset
 from lde_bench.densities.spec import MethodSpec
 from lde_bench.errors import InputError
@@ -121,7 +121,7 @@ class Trial(ABC):
     def train(
         self,
         fit: Callable[..., Any],
-        rows: np.ndarray | Batches,
+        rows: Rows | Batches,
         checkpoint: Path | None,
         on_progress: Callable[[Progress], None],
         notify: Callable[[str], None],

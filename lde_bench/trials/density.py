@@ -226,9 +226,10 @@ def run_density_trial(
     else:
         trained = train_density(trial, density, paths.checkpoint, on_progress, notify)
     data = trial.dataset
-    validation = evaluate(density, data.validation, None, "validation", data.log_det)
-    laws = trial_laws(density, data.validation, train=data.train, patches=data.is_patch)
-    test = evaluate(density, data.test, data.test_groups, log_det=data.log_det)
+    held_out = np.asarray(data.validation)
+    validation = evaluate(density, held_out, None, "validation", data.log_det)
+    laws = trial_laws(density, held_out, train=np.asarray(data.train), patches=data.is_patch)
+    test = evaluate(density, np.asarray(data.test), data.test_groups, log_det=data.log_det)
     kept = in_units_of_data(density, data)
     if "weights" not in density.lacks:
         kept.save(paths.weights)
@@ -340,5 +341,5 @@ def _against_truth(dataset: Dataset, items: np.ndarray) -> tuple[float, float] |
     """
     if dataset.true_log_prob is None:
         return None, None
-    truth = np.asarray(dataset.true_log_prob(dataset.test), dtype=np.float64)
+    truth = np.asarray(dataset.true_log_prob(np.asarray(dataset.test)), dtype=np.float64)
     return float(truth.mean()), naive_standard_error(truth - items)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lde_bench.arrays import Rows
 from lde_bench.evaluation.likelihood import summarise
 from lde_bench.evaluation.parzen import parzen_curve, parzen_log_prob, select_sigma
 from lde_bench.evaluation.sample_measures import measure_samples
@@ -56,7 +57,7 @@ class ParzenTrial(ImageTrial):
         return Measured(result, {"samples": len(samples)})
 
 
-def choose_window(validation: np.ndarray, samples: np.ndarray, grid: np.ndarray, device: str = "cpu") -> ParzenWindow:
+def choose_window(validation: Rows, samples: np.ndarray, grid: np.ndarray, device: str = "cpu") -> ParzenWindow:
     """Sigma by the mean log-likelihood of validation images, and the curves over sigma and the number of samples."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -33,16 +33,37 @@ def test_an_entry_agrees_with_itself(name: str) -> None:
 
 def test_the_settings_of_the_papers_datasets() -> None:
     told = {name: entry.images for name, entry in datasets().items() if entry.images is not None}
-    assert set(told) == {"digits8x8", "faces48", "mnist", "tfd", *(f"tfd-fold{fold}" for fold in range(1, 6))}
     assert {name: each.latent for name, each in told.items() if "fold" not in name} == {
+        "celeba": 100,
         "digits8x8": 8,
+        "faces-color": 100,
         "faces48": 15,
         "mnist": 8,
+        "natural32": 32,
+        "shoes": 100,
         "tfd": 15,
     }
-    assert told["mnist"].warmup == 96 / 390
+    assert {name for name in told if "fold" in name} == {f"tfd-fold{fold}" for fold in range(1, 6)}
+    assert (told["mnist"].warmup, told["celeba"].warmup) == (96 / 390, 100 / 200)
     np.testing.assert_array_equal(told["mnist"].grid, np.arange(0.1, 0.3, 0.01))
     np.testing.assert_array_equal(told["tfd-fold3"].grid, np.arange(0.001, 0.2, 0.005))
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "latent"),
+    [
+        ("celeba", "1-128-stretch", 200),
+        ("celeba", "1-unofficial-64-crop", 100),
+        ("shoes", "1-stand-in-32-stretch", 32),
+        ("faces-color+shoes", "1-128-crop+1-stand-in-128-crop", 200),
+        ("natural32", "1", 32),
+        ("holidays", "user-images-128-crop", 200),
+        ("faces-color", "user-images-48-stretch", 100),
+    ],
+)
+def test_the_size_of_the_code_goes_with_the_side(name: str, version: str, latent: int) -> None:
+    entry = data_package.describe(name, version)
+    assert (entry.items, entry.images.latent) == ("images", latent)
 
 
 def info(name: str, version: str = "1") -> DatasetInfo:

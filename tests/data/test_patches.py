@@ -195,6 +195,8 @@ def test_a_huge_photograph_is_refused_in_a_sentence_and_without_a_warning(size, 
 
     handle = io.BytesIO()
     Image.new("1", size).save(handle, "png")
-    with pytest.raises(InputError, match=r"^12\.png: the photograph .* (67,108,864|16 million) pixels; put back [^.]*\.$"):
+    with pytest.raises(
+        InputError, match=r"^12\.png: the photograph .* (67,108,864|16 million) pixels; put back [^.]*\.$"
+    ):
         decode_grey(handle.getvalue(), "12.png")
     assert not recwarn.list

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lde_bench.arrays import Rows
 from lde_bench.data import Dataset, load_dataset
 from lde_bench.evaluation.law import Law, judge
 from lde_bench.evaluation.laws.suite import trial_laws
@@ -30,7 +31,7 @@ IMAGES = "digits8x8"
 STEPS = 6
 
 
-def image_laws(model: Generator, images: np.ndarray) -> dict[str, Law]:
+def image_laws(model: Generator, images: Rows) -> dict[str, Law]:
     """The verdicts by name of the law; `images` [n, D] are real ones."""
     laws: dict[str, Law] = {}
     if not model.has_no_prior:
