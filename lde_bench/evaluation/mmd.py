@@ -96,8 +96,32 @@ def _first(n: int, m: int) -> Tensor:
     return (torch.arange(n + m) < n).double()[:, None]  # [N, 1]
 
 
+def mmd2_with_null(*, real: np.ndarray, generated: np.ndarray, generator: np.random.Generator) -> Measure:
+    """`mmd2` of at most `ROWS` rows of each set, [n, D] and [m, D], with its null from permutations of the pooled set;
+    `generator` chooses both.
+
+    Raises:
+        InputError: see `mmd2`.
+    """
+    real, generated = check_sets(least=2, real=real, generated=generated).values()
+    real, generated = subset(real, ROWS, generator), subset(generated, ROWS, generator)
+    n, m = len(real), len(generated)
+    kernel = _kernel(real, generated, None, BLOCK_ROWS)
+    orders = np.stack([generator.permutation(n + m) < n for _ in range(PERMUTATIONS)], 1)  # [N, P]
+    null = _unbiased(kernel, torch.from_numpy(orders).double()).numpy()
+    low, high = np.quantile(null, [0.025, 0.975])
+    return Measure(
+        _unbiased(kernel, _first(n, m)).item(),
+        _standard_error(kernel, n),
+        0.0,
+        float(low),
+        float(high),
+        f"{n} held-out items and {m} samples; null: {PERMUTATIONS} permutations of the pooled set",
+    )
+
+
 class Mmd(SampleMetric):
-    """`mmd2` of the samples against held-out items, with its null from permutations of the pooled set."""
+    """`mmd2_with_null` of the samples against held-out items."""
 
     name = "mmd"
     summary = "unbiased squared maximum mean discrepancy, Gaussian kernel, bandwidth the data's median distance"
@@ -110,19 +134,4 @@ class Mmd(SampleMetric):
 
     def measure(self, sets: SampleSets) -> dict[str, Measure]:
         generator = sets.generator(self.name)
-        real, generated = subset(sets.test, ROWS, generator), subset(sets.samples, ROWS, generator)
-        n, m = len(real), len(generated)
-        kernel = _kernel(real, generated, None, BLOCK_ROWS)
-        orders = np.stack([generator.permutation(n + m) < n for _ in range(PERMUTATIONS)], 1)  # [N, P]
-        null = _unbiased(kernel, torch.from_numpy(orders).double()).numpy()
-        low, high = np.quantile(null, [0.025, 0.975])
-        return {
-            "mmd2": Measure(
-                _unbiased(kernel, _first(n, m)).item(),
-                _standard_error(kernel, n),
-                0.0,
-                float(low),
-                float(high),
-                f"{n} held-out items and {m} samples; null: {PERMUTATIONS} permutations of the pooled set",
-            )
-        }
+        return {"mmd2": mmd2_with_null(real=sets.test, generated=sets.samples, generator=generator)}

@@ -240,7 +240,7 @@ def _published_list(sections: Sequence[Section]) -> list[Block]:
             spread = "both trials" if row.trials == 2 else "2 SD over trials" if row.trials > 2 else ""
             value = section.table.cells(row)[section.table.headers.index(f"{section.table.score} (nats)")]
             words = [row_title(row), spread, f"ours, {section.table.budget}", value]
-            lines.append((row.test_nats, [Strong(word) if word else "" for word in words]))
+            lines.append((row.nats, [Strong(word) if word else "" for word in words]))
     lines.sort(key=lambda line: -line[0])
     unverified = sum(not figure.checked for figure in load_published())
     return [

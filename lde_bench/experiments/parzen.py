@@ -7,7 +7,7 @@ Oord, Bethge 2016, arXiv 1511.01844): the better-founded measures of the same sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ from lde_bench.report.sheets import image_sheets
 from lde_bench.report.table import Column, Table, standard_columns
 from lde_bench.runs.record import DatasetInfo
 from lde_bench.runs.rows import is_reference, with_components
+from lde_bench.runs.store import RunPaths
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
 from lde_bench.trials.images import check_samples
@@ -175,7 +176,7 @@ class Parzen(Experiment):
     def first_notes(self, table: Table) -> list[str]:
         return _window_notes(table)
 
-    def picture(self, table: Table) -> Figure:
+    def picture(self, table: Table, places: Mapping[str, RunPaths]) -> Figure:
         return draw_rows(table)
 
     def parts(self, section: Section, pair: tuple[str, str] | None, cache_dir: Path | None) -> list[Block]:
@@ -190,7 +191,7 @@ class Parzen(Experiment):
         if not table.rows:
             return blocks
         alt = f"{table.score} of every row" + (", with the published figures" if section.published else "")
-        rows = parts.plot(section, "rows", self.picture(table), alt, f"{alt}.")
+        rows = parts.plot(section, "rows", self.picture(table, section.places), alt, f"{alt}.")
         title = "Does the order of the Parzen figures agree with the other measures?"
         return [
             *blocks,
@@ -230,7 +231,7 @@ def _window_notes(table: Table) -> list[str]:
     )
     counts: dict[int, list[str]] = {}
     for row in rows:
-        if row.samples:
+        if row.samples and row.samples.count is not None:
             counts.setdefault(row.samples.count, []).append(with_components(row.label, row.components))
     notes = [
         f"Parzen log-likelihood: of test {items} under Gaussians of standard deviation sigma around a model's samples, "

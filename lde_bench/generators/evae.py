@@ -74,8 +74,8 @@ class EVAE(VAE):
         masks = epitome_masks(self.latent, positive_integer("epitomes", epitomes), width)
         self.register_buffer("masks", masks, persistent=False)  # made from the arguments, so no part of a saved model
 
-    def infer(self, x: Tensor) -> Inference:
-        mean, log_scale = self.posterior(x)
+    def infer(self, x: Tensor, posterior: tuple[Tensor, ...] | None = None) -> Inference:
+        mean, log_scale = posterior or self.posterior(x)
         noise = torch.randn_like(mean)
         active = self._active(x, mean, log_scale, noise)
         z, kl, log_ratio = infer_gaussian(mean * active, log_scale * active, noise)

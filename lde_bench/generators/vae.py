@@ -55,6 +55,22 @@ class Inference(NamedTuple):
     log_ratio: Tensor
 
 
+class Bounds(NamedTuple):
+    """What several codes of each image, drawn from its posterior, say of log p(x), in nats, [n] each.
+
+    Attributes:
+        kl: KL(q(z|x) || p(z)), exact where there is a closed form, else its estimate by these codes.
+        evidence: the evidence lower bound E log p(x|z) - KL(q(z|x) || p(z)), the expectation by these codes (Kingma and
+            Welling 2014, eq. 7).
+        importance_weighted: log 1/S sum_s p(x|z_s) p(z_s) / q(z_s|x), S being their number (Burda, Grosse,
+            Salakhutdinov 2016, arXiv 1509.00519, eq. 8): in expectation above the former, and below log p(x).
+    """
+
+    kl: np.ndarray
+    evidence: np.ndarray
+    importance_weighted: np.ndarray
+
+
 def infer_gaussian(mean: Tensor, log_scale: Tensor, noise: Tensor) -> Inference:
     """The code mean + scale * noise under a diagonal Gaussian posterior and the prior N(0, I): [B, Z] each."""
     z = mean + log_scale.exp() * noise
@@ -133,9 +149,11 @@ class VAE(Autoencoder):
         """What the encoder gives, the mean and the log scale of q(z|x): [B, D] -> [B, Z] each."""
         return self.encoder(x).to(x.dtype).split(self.posterior_sizes, -1)
 
-    def infer(self, x: Tensor) -> Inference:
-        """A code of each image, drawn from its posterior by torch's global generator: [B, D] -> [B, Z]."""
-        mean, log_scale = self.posterior(x)
+    def infer(self, x: Tensor, posterior: tuple[Tensor, ...] | None = None) -> Inference:
+        """A code of each image, drawn from its posterior by torch's global generator: [B, D] -> [B, Z]; `posterior(x)`
+        may be given where it is known.
+        """
+        mean, log_scale = posterior or self.posterior(x)
         return infer_gaussian(mean, log_scale, torch.randn_like(mean))
 
     def encode(self, x: Tensor) -> Tensor:
@@ -170,25 +188,48 @@ class VAE(Autoencoder):
         z = torch.randn(n, self.latent, generator=generator, dtype=self.dtype, device=self.device)
         return self.decode(z)
 
+    def posterior_codes(self, x: np.ndarray, seed: int = 0) -> np.ndarray:
+        """One code of each image, drawn from its posterior: [n, D] -> float32 [n, Z]. Those of many images are draws of
+        the aggregate posterior, which the prior is to be like (Makhzani et al. 2015, arXiv 1511.05644, section 2).
+
+        Raises:
+            InputError: `x` is not [n, D], is empty or holds NaN, or its pixels do not lie in [0, 1].
+        """
+        with seeded(seed):
+            return self._in_blocks(lambda rows: self.infer(rows).z, self._rows("image", x))
+
     def log_prob_bound(self, x: np.ndarray, samples: int = 1, seed: int = 0) -> np.ndarray:
         """A lower bound, in expectation, of log p(x) in nats: [n, D] -> [n]. With Bernoulli pixels it is one of the
         mean log p over random binarisations of x (log-sum-exp is convex).
 
-        log 1/S sum_s p(x|z_s) p(z_s) / q(z_s|x) with S codes from the posterior (Burda, Grosse, Salakhutdinov 2016,
-        arXiv 1509.00519, eq. 8). With one it estimates the evidence lower bound; more make it tighter.
+        It is `Bounds.importance_weighted`. With one code it estimates the evidence lower bound; more make it tighter.
+
+        Raises:
+            InputError: see `bounds`.
+        """
+        return self.bounds(x, samples, seed).importance_weighted
+
+    def bounds(self, x: np.ndarray, samples: int = 1, seed: int = 0) -> Bounds:
+        """The bounds on log p(x) that `samples` codes of each image give, and the KL: x is [n, D]. The codes of a block
+        of images are drawn and decoded one after the other, so that their number costs time and no memory.
 
         Raises:
             InputError: `samples` is no whole number from 1 up; or `x` is not [n, D], is empty or holds NaN.
         """
         count = positive_integer("samples", samples)
 
-        def bound(rows: Tensor) -> Tensor:
-            total = rows.new_full((len(rows),), -math.inf)
+        def of_block(rows: Tensor) -> Tensor:
+            posterior = self.posterior(rows)
+            kl, expected = rows.new_zeros(len(rows)), rows.new_zeros(len(rows))
+            weighted = rows.new_full((len(rows),), -math.inf)
             for _ in range(count):
-                inferred = self.infer(rows)
-                total = torch.logaddexp(total, self.log_likelihood(rows, inferred.z) + inferred.log_ratio)
-            return total - math.log(count)
+                inferred = self.infer(rows, posterior)
+                log_likelihood = self.log_likelihood(rows, inferred.z)
+                kl += inferred.kl / count
+                expected += log_likelihood / count
+                weighted = torch.logaddexp(weighted, log_likelihood + inferred.log_ratio)
+            return torch.stack([kl, expected - kl, weighted - math.log(count)], 1)  # [B, 3]
 
-        # The bound holds for any x: under the Gaussian a pixel is a real number.
+        # They hold for any x: under the Gaussian a pixel is a real number.
         with seeded(seed):
-            return self._in_blocks(bound, Model._rows(self, "image", x))
+            return Bounds(*self._in_blocks(of_block, Model._rows(self, "image", x)).T)

@@ -120,8 +120,8 @@ class VAEIAF(VAE):
             assert isinstance(step, AutoregressiveStep)
             step.reset_parameters()
 
-    def infer(self, x: Tensor) -> Inference:
-        mean, log_scale, h = self.posterior(x)
+    def infer(self, x: Tensor, posterior: tuple[Tensor, ...] | None = None) -> Inference:
+        mean, log_scale, h = posterior or self.posterior(x)
         start = infer_gaussian(mean, log_scale, torch.randn_like(mean))
         z, log_abs_det = self.transform(start.z, h)
         # log q(z|x) = log q(z_0|x) - log |det dz/dz_0|; start.log_ratio has log p(z_0) in place of log p(z).

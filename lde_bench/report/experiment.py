@@ -7,11 +7,13 @@ the report.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lde_bench.evaluation.sample_measures import Figure as MeasureFigure
+from lde_bench.evaluation.sample_measures import sample_figures
 from lde_bench.files import write_text_atomic
 from lde_bench.report import parts
 from lde_bench.report.document import Block, Line
@@ -37,6 +39,7 @@ from lde_bench.runs.rows import (
     table_key,
     with_components,
 )
+from lde_bench.runs.store import RunPaths
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +53,7 @@ class Experiment:
 
     name: ClassVar[str]
     title: ClassVar[str]
-    #: What the figure of a row is called.
+    #: What the figure is called that ranks the rows; empty where none does, and every finished trial has a row.
     score: ClassVar[str] = "test log-likelihood"
     #: What a trained model is held to, in words.
     held: ClassVar[str] = "a density"
@@ -71,6 +74,10 @@ class Experiment:
         """Whether the paper's own LDE has a figure on these data."""
         return False
 
+    def figures(self) -> Mapping[str, MeasureFigure]:
+        """How the measures of its records are shown, by their names in order: those of samples, by default."""
+        return sample_figures()
+
     def columns(self, table: Table) -> list[Column]:
         """What the table shows of each row."""
         return standard_columns(table)
@@ -87,8 +94,11 @@ class Experiment:
         """Further tables of the same rows: the measures of their samples, where there are any."""
         return measures_panel(rows)
 
-    def picture(self, table: Table) -> Figure:
-        """The figure beside the table: the log-likelihood against the number of components."""
+    def picture(self, table: Table, places: Mapping[str, RunPaths]) -> Figure | None:
+        """The figure beside the table: the log-likelihood against the number of components.
+
+        `places` says where the files of each run are; None where too little was kept there to draw anything.
+        """
         return draw_components(table)
 
     def parts(self, section: Section, pair: tuple[str, str] | None, cache_dir: Path | None) -> list[Block]:
@@ -112,7 +122,7 @@ class Experiment:
     def table(self, records: Sequence[Record]) -> Table:
         """The table of comparable records; a model that broke a law gets no row and is listed with the law's name."""
         accepted = [record for record in records if refusal(record) is None]
-        rows_of = group_rows(record for record in accepted if record.test_nats is not None)
+        rows_of = group_rows(record for record in accepted if record.test_nats is not None or not self.score)
         methods = self.order(list(dict.fromkeys(record.method for record in records)))
         ordered = sorted(rows_of, key=lambda key: (methods.index(key[0]), key[1] or 0))
         first = records[0]
@@ -143,6 +153,9 @@ class Experiment:
             score=self.score,
             shows_published=bool(figures) and not shows_paper,
         )
+        measured = {name for row in table.rows for name in row.measures}
+        shown = {name: figure for name, figure in self.figures().items() if name in measured}
+        table = replace(table, figures=shown)
         return replace(
             table,
             notes=(
@@ -169,7 +182,8 @@ def build_tables(records: Iterable[Record], experiment_of: ExperimentOf) -> list
 
 
 def write_tables(records: Iterable[Record], folder: Path, stem: str, experiment_of: ExperimentOf) -> list[Path]:
-    """Write `<stem>.md`, `.csv`, `.tex` and `.png` into `folder`, each atomically, and return their paths.
+    """Write `<stem>.md`, `.csv`, `.tex` and `.png` into `folder`, where the records are, each atomically, and return
+    their paths.
 
     Records that cannot be compared get files of their own: `<stem>-<dataset>-v<version>-<budget>-<6
     hex>.*`. A table without rows (every trial failed) has no figure. No record, no file.
@@ -177,6 +191,8 @@ def write_tables(records: Iterable[Record], folder: Path, stem: str, experiment_
     Raises:
         InputError: the folder cannot be written.
     """
+    records = list(records)
+    places = {record.run_id: RunPaths(folder, record.run_id) for record in records}
     tables = build_tables(records, experiment_of)
     written = []
     for table in tables:
@@ -187,9 +203,10 @@ def write_tables(records: Iterable[Record], folder: Path, stem: str, experiment_
         for suffix, text in ((".md", to_markdown(blocks)), (".csv", to_csv(table)), (".tex", to_latex(blocks))):
             written.append(folder / f"{name}{suffix}")
             write_text_atomic(written[-1], text)
-        if table.rows:
+        picture = experiment_of(table.experiment).picture(table, places) if table.rows else None
+        if picture is not None:
             written.append(folder / f"{name}.png")
-            write_figure(experiment_of(table.experiment).picture(table), written[-1])
+            write_figure(picture, written[-1])
     return written
 
 
@@ -225,24 +242,13 @@ def _method_notes(methods: Sequence[str]) -> list[str]:
 
 def _common_notes(table: Table, accepted: Sequence[Record]) -> list[str]:
     """What every table says of precision, errors, borrowed weights and the truth."""
-    things, group = table.items, table.group
     notes = []
     precisions = _precisions(accepted)
     if set(precisions) - {"fp32"}:
         told = "; ".join(f"{', '.join(names)} in {precision}" for precision, names in precisions.items())
         notes.append(f"Training steps: {told}; all log-likelihoods are evaluated in fp32 or better.")
-    notes.append("± after the log-likelihood: 2 standard deviations over trials (from 3 trials; at 2 both values).")
-    if table.is_patch or table.is_grouped:
-        notes += [
-            f"SE by {group}: standard error over test {things}, clustered by {group} (from 10 {group}s).",
-            f"Difference to best: paired on the same test {things}, ± its own SE clustered by {group}; with the spread "
-            "over seeds in it where both rows have two trials or more, else it is between these trained models.",
-        ]
-    else:
-        notes += [
-            f"SE over {things}: standard error over test {things}, taken as independent.",
-            f"Difference to best: on the same test {things}; lde-bench compare tells its own SE.",
-        ]
+    if table.score:
+        notes += _score_notes(table)
     for row in table.rows:
         if row.unverified is not None:
             title = with_components(row.label, row.components)
@@ -260,6 +266,24 @@ def _common_notes(table: Table, accepted: Sequence[Record]) -> list[str]:
             "items, paired."
         )
     return notes
+
+
+def _score_notes(table: Table) -> list[str]:
+    """What the errors of the score and the differences to the best are of."""
+    things, group = table.items, table.group
+    spread = "± after the log-likelihood: 2 standard deviations over trials (from 3 trials; at 2 both values)."
+    if table.is_patch or table.is_grouped:
+        return [
+            spread,
+            f"SE by {group}: standard error over test {things}, clustered by {group} (from 10 {group}s).",
+            f"Difference to best: paired on the same test {things}, ± its own SE clustered by {group}; with the spread "
+            "over seeds in it where both rows have two trials or more, else it is between these trained models.",
+        ]
+    return [
+        spread,
+        f"SE over {things}: standard error over test {things}, taken as independent.",
+        f"Difference to best: on the same test {things}; lde-bench compare tells its own SE.",
+    ]
 
 
 def _precisions(records: Sequence[Record]) -> dict[str, list[str]]:

@@ -38,7 +38,7 @@ def draw_components(table: Table) -> Figure:
     from matplotlib.figure import Figure  # slow to import, and only wanted here
 
     figure = Figure(figsize=(7.2, 5.4), dpi=150, layout="constrained")
-    ranges = _ranges([row.test_nats for row in table.rows])
+    ranges = _ranges([row.nats for row in table.rows])
     heights = [3, 1] if len(ranges) == 2 else [1]
     panels: list[Axes] = list(figure.subplots(len(ranges), sharex=True, squeeze=False, height_ratios=heights)[:, 0])
     for axes in panels:
@@ -71,14 +71,14 @@ def draw_rows(table: Table) -> Figure:
     figure = Figure(figsize=(7.2, 2.0 + 0.36 * len(table.rows)), dpi=150, layout="constrained")
     axes = figure.subplots()
     published = [row.samples.published_nats for row in table.rows if row.samples and row.samples.published_nats]
-    low, high = value_range([*(row.test_nats for row in table.rows), *published])
+    low, high = value_range([*(row.nats for row in table.rows), *published])
     margin = 0.08 * (high - low) or 1.0
     for place, row in enumerate(table.rows):
         error = row.standard_error_clustered or row.standard_error_naive or 0.0
         colour = "0.45" if is_reference(row.method) else COLOURS[0]
-        inside = row.test_nats >= low
+        inside = row.nats >= low
         axes.errorbar(
-            [row.test_nats if inside else low - margin / 2],
+            [row.nats if inside else low - margin / 2],
             [place],
             xerr=[2 * error] if inside else None,
             color=colour,
@@ -87,8 +87,8 @@ def draw_rows(table: Table) -> Figure:
             linestyle="none",
         )
         axes.annotate(
-            f"{row.test_nats:.1f}",
-            (max(row.test_nats, low - margin / 2), place),
+            f"{row.nats:.1f}",
+            (max(row.nats, low - margin / 2), place),
             (0, 6),
             textcoords="offset points",
             ha="center",
@@ -154,7 +154,7 @@ def _draw_rows(axes: Axes, table: Table) -> None:
         bars = [float("nan") if row.two_standard_deviations is None else row.two_standard_deviations for row in rows]
         axes.errorbar(
             [row.components or 0 for row in rows],
-            [row.test_nats for row in rows],
+            [row.nats for row in rows],
             yerr=bars,
             color=colour,
             marker=marker,
@@ -177,9 +177,9 @@ def _draw_rows(axes: Axes, table: Table) -> None:
     levels = [row for row in table.rows if row.components is None]
     left_over = islice(cycle(COLOURS), len(curves), None)
     for row, colour, dashes in zip(levels, left_over, cycle(DASHES), strict=False):
-        axes.axhline(row.test_nats, color=colour, linestyle=dashes, linewidth=1.4, label=row.label)
+        axes.axhline(row.nats, color=colour, linestyle=dashes, linewidth=1.4, label=row.label)
         if row.two_standard_deviations is not None:
-            low, high = (row.test_nats + sign * row.two_standard_deviations for sign in (-1, 1))
+            low, high = (row.nats + sign * row.two_standard_deviations for sign in (-1, 1))
             axes.axhspan(low, high, color=colour, alpha=0.15, linewidth=0)
 
 

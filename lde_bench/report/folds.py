@@ -130,7 +130,7 @@ def _summary(key: tuple[str, ...], folds: dict[int, Table]) -> FoldSummary:
 
 
 def _row(of_folds: dict[int, Row], first: int) -> FoldRow:
-    values: Sequence[float] = [row.test_nats for row in of_folds.values()]
+    values: Sequence[float] = [row.nats for row in of_folds.values()]
     one, single = next(iter(of_folds.values())), of_folds.get(first)
     samples = one.samples
     return FoldRow(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from lde_bench.evaluation.sample_measures import Figure, Measure, sample_figures
 from lde_bench.report.document import Block, Grid, Items, Line, Notes, Paragraph
 from lde_bench.report.numbers import DASH, decimal, error_text
 from lde_bench.report.rows import Row
+from lde_bench.report.table import Column
 from lde_bench.runs.rows import is_reference, with_components
 
 #: From here a rank correlation is called agreement in the words; the figures stand beside them.
@@ -66,22 +67,78 @@ def measures_panel(rows: Sequence[Row]) -> list[Block]:
     if not names:
         return []
     lines = [
-        [with_components(row.label, row.components), *(measure_cell(row, n, marks) for n in names)] for row in rows
+        [with_components(row.label, row.components), *(_marked_cell(row, name, marks) for name in names)]
+        for row in rows
     ]
     lines.append(["two real sets", *(_null_cell(rows, name) for name in names)])
     headers = ["method", *(wording(name).header for name in names)]
     return [Grid(headers, lines, title=TITLE), Notes(_measure_notes(rows, names))]
 
 
-def measure_cell(row: Row, name: str, marks: Mapping[tuple[str, ...], str]) -> str:
+def measure_cell(measure: Measure | None, digits: int) -> str:
     """A measure with its standard error, marked where two sets of one distribution would hardly give it."""
-    measure = row.samples.measures.get(name) if row.samples else None
-    if row.samples is None or measure is None:
+    if measure is None:
         return DASH
-    digits = wording(name).digits
     error = "" if measure.standard_error is None else f" ± {error_text(measure.standard_error, digits)}"
-    mark = f" {marks[row.samples.encoders]}" if name == CODES and row.samples.encoders in marks else ""
-    return f"{measure.value:.{digits}f}{error}{f' {OUTSIDE}' if is_outside(measure) else ''}{mark}"
+    return f"{measure.value:.{digits}f}{error}{f' {OUTSIDE}' if is_outside(measure) else ''}"
+
+
+def _marked_cell(row: Row, name: str, marks: Mapping[tuple[str, ...], str]) -> str:
+    """A measure, and of nats of codes the letter of the autoencoder."""
+    cell = measure_cell(row.measures.get(name), wording(name).digits)
+    if name == CODES and row.samples and row.samples.encoders in marks and name in row.measures:
+        return f"{cell} {marks[row.samples.encoders]}"
+    return cell
+
+
+def measure_columns(figures: Mapping[str, Figure]) -> list[Column]:
+    """A column for each figure, by the name of its measure."""
+
+    def cell(name: str, digits: int) -> Callable[[Row], str]:
+        return lambda row: measure_cell(row.measures.get(name), digits)
+
+    return [Column(figure.header, cell(name, figure.digits)) for name, figure in figures.items()]
+
+
+def null_column(name: str, figure: Figure) -> Column:
+    """The band that holds 95 % of what a measure gives of two sets of one distribution."""
+
+    def cell(row: Row) -> str:
+        measure = row.measures.get(name)
+        if measure is None or measure.null_low is None or measure.null_high is None:
+            return DASH
+        return f"{measure.null_low:.{figure.digits}f} to {measure.null_high:.{figure.digits}f}"
+
+    return Column(f"null of {figure.header}", cell)
+
+
+def figure_notes(rows: Sequence[Row], figures: Mapping[str, Figure]) -> list[str]:
+    """What the figures of measures are, how they were computed, and which way is better."""
+    notes = ["± after a measure: standard error over items, as of one trained model; means over trials."]
+    for name, figure in figures.items():
+        details = dict.fromkeys(row.measures[name].detail for row in rows if name in row.measures)
+        told = "; ".join(filter(None, [figure.meaning, *details]))
+        notes.append(f"{figure.header}: {told}.")
+    return [*notes, *_better_notes(figures.values()), *([_outside_note()] if _shows_null(rows, figures) else [])]
+
+
+def _shows_null(rows: Sequence[Row], figures: Mapping[str, Figure]) -> bool:
+    return any(measure.null is not None for row in rows for name, measure in row.measures.items() if name in figures)
+
+
+def _better_notes(figures: Collection[Figure]) -> list[str]:
+    """Which figures should be high, low, or at their null."""
+    ways = {
+        "higher": "Higher is better: {}.",
+        "lower": "Lower is better: {}.",
+        "null": "Best at what two real sets give: {} (far below, the samples are copies; far above, off the data).",
+    }
+    headers = {way: [figure.header for figure in figures if figure.better == way] for way in ways}
+    return [words.format(", ".join(headers[way])) for way, words in ways.items() if headers[way]]
+
+
+def _outside_note() -> str:
+    return f"{OUTSIDE}: outside the band that holds 95 % of the figures of two sets of one distribution."
 
 
 def is_outside(measure: Measure) -> bool:
@@ -104,14 +161,7 @@ def _null_cell(rows: Sequence[Row], name: str) -> str:
 
 def _measure_notes(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
     notes = ["On raw pixels; ± standard error over items, means over trials."]
-    ways = {
-        "higher": "Higher is better: {}.",
-        "lower": "Lower is better: {}.",
-        "null": "Best at what two real sets give: {} (far below, the samples are copies; far above, off the data).",
-    }
-    for better, words in ways.items():
-        if headers := [wording(name).header for name in names if wording(name).better == better]:
-            notes.append(words.format(", ".join(headers)))
+    notes += _better_notes([wording(name) for name in names])
     notes.append(
         f"{OUTSIDE}: outside the band that holds 95 % of the figures of two sets of one distribution; the last line is "
         "the widest such band of the rows."
@@ -199,7 +249,7 @@ def rank_correlation(rows: Sequence[Row], name: str, better: str) -> tuple[float
         values = -np.abs(values - np.array([measure.null or 0.0 for measure in measures]))
     elif better == "lower":
         values = -values
-    nats = np.array([row.test_nats for row in rows])
+    nats = np.array([row.nats for row in rows])
     if np.ptp(values) == 0 or np.ptp(nats) == 0:
         return None, None
     result = spearmanr(nats, values)
@@ -224,5 +274,5 @@ def _sentence(told: Sequence[str]) -> str:
 def _reference_line(row: Row, models: Sequence[Row], score: str) -> str:
     if not is_reference(row.method):
         return ""
-    above = sum(row.test_nats > model.test_nats for model in models)
+    above = sum(row.nats > model.nats for model in models)
     return f"{row.label}, which models nothing, has a higher {score} figure than {above} of the {len(models)} models."

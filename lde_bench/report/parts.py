@@ -49,7 +49,8 @@ def components(section: Section) -> list[Block]:
 
 def chosen_pair(section: Section, pair: tuple[str, str] | None) -> tuple[Row, Row] | None:
     """The rows to set against each other, the better one first; None when there are no two."""
-    rows = sorted((row for row in section.table.rows), key=lambda row: -row.test_nats)
+    ranked = [row for row in section.table.rows if row.test_nats is not None]
+    rows = sorted(ranked, key=lambda row: -row.nats)
     if pair is not None:
         named = [[row for row in rows if name in (row.method, row.label, row_title(row))] for name in pair]
         if not all(named):
@@ -62,7 +63,7 @@ def chosen_pair(section: Section, pair: tuple[str, str] | None) -> tuple[Row, Ro
         second = next((row for row in rows if row.method != first.method), rows[1])
     if first is second:
         return None
-    return (first, second) if first.test_nats >= second.test_nats else (second, first)
+    return (first, second) if first.nats >= second.nats else (second, first)
 
 
 def photographs(section: Section, pair: tuple[str, str] | None) -> list[Block]:
@@ -103,7 +104,7 @@ def learning(section: Section) -> list[Block]:
 
     curves = [
         (row_title(row), curve)
-        for row in sorted(section.table.rows, key=lambda row: -row.test_nats)
+        for row in sorted(section.table.rows, key=lambda row: -row.nats)
         if (curve := [trial.curve for trial in section.trials(row) if trial.curve])
     ]
     if not curves:

@@ -98,7 +98,7 @@ def _our_cells(section: Section, row: Row, published: float | None, commands: di
     trials = section.trials(row)
     asked = dict.fromkeys(str(command) for trial in trials if (command := trial.provenance.get("command")))
     numbers = [str(commands.setdefault(command, len(commands) + 1)) for command in asked]
-    difference = DASH if published is None else f"{row.test_nats - published:+.2f}"
+    difference = DASH if published is None else f"{row.nats - published:+.2f}"
     return [
         texts[f"{section.table.score} (nats)"],
         texts[section.table.error_column],

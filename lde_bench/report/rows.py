@@ -24,11 +24,12 @@ PAPER_LDE = paper_lde()
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples of one row: means over its trials.
+    """What was measured of the samples, codes or reconstructions of one row: means over its trials.
 
     Attributes:
-        sigmas: of the window, by trial; `at_edge` says whether one is at an edge of its grid.
-        count: how many samples the window stands on.
+        sigmas: of the window, by trial, none where there is no window; `at_edge` says whether one is at an edge of its
+            grid.
+        count: how many samples the window stands on; None where there is no window.
         published_nats: of the published model, and its printed +- as `published_plus_minus`; None where there is none.
         measures: by name; a value, error or null is None where a trial has none.
         encoders: the trained autoencoder of each trial whose codes have a density.
@@ -36,7 +37,7 @@ class Samples:
 
     sigmas: tuple[float, ...]
     at_edge: bool
-    count: int
+    count: int | None
     published_nats: float | None
     published_plus_minus: float | None
     measures: Mapping[str, Measure]
@@ -46,7 +47,8 @@ class Samples:
 @dataclass(frozen=True)
 class Row:
     """One method at one K: means over its trials, log-likelihoods in nats; None where there is nothing to
-    tell. `unverified` says which law could not be told to hold, of a trial that has such a one.
+    tell, as of the log-likelihood in an experiment without a score. `unverified` says which law could not be told to
+    hold, of a trial that has such a one.
     """
 
     method: str
@@ -54,12 +56,12 @@ class Row:
     components: int | None
     parameters: int | None
     trials: int
-    test_nats: float
+    test_nats: float | None
     trial_nats: tuple[float, ...]
     two_standard_deviations: float | None
     standard_error_clustered: float | None
     is_best: bool
-    difference: float
+    difference: float | None
     difference_standard_error: float | None
     cpu_seconds: float | None
     paper_nats: float | None
@@ -70,6 +72,17 @@ class Row:
     standard_error_naive: float | None = None
     unverified: str | None = None
     samples: Samples | None = None
+
+    @property
+    def nats(self) -> float:
+        """Its test log-likelihood, in a table of log-likelihoods, where every row has one."""
+        assert self.test_nats is not None
+        return self.test_nats
+
+    @property
+    def measures(self) -> Mapping[str, Measure]:
+        """Its measures by name."""
+        return self.samples.measures if self.samples else {}
 
 
 def build_rows(
@@ -93,13 +106,14 @@ def build_rows(
         for number, (_, trials) in enumerate(groups)
         if not is_reference(trials[0].method) and doubts[number] is None
     ]
-    best = max(models or range(len(groups)), key=lambda number: np.mean(values[number]), default=0)
+    means = [_mean(nats) for nats in values]
+    best = max(models or range(len(groups)), key=lambda number: means[number] or 0.0, default=0)
     best_photographs = by_photograph[best] if groups else None
     rows = []
     for number, (label, trials) in enumerate(groups):
         record, photographs = trials[0], by_photograph[number]
-        mean = float(np.mean(values[number]))
-        difference = Difference(mean - float(np.mean(values[best])), None)
+        mean, highest = means[number], means[best]
+        difference = None if mean is None or highest is None else Difference(mean - highest, None)
         if photographs is not None and best_photographs is not None and number != best:
             difference = paired_difference(photographs, best_photographs)
             if len(values[number]) > 1 and len(values[best]) > 1:
@@ -119,11 +133,11 @@ def build_rows(
                 trials=len(trials),
                 test_nats=mean,
                 trial_nats=tuple(values[number]),
-                two_standard_deviations=two_standard_deviations(values[number]),
+                two_standard_deviations=two_standard_deviations(values[number]) if values[number] else None,
                 standard_error_clustered=error,
-                is_best=number == best and doubts[number] is None,
-                difference=difference.mean,
-                difference_standard_error=difference.standard_error,
+                is_best=number == best and mean is not None and doubts[number] is None,
+                difference=None if difference is None else difference.mean,
+                difference_standard_error=None if difference is None else difference.standard_error,
                 cpu_seconds=float(np.mean(seconds)) if seconds else None,
                 paper_nats=paper[0] if paper and shows_paper else None,
                 paper_two_standard_deviations=paper[1] if paper and shows_paper else None,
@@ -146,18 +160,18 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _samples(trials: Sequence[Record], figures: Sequence[PublishedFigure]) -> Samples | None:
-    """What the trials of a row say of their samples; None where they drew none for a window."""
+    """What the trials of a row say of their samples; None where there is neither a window around them nor a measure."""
     results = [trial.result for trial in trials if trial.result]
     windows = [result.parzen for result in results if result.parzen]
-    if not windows:
+    names = [name for name in results[0].measures if all(name in result.measures for result in results)]
+    if not windows and not names:
         return None
     record = trials[0]
     figure = next((f for f in figures if (f.method, f.components) == (record.method, record.components)), None)
-    names = [name for name in results[0].measures if all(name in result.measures for result in results)]
     return Samples(
         sigmas=tuple(window.sigma for window in windows),
         at_edge=any(window.at_edge for window in windows),
-        count=windows[0].samples,
+        count=windows[0].samples if windows else None,
         published_nats=None if figure is None else figure.test_nats,
         published_plus_minus=None if figure is None else figure.plus_minus,
         measures={name: _average([result.measures[name] for result in results]) for name in names},

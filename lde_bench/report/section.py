@@ -50,11 +50,16 @@ class Section:
         """Which bytes the trials saw."""
         return next(iter(self.runs.values()))[1].dataset
 
+    @property
+    def places(self) -> dict[str, RunPaths]:
+        """Where the files of each run are."""
+        return {run_id: RunPaths(path.parent, run_id) for run_id, (path, _) in self.runs.items()}
+
     def kept_samples(self, row: Row) -> Iterator[np.ndarray]:
         """Samples [n, D] that were kept beside the records of a row; of damaged files the log tells."""
         for run_id in row.run_ids:
             try:
-                samples = RunPaths(self.runs[run_id][0].parent, run_id).load_samples()
+                samples = self.places[run_id].load_samples()
             except InputError as error:
                 log.warning("The report does without the samples of %s", error)
                 continue

@@ -11,10 +11,11 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from lde_bench.evaluation.sample_measures import Figure
 from lde_bench.report.document import Block, Grid, Items, Lead, Line, Notes, Paragraph, Strong
 from lde_bench.report.numbers import DASH, decimal, error_text
 from lde_bench.report.rows import Row, Samples
@@ -44,12 +45,13 @@ class Failure:
 
 @dataclass(frozen=True)
 class Table:
-    """Comparable rows and what they share.
+    """Comparable rows and what they share; an empty `score` says that no one figure ranks them.
 
     `shows_paper` says whether the paper ran this dataset, `is_patch` whether its items are 8x8 patches of photographs,
     `is_grouped` whether the records know which of them belong together. `items` is what they are called, `group` what
     those that are alike come from; `score` is what their figures are called, and `shows_published` says whether others
-    published theirs on the same images. `columns` and the further `panels` are what its experiment shows of the rows.
+    published theirs on the same images. `columns` and the further `panels` are what its experiment shows of the rows,
+    `figures` says how their measures are shown, by name.
     """
 
     experiment: str
@@ -69,6 +71,7 @@ class Table:
     group: str
     score: str = "test log-likelihood"
     shows_published: bool = False
+    figures: Mapping[str, Figure] = field(default_factory=dict)
     columns: tuple[Column, ...] = ()
     panels: tuple[Block, ...] = ()
 
@@ -95,22 +98,34 @@ class Table:
 # ---- the columns that every table has
 
 
-def standard_columns(table: Table) -> list[Column]:
-    """Method, K, parameters, trials, score, error, difference, seconds and, where it is known, the gap to the truth."""
-    clustered = table.is_patch or table.is_grouped
-    truth = [Column("gap to truth", _truth_cell)]
+def model_columns() -> list[Column]:
+    """Which model a row is of: method, K, parameters, trials."""
     return [
         Column("method", _method_cell),
         Column("K", lambda row: decimal(row.components, 0)),
         Column("parameters", lambda row: DASH if row.parameters is None else f"{row.parameters:,}"),
         Column("trials", lambda row: str(row.trials)),
+    ]
+
+
+def cost_column() -> Column:
+    """What a trial of a row cost."""
+    return Column("CPU seconds", _seconds_cell)
+
+
+def standard_columns(table: Table) -> list[Column]:
+    """Method, K, parameters, trials, score, error, difference, seconds and, where it is known, the gap to the truth."""
+    clustered = table.is_patch or table.is_grouped
+    truth = [Column("gap to truth", _truth_cell)]
+    return [
+        *model_columns(),
         Column(f"{table.score} (nats)", _score_cell),
         Column(
             table.error_column,
             lambda row: error_text(row.standard_error_clustered if clustered else row.standard_error_naive),
         ),
         Column("difference to best", _difference_cell),
-        Column("CPU seconds", _seconds_cell),
+        cost_column(),
         *(truth if table.shows_truth else []),
     ]
 
@@ -121,10 +136,10 @@ def _method_cell(row: Row) -> str:
 
 def _score_cell(row: Row) -> str:
     if row.two_standard_deviations is not None:
-        return f"{row.test_nats:.2f} ± {row.two_standard_deviations:.2f}"
+        return f"{row.nats:.2f} ± {row.two_standard_deviations:.2f}"
     if row.trials == 2:
-        return "{:.2f} ({:.2f}, {:.2f})".format(row.test_nats, *row.trial_nats)
-    return f"{row.test_nats:.2f} ± {DASH}"
+        return "{:.2f} ({:.2f}, {:.2f})".format(row.nats, *row.trial_nats)
+    return f"{row.nats:.2f} ± {DASH}"
 
 
 def _difference_cell(row: Row) -> str:
@@ -204,12 +219,15 @@ def _flat(samples: Samples | None) -> dict[str, Any]:
     if samples is None:
         return {}
     numbers = ("value", "standard_error", "null", "null_low", "null_high")
-    return {
+    window = {
         "sigmas": ";".join(map(repr, samples.sigmas)),
         "sigma_at_edge": samples.at_edge,
         "samples": samples.count,
         "published_nats": samples.published_nats,
         "published_plus_minus": samples.published_plus_minus,
+    }
+    return {
+        **(window if samples.sigmas else {}),
         "encoders": ";".join(samples.encoders),
         **{
             name if number == "value" else f"{name}_{number}": getattr(measure, number)

@@ -3,16 +3,18 @@
 Layout: `<results>/<experiment>/<dataset>-v<version>/<budget>/<run_id>.json`, where `<budget>` is the
 profile or, for an explicit budget, e.g. `quick-2000-steps`. A trial that failed is `<run_id>.failed.json`. Beside
 the record lie the weights (`.safetensors`), the log-likelihoods of the test items (`.npy`), a few samples
-(`.samples.npy`) and, while training, a checkpoint (`.ckpt`). Locks are in `<results>/.locks/`.
+(`.samples.npy`), what a picture is drawn from (`.picture.npz`) and, while training, a checkpoint (`.ckpt`). Locks are
+in `<results>/.locks/`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import filelock
 import numpy as np
@@ -83,6 +85,11 @@ class RunPaths:
         return self.folder / f"{self.run_id}.samples.npy"
 
     @property
+    def picture(self) -> Path:
+        """The arrays that the picture of an experiment is drawn from."""
+        return self.folder / f"{self.run_id}.picture.npz"
+
+    @property
     def checkpoint(self) -> Path:
         """The state of unfinished training; those of a model trained in stages are `<run_id>.<stage>.ckpt`."""
         return self.folder / f"{self.run_id}.ckpt"
@@ -123,6 +130,24 @@ class RunPaths:
         Raises `InputError` when the file is damaged.
         """
         return _load_array(self.samples, "[n, D]", np.float32, np.float64)
+
+    def save_picture(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write the arrays that a picture is drawn from atomically, by their names."""
+        with atomic_path(self.picture) as temporary, temporary.open("wb") as handle:
+            np.savez_compressed(handle, allow_pickle=False, **arrays)
+
+    def load_picture(self) -> dict[str, np.ndarray] | None:
+        """The arrays that a picture is drawn from; None when none were kept.
+
+        Raises `InputError` when the file is damaged.
+        """
+        try:
+            with np.load(self.picture, allow_pickle=False) as file:
+                return dict(file)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
+            raise InputError(f"{self.picture}: damaged ({error}); delete it and the record and run again.") from error
 
 
 def _save_array(path: Path, values: np.ndarray, dtype: type) -> None:
