@@ -167,6 +167,23 @@ class PictureOptions:
         return {"side": self.side, "fit": self.fit, "skip_bad": self.skip_bad}
 
 
+#: What stands where a command is given none of them.
+PICTURE_OPTIONS = PictureOptions()
+
+# Of the figures in colour.
+Perceptual = Annotated[
+    float | None,
+    Parameter(
+        help="Weight of the distance in features of VGG19 in the loss (see --vgg): 0.1, the paper's, if left out, and 0 "
+        "with --profile quick."
+    ),
+]
+SpaceByProfile = Annotated[
+    str | None,
+    Parameter(help="What images are compared in: pixels, or vgg (see --vgg), which is the choice but with quick."),
+]
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
 class ImageSource:
@@ -179,7 +196,7 @@ class ImageSource:
     images: Annotated[
         Path | None, Parameter(help="A folder of image files of your own instead, split by a hash of their names.")
     ] = None
-    pictures: PictureOptions = PictureOptions()
+    pictures: PictureOptions = PICTURE_OPTIONS
 
     def load(self, default: str, running: Running, folds: Sequence[int] | None = None) -> list[Dataset]:
         """What was named, or the dataset `default`, or folds of it; a bar on a terminal shows its preparation.
