@@ -174,8 +174,8 @@ PICTURE_OPTIONS = PictureOptions()
 Perceptual = Annotated[
     float | None,
     Parameter(
-        help="Weight of the distance in features of VGG19 in the loss (see --vgg): 0.1, the paper's, if left out, and 0 "
-        "with --profile quick."
+        help="Weight of the distance in features of VGG19 in the loss (see --vgg): 0.1, the paper's, if left out, and "
+        "0 with --profile quick."
     ),
 ]
 SpaceByProfile = Annotated[

@@ -55,8 +55,8 @@ def interpolate(
         Parameter(
             consume_multiple=True,
             negative=(),
-            help="Autoencoders, each name[:key=value,...]; see lde-bench list. None named: the paper's, aae with either "
-            "prior, ae and iae.",
+            help="Autoencoders, each name[:key=value,...]; see lde-bench list. None named: the paper's, aae with "
+            "either prior, ae and iae.",
         ),
     ] = None,
     profile: Profile = "quick",

@@ -36,8 +36,8 @@ from lde_bench.version import BENCHMARK_VERSION
 #: Samples kept beside each record: a sheet of ten by ten.
 KEPT_SAMPLES = 100
 
-#: Of the figures in colour by profile: weight of the perceptual term, and the space of the measures. Quick needs nothing
-#: that is not at hand.
+#: Of the figures in colour by profile: weight of the perceptual term, and the space of the measures. Quick needs
+#: nothing that is not at hand.
 PERCEPTUAL = {"quick": 0.0, "standard": PAPER_WEIGHT, "paper": PAPER_WEIGHT}
 SPACES = {"quick": "pixels", "standard": "vgg", "paper": "vgg"}
 
