@@ -26,14 +26,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Section:
-    """Comparable records: their table, each record with its file, where the report will stand, and the figures that
-    others published on the same data.
-    """
+    """Comparable records: their table, each record with its file, and where the report will stand."""
 
     table: Table
     runs: Mapping[str, tuple[Path, Record]]
     folder: Path
-    published: tuple[PublishedFigure, ...] = ()
 
     @property
     def name(self) -> str:
@@ -49,6 +46,11 @@ class Section:
     def data(self) -> DatasetInfo:
         """Which bytes the trials saw."""
         return next(iter(self.runs.values()))[1].dataset
+
+    @property
+    def published(self) -> tuple[PublishedFigure, ...]:
+        """What others published of the same measure on the same test items."""
+        return self.table.published
 
     def kept_samples(self, row: Row) -> Iterator[np.ndarray]:
         """Samples [n, D] that were kept beside the records of a row; of damaged files the log tells."""

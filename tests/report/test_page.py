@@ -162,6 +162,26 @@ def test_page_and_twin_have_the_same_numbers_in_the_same_order(report):
     assert numbers.findall(html.unescape(re.sub(r"<[^>]*>", " ", text))) == numbers.findall(plain(twin))
 
 
+def test_a_section_opens_with_a_picture_then_samples_then_the_table(report):
+    text, twin = report
+    section = twin.split("\n## ")[1]
+    assert re.findall(r"^### (.*)|!\[.*b1-(.*)\.svg", section, flags=re.MULTILINE) == [
+        ("", "headline"),
+        ("Samples", ""),
+        ("All results", ""),
+        ("The published figures and ours", ""),
+        ("Two methods, photograph by photograph", ""),
+        ("", "photographs"),
+        ("Learning curves", ""),
+        ("", "learning"),
+        ("Laws", ""),
+        ("Cost", ""),
+        ("Environment and provenance", ""),
+    ]
+    assert "Not in the picture: 2 trials without a row" in section
+    assert [len(part.split("<h3")[0].split("<svg")) for part in text.split("<h2")[1:3]] == [2, 2]
+
+
 def test_a_hostile_name_is_text_and_nothing_else(report):
     text, twin = report
     page = Page(text)
@@ -282,12 +302,15 @@ def test_records_without_samples_curves_or_photographs_have_a_report_too(tmp_pat
     _, twin = write_report(tmp_path, [make("a", 1, groups=None), make("b", 2, failed="no")])
     assert "The records hold no validation curves." in twin
     assert "No samples and no weights were kept" in twin
+    assert "b1-headline.svg" in twin
 
 
 def test_a_report_of_failures_only_says_why(tmp_path, make):
     text, twin = write_report(tmp_path, [make("a", 1, failed="ValueError: no")])
     assert "ValueError: no" in text
     assert "(no trial finished)" in twin
+    assert "bsds300: bsds300, version 1" in twin
+    assert "svg" not in twin
 
 
 def test_package_data_are_where_the_wheel_takes_them():
