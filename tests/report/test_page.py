@@ -114,11 +114,11 @@ def report(folder, records):
     return write_report(folder, records)
 
 
-def test_the_page_needs_no_other_file_no_network_and_no_script(report):
+def test_the_page_needs_no_other_file_and_no_network(report):
     text, _ = report
     page = Page(text)
     assert page.open == []
-    assert not page.tags & {"script", "link", "iframe", "object"}
+    assert not page.tags & {"link", "iframe", "object"}
     assert [place for place in page.resources if not place.startswith(("data:image/png;base64,", "#"))] == []
     assert not re.search(r"@import|url\((?!#)", text)
 
@@ -154,7 +154,7 @@ def test_page_and_twin_print_the_values_of_the_table(report, records):
 
 def test_page_and_twin_have_the_same_numbers_in_the_same_order(report):
     text, twin = report
-    text = re.sub(r"<(style|svg|title)\b.*?</\1>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<(style|svg|title|script)\b.*?</\1>", "", text, flags=re.DOTALL)
     text = re.sub(r"<li>(?=lde-bench)", "<li>0. ", text)  # a browser numbers the commands by itself
     twin = re.sub(r"^\d+\. (?=lde-bench)", "0. ", twin, flags=re.MULTILINE)
     twin = re.sub(r"!\[.*?\]\(.*?\)|(?<=\])\([^)]*\)|<a .*?</a>", "", twin, flags=re.MULTILINE)
@@ -185,7 +185,7 @@ def test_a_section_opens_with_a_picture_then_samples_then_the_table(report):
 def test_a_hostile_name_is_text_and_nothing_else(report):
     text, twin = report
     page = Page(text)
-    assert "<script" not in text
+    assert text.count("<script") == 1
     assert HOSTILE in page.text
     assert not any(link.startswith("javascript") for link in page.links)
     row = next(line for line in twin.splitlines() if line.startswith(r"| bad\|") and "120.00" in line)
@@ -317,5 +317,5 @@ def test_package_data_are_where_the_wheel_takes_them():
     import lde_bench.report
 
     folder = Path(lde_bench.report.__file__).parent
-    for name in ("data/published_bsds300.csv", "data/references.bib", "templates/report.html"):
+    for name in ("data/published_bsds300.csv", "data/references.bib", "templates/report.html", "templates/sort.js"):
         assert (folder / name).is_file()

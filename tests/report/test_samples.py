@@ -214,6 +214,7 @@ def test_the_page_has_windows_sheets_published_figures_and_nothing_of_patches(re
     names = {path.name.rsplit("b1-")[1] for path in (tmp_path / "here" / PICTURES).iterdir()}
     assert names == {"headline.svg", "windows.svg", "samples-0.png"}
     assert "theis2016note" in text
+    assert re.findall(r"<tfoot>\s*<tr>\s*<td class=\"words\">(.*?)</td>", text) == ["two real sets"]
 
 
 @pytest.mark.slow
