@@ -7,20 +7,17 @@ over the training image that it is nearest to, and the distances are those of fe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lde_bench.data import Dataset
 from lde_bench.experiments.parzen import expand_methods
 from lde_bench.generators import place_of
-from lde_bench.report import parts
 from lde_bench.report.document import Block
 from lde_bench.report.experiment import Experiment
 from lde_bench.report.measures import figure_notes, measure_columns
 from lde_bench.report.plots import square_shape
 from lde_bench.report.rows import Row
 from lde_bench.report.section import Section, row_title
-from lde_bench.report.sheets import image_sheets
 from lde_bench.report.strips import Strip, draw_strips, first_picture, picture_part, unrolled
 from lde_bench.report.table import Column, Table, cost_column, model_columns
 from lde_bench.runs.store import RunPaths
@@ -126,12 +123,11 @@ class Generate(Experiment):
             strips.append(Strip("nearest training", unrolled(arrays["nearest"], shape), below=True))
         return draw_strips(strips, [(HEADING, SHOWN)]) if strips else None
 
-    def parts(self, section: Section, pair: tuple[str, str] | None, cache_dir: Path | None) -> list[Block]:
-        return [
-            *picture_part(section, self.picture(section.table, section.places), "samples", HEADING, CAPTION),
-            *parts.results(section),
-            *image_sheets(section, cache_dir),
-        ]
+    def headline(self, section: Section) -> list[Block]:
+        return picture_part(section, self.picture(section.table, section.places), HEADING, CAPTION)
+
+    def details(self, section: Section, pair: tuple[str, str] | None) -> list[Block]:
+        return []
 
 
 HEADING = "successive samples, each over its nearest training image"

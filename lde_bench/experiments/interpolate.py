@@ -8,7 +8,6 @@ what is seen has its number.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lde_bench.data import Dataset
@@ -19,7 +18,6 @@ from lde_bench.evaluation.sample_measures import Figure as MeasureFigure
 from lde_bench.evaluation.sample_measures import sample_figures
 from lde_bench.generators import create_generator, parse_generator, place_of
 from lde_bench.generators.autoencoder import Autoencoder
-from lde_bench.report import parts
 from lde_bench.report.document import Block
 from lde_bench.report.experiment import Experiment
 from lde_bench.report.measures import figure_notes, measure_columns
@@ -133,12 +131,12 @@ class Interpolate(Experiment):
         heads = (f"within {first}", f"within {second}", f"{first} to {second}")
         return draw_strips(strips, [(head, STEPS) for head in heads]) if strips else None
 
-    def parts(self, section: Section, pair: tuple[str, str] | None, cache_dir: Path | None) -> list[Block]:
+    def headline(self, section: Section) -> list[Block]:
         alt = "Decoded walks between the codes of test images"
-        return [
-            *picture_part(section, self.picture(section.table, section.places), "walks", alt, CAPTION),
-            *parts.results(section),
-        ]
+        return picture_part(section, self.picture(section.table, section.places), alt, CAPTION)
+
+    def details(self, section: Section, pair: tuple[str, str] | None) -> list[Block]:
+        return []
 
 
 CAPTION = (
