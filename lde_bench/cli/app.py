@@ -167,6 +167,10 @@ class PictureOptions:
         return {"side": self.side, "fit": self.fit, "skip_bad": self.skip_bad}
 
 
+#: What stands where a command is given none of them.
+PICTURE_OPTIONS = PictureOptions()
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
 class ImageSource:
@@ -179,7 +183,7 @@ class ImageSource:
     images: Annotated[
         Path | None, Parameter(help="A folder of image files of your own instead, split by a hash of their names.")
     ] = None
-    pictures: PictureOptions = PictureOptions()
+    pictures: PictureOptions = PICTURE_OPTIONS
 
     def load(self, default: str, running: Running, folds: Sequence[int] | None = None) -> list[Dataset]:
         """What was named, or the dataset `default`, or folds of it; a bar on a terminal shows its preparation.
