@@ -170,6 +170,19 @@ class PictureOptions:
 #: What stands where a command is given none of them.
 PICTURE_OPTIONS = PictureOptions()
 
+# Of the figures in colour.
+Perceptual = Annotated[
+    float | None,
+    Parameter(
+        help="Weight of the distance in features of VGG19 in the loss (see --vgg): 0.1, the paper's, if left out, and "
+        "0 with --profile quick."
+    ),
+]
+SpaceByProfile = Annotated[
+    str | None,
+    Parameter(help="What images are compared in: pixels, or vgg (see --vgg), which is the choice but with quick."),
+]
+
 
 @Parameter(name="*")
 @dataclass(frozen=True)
