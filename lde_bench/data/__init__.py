@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lde_bench.data import images_folder, mixing, user_file
 from lde_bench.data.base import Dataset, DatasetEntry, Request
-from lde_bench.data.image_files import settings_of
+from lde_bench.data.image_files import settings_of, size_of
 from lde_bench.data.images_folder import load_folder
 from lde_bench.data.mixing import mixed
 from lde_bench.data.patches import FreshPatches
@@ -32,6 +32,7 @@ __all__ = [
     "describe",
     "load_dataset",
     "load_image_folder",
+    "load_recorded",
     "mixed",
 ]
 
@@ -119,6 +120,25 @@ def load_dataset(
     if not entry.from_pictures and (asked := request.picture_options):
         raise InputError(f"{name} is not made of picture files and takes no {' or '.join(asked)}; leave it out.")
     return entry.load(request)
+
+
+def load_recorded(
+    name: str,
+    version: str,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """Load the dataset that a record names by its name and version: two that were mixed, or one of a certain size.
+
+    Its content may still be another, where the files are; `data_dir` and `cache_dir` are those of `load_dataset`.
+
+    Raises `InputError` where `load_dataset` does, and for a folder of someone's own, which no record finds again.
+    """
+    if parts := mixing.parts_of(name, version):
+        return mixed(*(load_recorded(*each, data_dir=data_dir, cache_dir=cache_dir) for each in parts))
+    side, fit = size_of(version) or (None, None)
+    return load_dataset(name, data_dir=data_dir, cache_dir=cache_dir, side=side, fit=fit)
 
 
 def load_image_folder(

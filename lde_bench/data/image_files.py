@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import cast
 
 import numpy as np
 
@@ -46,10 +47,16 @@ def colour_settings(side: int) -> ImageSettings:
     return ImageSettings(latent=latent, warmup=100 / 200, grid=np.arange(1, 26) / 50)
 
 
+def size_of(version: str) -> tuple[int, Fit] | None:
+    """The side and the fit that the version of a dataset says; None of one that has none to choose."""
+    sized = _SIZED.search(version)
+    return (int(sized[1]), cast("Fit", sized[2])) if sized else None
+
+
 def settings_of(version: str) -> ImageSettings | None:
     """The settings of a dataset whose version says its side; None of one that has no side to choose."""
-    sized = _SIZED.search(version)
-    return colour_settings(int(sized[1])) if sized else None
+    size = size_of(version)
+    return colour_settings(size[0]) if size else None
 
 
 def in_folder(folder: Path, suffixes: Sequence[str] | None = None) -> ImageFiles:

@@ -63,7 +63,7 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     try:
         with Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > MOST_PIXELS:  # before memory is taken for them
-                raise BadPicture(f"has {image.width}x{image.height} pixels, more than {MOST_PIXELS:,}")
+                raise BadPicture(f"is {image.width}x{image.height}, more than {MOST_PIXELS:,} pixels")
             yield image
     except UnidentifiedImageError as error:
         raise BadPicture("is no image that Pillow can read") from error

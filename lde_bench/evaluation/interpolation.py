@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from lde_bench.errors import InputError
 from lde_bench.evaluation.neighbours import nearest_distances
 from lde_bench.evaluation.sample_measures import Figure, Measure, mean_and_error
+from lde_bench.generators.base import Coder
 
 #: Images of a walk, its two ends among them.
 STEPS = 6
@@ -65,7 +67,7 @@ class Walks:
 
 
 def draw_pairs(domains: np.ndarray, pairs: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
-    """Pairs of different images for each kind of walk, drawn at random: indices [pairs, 2] by kind.
+    """Pairs of different images for each kind of walk, drawn at random: the first and the last of each, [2, pairs].
 
     Args:
         domains: 0 or 1 for each image, [n].
@@ -82,9 +84,9 @@ def draw_pairs(domains: np.ndarray, pairs: int, generator: np.random.Generator) 
     def within(own: np.ndarray) -> np.ndarray:
         first = generator.integers(len(own), size=pairs)
         other = (first + generator.integers(1, len(own), size=pairs)) % len(own)  # never the same image twice
-        return np.stack([own[first], own[other]], 1)
+        return np.stack([own[first], own[other]])
 
-    across = np.stack([own[generator.integers(len(own), size=pairs)] for own in members], 1)
+    across = np.stack([own[generator.integers(len(own), size=pairs)] for own in members])
     return dict(zip(KINDS, (within(members[0]), within(members[1]), across), strict=True))
 
 
@@ -102,6 +104,12 @@ def walk(starts: np.ndarray, ends: np.ndarray, decode: Callable[[np.ndarray], np
     blocks = [decode(flat[first : first + BLOCK_ROWS]) for first in range(0, len(flat), BLOCK_ROWS)]
     images = np.concatenate(blocks).reshape(len(starts), STEPS + 1, -1)
     return Walks(images[:, :STEPS], images[:, STEPS])
+
+
+def decoded(coder: Coder, codes: np.ndarray) -> np.ndarray:
+    """The images of codes: float [n, Z] -> float32 [n, D], pixels in [0, 1]."""
+    with torch.no_grad():
+        return coder.decode(torch.from_numpy(codes)).float().cpu().numpy()
 
 
 def ghosting(walks: Walks) -> np.ndarray:

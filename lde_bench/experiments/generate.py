@@ -27,7 +27,7 @@ from lde_bench.runs.store import RunPaths
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
 from lde_bench.trials.generation import SAMPLES, SHOWN, GenerationTrial
-from lde_bench.trials.images import check_samples
+from lde_bench.trials.images import PERCEPTUAL, SPACES, check_samples
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,11 +59,24 @@ class Generate(Experiment):
         components: Sequence[int] | None = None,
         trials: int = 1,
         samples: int | None = None,
-        perceptual: float = 0.0,
-        space: str = "pixels",
+        perceptual: float | None = None,
+        space: str | None = None,
         seed: int = 0,
     ) -> list[GenerationTrial]:
         """The trials of the figure; everything a trial needs is checked here, before any training.
+
+        Args:
+            budget: of each trial.
+            options: how trials are trained.
+            dataset: of images.
+            methods: models of images, `METHODS` if None; an autoencoder without a prior gets every density.
+            densities: of its codes, `DENSITIES` if None.
+            components: K of those that have some, `COMPONENTS` if None.
+            trials: training runs of each.
+            samples: to measure; by profile if None.
+            perceptual: weight of the distance in features of VGG19 in the loss; by profile if None.
+            space: in which samples and real images are compared; by profile if None.
+            seed: base of the trials' seeds.
 
         Raises:
             InputError: see `lde_bench.experiments.parzen.expand_methods`; too few samples; or the weights of VGG19 are
@@ -74,9 +87,11 @@ class Generate(Experiment):
         count = SAMPLES[budget.profile] if samples is None else samples
         check_samples([spec for spec, _ in specs], count, dataset.image_shape)
         options.check(dataset)
+        weight = PERCEPTUAL[budget.profile] if perceptual is None else perceptual
+        features = SPACES[budget.profile] if space is None else space
         planned = [
             GenerationTrial(
-                self.name, spec, k, trial, dataset, budget, options, seed, perceptual, samples=count, space=space
+                self.name, spec, k, trial, dataset, budget, options, seed, weight, samples=count, space=features
             )
             for trial in range(trials)
             for spec, k in specs

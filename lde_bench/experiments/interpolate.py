@@ -31,6 +31,7 @@ from lde_bench.report.table import Column, Table, cost_column, model_columns
 from lde_bench.runs.store import RunPaths
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
+from lde_bench.trials.images import PERCEPTUAL, SPACES
 from lde_bench.trials.interpolation import PAIRS, InterpolationTrial
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ class Interpolate(Experiment):
         methods: Sequence[str] | None = None,
         trials: int = 1,
         pairs: int | None = None,
-        perceptual: float = 0.0,
-        space: str = "pixels",
+        perceptual: float | None = None,
+        space: str | None = None,
         seed: int = 0,
     ) -> list[InterpolationTrial]:
         """The trials of the figure; everything a trial needs is checked here, before any training.
@@ -70,8 +71,8 @@ class Interpolate(Experiment):
             methods: autoencoders, `METHODS` if None.
             trials: training runs of each.
             pairs: walks of each kind; by profile if None.
-            perceptual: weight of the distance in features of VGG19 in the loss.
-            space: in which steps and distances are measured.
+            perceptual: weight of the distance in features of VGG19 in the loss; by profile if None.
+            space: in which steps and distances are measured; by profile if None.
             seed: base of the trials' seeds and of the pairs.
 
         Raises:
@@ -89,9 +90,11 @@ class Interpolate(Experiment):
         for spec in specs:
             _check_autoencoder(spec, dataset.image_shape)
         options.check(dataset)
+        weight = PERCEPTUAL[budget.profile] if perceptual is None else perceptual
+        features = SPACES[budget.profile] if space is None else space
         planned = [
             InterpolationTrial(
-                self.name, spec, None, trial, dataset, budget, options, seed, perceptual, pairs=count, space=space
+                self.name, spec, None, trial, dataset, budget, options, seed, weight, pairs=count, space=features
             )
             for trial in range(trials)
             for spec in specs

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lde_bench.data import Dataset, datasets, load_dataset
+from lde_bench.data import Dataset, datasets, load_dataset, load_image_folder
+from lde_bench.data.pictures import Fit
 from lde_bench.densities.spec import MethodSpec
 from lde_bench.errors import InputError
 from lde_bench.generators import (
@@ -90,17 +91,30 @@ def _merged(density: str, arguments: str) -> str:
 
 
 def load_images(
-    dataset: str,
+    dataset: str | None,
+    images: Path | None = None,
     *,
     folds: Sequence[int] | None = None,
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
+    side: int | None = None,
+    fit: Fit | None = None,
+    skip_bad: bool | None = None,
 ) -> list[Dataset]:
-    """The datasets of a table: one, or folds of one that has them, by default all.
+    """The datasets of a table: a registered one, or folds of one that has them, by default all; or a folder `images`.
 
     Raises:
-        InputError: it is none of the image datasets, or is absent or damaged; or folds of what has none.
+        InputError: neither or both are named; it is none of the image datasets, or is absent or damaged; or folds of
+            what has none.
     """
+    if (dataset is None) == (images is None):
+        raise InputError("name the images once: --dataset NAME, or --images FOLDER for your own; see lde-bench list.")
+    if images is not None:
+        for what, value in (("--data-dir", data_dir), ("--folds", folds)):
+            if value is not None:
+                raise InputError(f"{images} is read from where it is and has no folds, so leave out {what}.")
+        return [load_image_folder(images, cache_dir=cache_dir, side=side, fit=fit, skip_bad=skip_bad, progress=True)]
+    assert dataset is not None
     known = {name: entry for name, entry in datasets().items() if entry.images is not None}
     if dataset not in known:
         raise InputError(f"dataset '{dataset}' is no set of images; choose one of {', '.join(known)}.")
@@ -109,8 +123,10 @@ def load_images(
         what = f"{dataset} has those from 1 to {len(there)}" if there else f"{dataset} has none"
         raise InputError(f"--folds {' '.join(map(str, folds))}: {what}; leave it out for all there is.")
     names = there if folds is None else [there[fold - 1] for fold in folds]
-    names = names or [dataset]
-    return [load_dataset(name, data_dir=data_dir, cache_dir=cache_dir) for name in names]
+    return [
+        load_dataset(name, data_dir=data_dir, cache_dir=cache_dir, side=side, fit=fit, skip_bad=skip_bad, progress=True)
+        for name in names or [dataset]
+    ]
 
 
 class Parzen(Experiment):

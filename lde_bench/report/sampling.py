@@ -8,11 +8,13 @@ import numpy as np
 
 from lde_bench.data.patches import SIDE, complete
 from lde_bench.errors import InputError
+from lde_bench.evaluation.interpolation import STEPS, decoded, walk
 from lde_bench.files import atomic_path, check_writable, write_bytes_atomic
 from lde_bench.generators import load_any
 from lde_bench.generators.base import Generator
 from lde_bench.progress import say
 from lde_bench.report.plots import as_pictures, draw_sheet, grey_range
+from lde_bench.report.sheets import real_images
 from lde_bench.runs import Record, RunPaths
 from lde_bench.runs.find import find_side
 from lde_bench.runs.rows import is_image, is_patch
@@ -50,6 +52,53 @@ def run_sample(name: str, number: int, output: Path, seed: int, results_dir: Pat
             np.save(handle, samples, allow_pickle=False)
     say(f"written: {output}")
     return 0
+
+
+def run_walks(name: str, number: int, output: Path, seed: int, results_dir: Path) -> int:
+    """Draw `number` walks between the codes of two images of the model of a record, one a line; see `find_side`.
+
+    The images are drawn with the seed from test images, where the dataset is on this machine, else from samples.
+
+    Raises:
+        InputError: see `run_sample`; or the model is no autoencoder, or there are no images to walk between.
+        LawBroken: the trained model breaks a law.
+    """
+    if number < 1:
+        raise InputError(f"number = {number} is not a whole number from 1 up; give for example -n 8.")
+    if output.suffix.lower() != ".png":
+        raise InputError(f"{output}: walks are drawn as a picture; give -o a name that ends in .png.")
+    paths, record = find_side(name, results_dir).trials[0]
+    if not is_image(record.dataset):
+        raise InputError(
+            f"{record.run_id}: is no model of images, and has no codes to walk between; name another record."
+        )
+    check_writable(output)
+    model = load_trained_model(paths, record)
+    coder = model.coder if isinstance(model, Generator) else None
+    if not isinstance(model, Generator) or coder is None:
+        raise InputError(
+            f"{record.run_id}: {model.name} has no encoder to walk between codes with; name an autoencoder."
+        )
+    codes = coder.codes(_ends(model, record, 2 * number, seed))
+    walks = walk(codes[:number], codes[number:], lambda z: decoded(coder, z))
+    images = as_pictures(walks.images.reshape(number * STEPS, -1), model.image_shape)
+    write_bytes_atomic(output, draw_sheet(images, STEPS))
+    say(f"written: {output}")
+    return 0
+
+
+def _ends(model: Generator, record: Record, count: int, seed: int) -> np.ndarray:
+    """Images to walk between, [count, D]."""
+    real = real_images(record.dataset, None)
+    if real is not None:
+        return real[np.random.default_rng(seed).integers(len(real), size=count)]
+    if model.has_no_prior:
+        raise InputError(
+            f"{record.run_id}: {model.name} draws no images and {record.dataset.name} is not at hand, so that there is "
+            "nothing to walk between; set LDE_BENCH_DATA to the folder that holds it."
+        )
+    say(f"{record.dataset.name} is not at hand: the walks are between samples.")
+    return model.sample(count, seed=seed)
 
 
 def load_trained_model(paths: RunPaths, record: Record) -> Model:

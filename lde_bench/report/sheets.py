@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lde_bench.data import load_dataset
+from lde_bench.data import load_recorded
 from lde_bench.data.cache import cache_folder, stored_test_rows
 from lde_bench.data.patches import FEATURES
 from lde_bench.errors import InputError
@@ -106,9 +106,9 @@ def real_images(data: DatasetInfo, cache_dir: Path | None) -> np.ndarray | None:
     for place in [*([Path(named)] if named else []), cache_folder(cache_dir)]:
         try:
             # A folder that is named is the only place looked at: nothing is downloaded.
-            dataset = load_dataset(data.name, data_dir=place, cache_dir=cache_dir)
+            dataset = load_recorded(data.name, data.version, data_dir=place, cache_dir=cache_dir)
         except InputError:
             continue
         if dataset.content_hash == data.content_hash:
-            return dataset.test[:100]
+            return np.asarray(dataset.test[:100])
     return None

@@ -24,6 +24,7 @@ from lde_bench.evaluation.laws.images import image_laws
 from lde_bench.evaluation.sample_measures import MINIMUM_ROWS, SampleSets
 from lde_bench.generators import create_generator, density_spec, generator_arguments, generator_class
 from lde_bench.generators.base import Generator
+from lde_bench.generators.reconstruction import PAPER_WEIGHT
 from lde_bench.runs import Cost, Record, Result, ResultStore, RunPaths, digest, provenance, utc_now
 from lde_bench.seeds import derive_seed
 from lde_bench.training.device import resolve_device
@@ -34,6 +35,11 @@ from lde_bench.version import BENCHMARK_VERSION
 
 #: Samples kept beside each record: a sheet of ten by ten.
 KEPT_SAMPLES = 100
+
+#: Of the figures in colour by profile: weight of the perceptual term, and the space of the measures. Quick needs
+#: nothing that is not at hand.
+PERCEPTUAL = {"quick": 0.0, "standard": PAPER_WEIGHT, "paper": PAPER_WEIGHT}
+SPACES = {"quick": "pixels", "standard": "vgg", "paper": "vgg"}
 
 
 def setting(dataset: Dataset) -> ImageSettings:

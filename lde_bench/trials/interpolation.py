@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-from lde_bench.evaluation.interpolation import KINDS, draw_pairs, measure_walks, walk
+from lde_bench.evaluation.interpolation import KINDS, decoded, draw_pairs, measure_walks, walk
 from lde_bench.evaluation.reconstruction import Reconstruction
 from lde_bench.features import feature_space
 from lde_bench.generators.autoencoder import Autoencoder
@@ -50,7 +48,9 @@ class InterpolationTrial(ImageTrial):
         seed = derive_seed(self.base_seed, "pairs")
         pairs = draw_pairs(data.test_labels, self.pairs, np.random.default_rng(seed))
         codes = model.codes(data.test)
-        walks = {kind: walk(codes[index[:, 0]], codes[index[:, 1]], _decoder(model)) for kind, index in pairs.items()}
+        walks = {
+            kind: walk(codes[first], codes[last], lambda z: decoded(model, z)) for kind, (first, last) in pairs.items()
+        }
         train = data.train[:TRAIN_ROWS]
         measures = measure_walks(
             walks,
@@ -63,15 +63,7 @@ class InterpolationTrial(ImageTrial):
         paths.save_picture(
             {
                 "walks": as_bytes(np.stack([walks[kind].images[:SHOWN] for kind in KINDS])),  # [3, SHOWN, STEPS, D]
-                "ends": as_bytes(np.stack([data.test[pairs[kind][:SHOWN].ravel()] for kind in KINDS])),
+                "ends": as_bytes(np.stack([data.test[pairs[kind][:, :SHOWN].T.ravel()] for kind in KINDS])),
             }
         )
         return Measured(Result(measures=measures), {"pairs": self.pairs, "space": self.space})
-
-
-def _decoder(model: Autoencoder) -> Callable[[np.ndarray], np.ndarray]:
-    @torch.no_grad()
-    def decode(codes: np.ndarray) -> np.ndarray:
-        return model.decode(torch.from_numpy(codes).to(model.device, model.dtype)).float().cpu().numpy()
-
-    return decode

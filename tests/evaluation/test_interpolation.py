@@ -77,8 +77,8 @@ def test_pairs_are_of_different_images_of_their_domains_and_the_seeds_own():
     again = draw_pairs(domains, 400, np.random.default_rng(3))
     for kind, wanted in zip(KINDS, ((0, 0), (1, 1), (0, 1)), strict=True):
         np.testing.assert_array_equal(pairs[kind], again[kind])
-        np.testing.assert_array_equal(domains[pairs[kind]], np.tile(wanted, (400, 1)))
-        assert (pairs[kind][:, 0] != pairs[kind][:, 1]).all()
+        np.testing.assert_array_equal(domains[pairs[kind]].T, np.tile(wanted, (400, 1)))
+        assert (pairs[kind][0] != pairs[kind][1]).all()
     with pytest.raises(InputError, match="fewer than two test images"):
         draw_pairs(np.array([0, 0, 1]), 5, np.random.default_rng(3))
 
