@@ -85,7 +85,7 @@ def interpolate(
     from lde_bench.trials.base import set_threads
     from lde_bench.trials.run import run_trials
 
-    named = [*dataset, *images]
+    named: list[str | Path] = [*dataset, *images]
     if len(named) not in (0, 2):
         raise InputError(f"a walk from one domain to another needs two, and {len(named)} are named; give two.")
     budget = Budget.of(profile, steps, seconds)

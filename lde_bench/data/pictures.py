@@ -124,11 +124,12 @@ def square(data: bytes, side: int, fit: Fit) -> np.ndarray:
     Raises:
         BadPicture: see `decode`.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     image = decode(data)
     if fit == "crop":
-        small = ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC)
-    else:
-        small = image.resize((side, side), Image.Resampling.BICUBIC)
+        shorter = min(image.size)
+        left, top = ((length - shorter) // 2 for length in image.size)
+        image = image.crop((left, top, left + shorter, top + shorter))
+    small = image.resize((side, side), Image.Resampling.BICUBIC)  # [side, side, 3]
     return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))

@@ -7,7 +7,6 @@ over the training image that it is nearest to, and the distances are those of fe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lde_bench.data import Dataset
@@ -20,8 +19,7 @@ from lde_bench.report.measures import figure_notes, measure_columns
 from lde_bench.report.plots import square_shape
 from lde_bench.report.rows import Row
 from lde_bench.report.section import Section, row_title
-from lde_bench.report.sheets import image_sheets
-from lde_bench.report.strips import Strip, draw_strips, first_picture, picture_part, unrolled
+from lde_bench.report.strips import Strip, draw_strips, first_picture, unrolled
 from lde_bench.report.table import Column, Table, cost_column, model_columns
 from lde_bench.runs.store import RunPaths
 from lde_bench.training.plan import Budget
@@ -126,15 +124,16 @@ class Generate(Experiment):
             strips.append(Strip("nearest training", unrolled(arrays["nearest"], shape), below=True))
         return draw_strips(strips, [(HEADING, SHOWN)]) if strips else None
 
-    def parts(self, section: Section, pair: tuple[str, str] | None, cache_dir: Path | None) -> list[Block]:
-        return [
-            *picture_part(section, self.picture(section.table, section.places), "samples", HEADING, CAPTION),
-            *parts.results(section),
-            *image_sheets(section, cache_dir),
-        ]
+    def headline(self, section: Section) -> list[Block]:
+        return parts.headline(section, self.picture(section.table, section.places), ALT, CAPTION)
+
+    def details(self, section: Section, pair: tuple[str, str] | None) -> list[Block]:
+        return []
 
 
 HEADING = "successive samples, each over its nearest training image"
+
+ALT = "Successive samples of every row, each over its nearest training image"
 
 CAPTION = (
     "The first samples of a trial, not selected, and under each the training image that is nearest to it in the space "

@@ -26,7 +26,7 @@ from lde_bench.report.measures import figure_notes, measure_columns
 from lde_bench.report.plots import square_shape
 from lde_bench.report.rows import Row
 from lde_bench.report.section import Section, row_title
-from lde_bench.report.strips import Strip, draw_strips, first_picture, picture_part, unrolled
+from lde_bench.report.strips import Strip, draw_strips, first_picture, unrolled
 from lde_bench.report.table import Column, Table, cost_column, model_columns
 from lde_bench.runs.store import RunPaths
 from lde_bench.training.plan import Budget
@@ -133,13 +133,17 @@ class Interpolate(Experiment):
         heads = (f"within {first}", f"within {second}", f"{first} to {second}")
         return draw_strips(strips, [(head, STEPS) for head in heads]) if strips else None
 
-    def parts(self, section: Section, pair: tuple[str, str] | None, cache_dir: Path | None) -> list[Block]:
-        alt = "Decoded walks between the codes of test images"
-        return [
-            *picture_part(section, self.picture(section.table, section.places), "walks", alt, CAPTION),
-            *parts.results(section),
-        ]
+    def headline(self, section: Section) -> list[Block]:
+        return parts.headline(section, self.picture(section.table, section.places), ALT, CAPTION)
 
+    def samples(self, section: Section, cache_dir: Path | None) -> list[Block]:
+        return []  # the walks are what there is to see
+
+    def details(self, section: Section, pair: tuple[str, str] | None) -> list[Block]:
+        return []
+
+
+ALT = "Decoded walks between the codes of test images"
 
 CAPTION = (
     "Walks between the codes of two test images, r = 0, 0.2, ..., 1, decoded: the ends are reconstructions. The pairs "

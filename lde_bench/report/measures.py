@@ -72,7 +72,7 @@ def measures_panel(rows: Sequence[Row]) -> list[Block]:
     ]
     lines.append(["two real sets", *(_null_cell(rows, name) for name in names)])
     headers = ["method", *(wording(name).header for name in names)]
-    return [Grid(headers, lines, title=TITLE), Notes(_measure_notes(rows, names))]
+    return [Grid(headers, lines, title=TITLE, footer=1), Notes(_measure_notes(rows, names))]
 
 
 def measure_cell(measure: Measure | None, digits: int) -> str:
