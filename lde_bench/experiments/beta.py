@@ -8,7 +8,6 @@ codes and prior part where it is small. Here each of that has its number.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,8 +24,7 @@ from lde_bench.report.measures import figure_notes, measure_columns, null_column
 from lde_bench.report.planes import Panel, draw_planes
 from lde_bench.report.rows import Row
 from lde_bench.report.section import Section
-from lde_bench.report.sheets import image_sheets
-from lde_bench.report.strips import first_picture, picture_part
+from lde_bench.report.strips import first_picture
 from lde_bench.report.table import Column, Table, cost_column, model_columns
 from lde_bench.runs.store import RunPaths
 from lde_bench.training.plan import Budget
@@ -140,16 +138,15 @@ class Beta(Experiment):
         panels = _panels(table.rows, places)
         return draw_planes(panels) if panels else None
 
-    def parts(self, section: Section, pair: tuple[str, str] | None, cache_dir: Path | None) -> list[Block]:
-        alt = "Codes of held-out images under each model, and reconstructions of some"
-        return [
-            *picture_part(section, self.picture(section.table, section.places), "planes", alt, CAPTION),
-            *parts.results(section),
-            *image_sheets(section, cache_dir),
-        ]
+    def headline(self, section: Section) -> list[Block]:
+        return parts.headline(section, self.picture(section.table, section.places), ALT, CAPTION)
+
+    def details(self, section: Section, pair: tuple[str, str] | None) -> list[Block]:
+        return []
 
 
-#: Under the picture.
+ALT = "Codes of held-out images under each model, and reconstructions of some"
+
 CAPTION = (
     "Codes of the same held-out images under every model, one draw from each posterior of a VAE, coloured by what the "
     "images show; numbers stand at the median code of their class. Contours: the regions of highest density that hold "
