@@ -44,10 +44,10 @@ DIGIT = 5
 
 #: Training steps by profile, of every model and of the density alike: about 1 and 4 CPU minutes a model of MNIST on a
 #: core without bf16. The models' own schedules differ, and are sized for tables of samples.
-STEPS = {"quick": 600, "standard": 2_000}
+STEPS = {"quick": 600, "standard": 3_000}
 
 #: By profile: held-out images whose bounds on log p(x) are taken, and codes of each.
-IMAGES = {"quick": 500, "standard": 1_000, "paper": 10_000}
+IMAGES = {"quick": 1_000, "standard": 1_000, "paper": 10_000}
 CODES = {"quick": 50, "standard": 500, "paper": 500}
 
 

@@ -9,7 +9,7 @@ from test_bad_input import assert_refused
 
 FAULTS = {
     "beta-0": (("--beta", "0"), "beta = 0 is no number above 0"),
-    "beta-nan": (("--beta", "nan"), "beta = nan"),
+    "beta-nan": (("--beta", "nan"), "is no number above 0"),
     "beta-of-words": (("--beta", "high"), 'unable to convert "high" into float'),
     "beta-twice": (("--beta", "1", "1.0"), "is named twice; give every beta once"),
     "latent-0": (("--latent", "0"), "latent = 0 is not a whole number from 1 up"),

@@ -58,7 +58,7 @@ def test_the_figure_is_a_vae_at_every_beta_and_the_autoencoder_last_with_equal_n
 
 
 def test_steps_and_seconds_replace_those_of_the_figure_and_paper_has_the_models_own():
-    assert beta_budget("standard").steps == 2_000
+    assert beta_budget("standard").steps == 3_000
     assert beta_budget("standard", steps=7) == Budget.of("standard", 7)
     assert beta_budget("quick", seconds=3.0).steps is None
     assert beta_budget("paper").steps is None
