@@ -99,15 +99,13 @@ class Table(Protocol):
     @property
     def shape(self) -> Sequence[int]: ...
 
-    def __len__(self) -> int: ...
-
 
 def row_blocks(rows: Table, numbers: int = BLOCK_NUMBERS, most: int | None = None) -> Iterator[slice]:
     """Slices that walk through `rows` [n, D], each of at most `numbers` numbers and `most` rows, and at least one."""
     step = max(1, numbers // max(1, rows.shape[1]))
     step = step if most is None else min(step, most)
-    for start in range(0, len(rows), step):
-        yield slice(start, min(start + step, len(rows)))
+    for start in range(0, rows.shape[0], step):
+        yield slice(start, min(start + step, rows.shape[0]))
 
 
 def readable_rows(

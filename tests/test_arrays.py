@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 import lde_bench as lb
-from lde_bench.arrays import as_rows
+from lde_bench.arrays import PixelRows, as_rows, readable_rows, row_blocks
 from lde_bench.errors import InputError
 from lde_bench.seeds import as_seed
 
@@ -131,3 +133,50 @@ def test_an_image_has_channels_and_two_sides(shape):
 def test_a_sigma_is_a_positive_number(sigma):
     with pytest.raises(InputError, match="sigma"):
         lb.parzen_log_prob(ROWS, ROWS, sigma)
+
+
+PIXELS = np.random.default_rng(1).integers(0, 256, (40, 12), np.uint8)
+
+
+def test_rows_of_pixels_are_those_of_the_array_of_their_values() -> None:
+    rows, values = PixelRows(PIXELS), PIXELS.astype(np.float32) / np.float32(255)
+    assert (rows.shape, rows.ndim, rows.dtype, len(rows)) == (values.shape, 2, values.dtype, len(values))
+    for index in (slice(None), slice(3, 11), slice(30, 5, -4), slice(35, 99), np.array([7, 7, -1, 0]), [2, 39], 5, -1):
+        np.testing.assert_array_equal(rows[index], values[index], strict=True)
+    np.testing.assert_array_equal(np.asarray(rows), values, strict=True)
+    np.testing.assert_array_equal(np.stack([rows[i] for i in range(40)]), values)
+    np.testing.assert_array_equal(rows[np.array([], int)], values[:0], strict=True)
+    first = rows.first(7)
+    assert first.shape == (7, 12)
+    np.testing.assert_array_equal(first[:], values[:7])
+    np.testing.assert_array_equal(first[-1], values[6])
+    for bad in (np.array([7]), np.array([-8]), 7):
+        with pytest.raises(IndexError):
+            first[bad]
+    with pytest.raises(TypeError, match="not by bool"):
+        rows[np.ones(40, bool)]
+
+
+def test_the_hash_of_pixels_is_of_their_bytes_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lde_bench.arrays.BLOCK_NUMBERS", 50)
+    assert PixelRows(PIXELS).sha256 == hashlib.sha256(PIXELS.tobytes()).hexdigest()
+    assert PixelRows(PIXELS).first(9).sha256 == hashlib.sha256(PIXELS[:9].tobytes()).hexdigest()
+
+
+def test_blocks_cover_all_rows_within_their_bounds() -> None:
+    for numbers, most in ((30, None), (1000, 7), (1, None), (10**9, None)):
+        blocks = list(row_blocks(PIXELS, numbers, most))
+        assert [row for block in blocks for row in range(*block.indices(40))] == list(range(40))
+        sizes = {block.stop - block.start for block in blocks}
+        assert max(sizes) <= min(max(1, numbers // 12), most or 40)
+    assert list(row_blocks(PIXELS[:0])) == []
+
+
+def test_readable_rows_leave_pixels_where_they_are() -> None:
+    rows = PixelRows(PIXELS)
+    assert readable_rows("me", "the array", rows, 12, finite=True, least=40) is rows
+    with pytest.raises(InputError, match=r"me: the array should be \[n, 11\], got \[40, 12\]"):
+        readable_rows("me", "the array", rows, 11)
+    with pytest.raises(InputError, match="me: the array has 40 rows, too few; give at least 41 rows"):
+        readable_rows("me", "the array", rows, least=41)
+    np.testing.assert_array_equal(as_rows("me", "the array", rows), rows[:], strict=True)

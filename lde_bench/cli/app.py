@@ -12,6 +12,7 @@ from cyclopts import App, Parameter, Token
 from lde_bench.version import __version__
 
 if TYPE_CHECKING:
+    from lde_bench.data import Dataset
     from lde_bench.trials.base import TrainingOptions
 
 app = App(
@@ -155,3 +156,80 @@ class Running:
 
 #: What stands where a command is given none of them.
 RUNNING = Running()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class PictureOptions:
+    """How picture files become images, of datasets that are made of them."""
+
+    side: Annotated[
+        Whole | None, Parameter(help="Pixels along a side, of images made of picture files (64 if left out).")
+    ] = None
+    fit: Annotated[
+        Literal["stretch", "crop"] | None,
+        Parameter(
+            help="How a picture becomes a square: stretch squeezes all of it, as in the paper; crop takes the largest "
+            "square in its middle, as of --images if left out."
+        ),
+    ] = None
+    skip_bad: Annotated[
+        bool | None, Parameter(negative=(), help="Leave out files that cannot be used as images; they are named.")
+    ] = None
+
+    def asked(self) -> dict[str, Any]:
+        """Arguments of the functions that load images."""
+        return {"side": self.side, "fit": self.fit, "skip_bad": self.skip_bad}
+
+
+#: What stands where a command is given none of them.
+PICTURE_OPTIONS = PictureOptions()
+
+# Of the figures in colour.
+Perceptual = Annotated[
+    float | None,
+    Parameter(
+        help="Weight of the distance in features of VGG19 in the loss (see --vgg): 0.1, the paper's, if left out, and "
+        "0 with --profile quick."
+    ),
+]
+SpaceByProfile = Annotated[
+    str | None,
+    Parameter(help="What images are compared in: pixels, or vgg (see --vgg), which is the choice but with quick."),
+]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ImageSource:
+    """The images of a command: a dataset by its name, or a folder of one's own."""
+
+    dataset: Annotated[
+        str | None,
+        Parameter(help="A dataset of images, see lde-bench list; one that needs no download if left out."),
+    ] = None
+    images: Annotated[
+        Path | None, Parameter(help="A folder of image files of your own instead, split by a hash of their names.")
+    ] = None
+    pictures: PictureOptions = PICTURE_OPTIONS
+
+    def load(self, default: str, running: Running, folds: Sequence[int] | None = None) -> list[Dataset]:
+        """What was named, or the dataset `default`, or folds of it; a bar on a terminal shows its preparation.
+
+        Raises:
+            InputError: see `lde_bench.experiments.parzen.load_images`.
+        """
+        from lde_bench.experiments.parzen import load_images
+
+        return load_images(
+            default if self.dataset is None and self.images is None else self.dataset,
+            self.images,
+            folds=folds,
+            data_dir=running.data_dir,
+            cache_dir=running.cache_dir,
+            **self.pictures.asked(),
+        )
+
+
+#: What stands where a command is given none of them.
+IMAGE_SOURCE = ImageSource()

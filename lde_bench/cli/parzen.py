@@ -7,9 +7,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from lde_bench.cli.app import (
+    IMAGE_SOURCE,
     RUNNING,
     Components,
     Features,
+    ImageSource,
     Profile,
     Running,
     Seconds,
@@ -25,9 +27,7 @@ from lde_bench.cli.running import finish, use_vgg
 @app.command
 def parzen(
     *,
-    dataset: Annotated[
-        str, Parameter(help="A dataset of images, see lde-bench list; the one of the default needs no download.")
-    ] = "digits8x8",
+    source: ImageSource = IMAGE_SOURCE,
     methods: Annotated[
         list[str] | None,
         Parameter(
@@ -64,9 +64,10 @@ def parzen(
     """Parzen-window log-likelihood of images under the samples of models: the paper's Table 2.
 
     Trains every model, draws samples, chooses sigma on validation images and prints the test log-likelihood beside
-    better-founded measures of the same samples. To resume a run that was killed, give the same command again.
+    better-founded measures of the same samples. Without --dataset or --images it is that of digits8x8. To resume a run
+    that was killed, give the same command again.
     """
-    from lde_bench.experiments.parzen import Parzen, load_images
+    from lde_bench.experiments.parzen import Parzen
     from lde_bench.runs import ResultStore
     from lde_bench.training.plan import Budget
     from lde_bench.trials.base import set_threads
@@ -79,7 +80,7 @@ def parzen(
     planned = Parzen().plan(
         budget,
         running.training(),
-        load_images(dataset, folds=folds, data_dir=running.data_dir, cache_dir=running.cache_dir),
+        source.load("digits8x8", running, folds),
         methods=methods,
         densities=density,
         components=K,

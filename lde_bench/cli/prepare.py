@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lde_bench.cli.app import CacheDir, DataDir, Json, Seed, app
+from lde_bench.cli.app import PICTURE_OPTIONS, CacheDir, DataDir, Json, PictureOptions, Seed, app
 
 
 @app.command
@@ -15,6 +15,7 @@ def prepare(
     dataset: str,
     *,
     seed: Annotated[Seed, Parameter(help="Of the preparation: same seed, same bytes.")] = 0,
+    pictures: PictureOptions = PICTURE_OPTIONS,
     data_dir: DataDir = None,
     cache_dir: CacheDir = None,
     json: Json = False,
@@ -22,7 +23,7 @@ def prepare(
     """Fetch and prepare a dataset, e.g. `lde-bench prepare bsds300`, and print what was made."""
     from lde_bench.data import load_dataset
 
-    data = load_dataset(dataset, data_dir=data_dir, cache_dir=cache_dir, seed=seed, progress=True)
+    data = load_dataset(dataset, data_dir=data_dir, cache_dir=cache_dir, seed=seed, progress=True, **pictures.asked())
     if json:
         facts = {"name": data.name, "version": data.version, "seed": data.seed, "sizes": data.sizes}
         print(json_module.dumps({**facts, "features": data.features, "content_hash": data.content_hash}, indent=2))

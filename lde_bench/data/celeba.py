@@ -103,7 +103,7 @@ def split(files: ImageFiles, parts: dict[int, str] | None) -> dict[str, list[str
         if found is None:
             raise InputError(f"{files.origin}: {name} is in no part of CelebA; remove it, or unpack {ARCHIVE} afresh.")
         splits[found].append(name)
-    return in_order(splits)
+    return in_order(splits, key=lambda name: PurePosixPath(name).name)  # the archive has a folder in it
 
 
 def load(request: Request) -> Dataset:

@@ -165,9 +165,11 @@ def split_by_hash(names: Iterable[str], key: Callable[[str], str] = lambda name:
     return in_order(splits)
 
 
-def in_order(splits: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
-    """The names of each split in an order that depends on nothing but the names."""
-    return {split: sorted(names, key=lambda name: _hash("order", name)) for split, names in splits.items()}
+def in_order(
+    splits: Mapping[str, Iterable[str]], key: Callable[[str], str] = lambda name: name
+) -> dict[str, list[str]]:
+    """The names of each split in an order that depends on nothing but each one's `key`."""
+    return {split: sorted(names, key=lambda name: _hash("order", key(name))) for split, names in splits.items()}
 
 
 def _hash(what: str, name: str) -> int:

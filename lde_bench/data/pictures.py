@@ -63,7 +63,7 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     try:
         with Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > MOST_PIXELS:  # before memory is taken for them
-                raise BadPicture(f"has {image.width}x{image.height} pixels, more than {MOST_PIXELS:,}")
+                raise BadPicture(f"is {image.width}x{image.height}, more than {MOST_PIXELS:,} pixels")
             yield image
     except UnidentifiedImageError as error:
         raise BadPicture("is no image that Pillow can read") from error
@@ -124,11 +124,12 @@ def square(data: bytes, side: int, fit: Fit) -> np.ndarray:
     Raises:
         BadPicture: see `decode`.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     image = decode(data)
     if fit == "crop":
-        small = ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC)
-    else:
-        small = image.resize((side, side), Image.Resampling.BICUBIC)
+        shorter = min(image.size)
+        left, top = ((length - shorter) // 2 for length in image.size)
+        image = image.crop((left, top, left + shorter, top + shorter))
+    small = image.resize((side, side), Image.Resampling.BICUBIC)  # [side, side, 3]
     return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))

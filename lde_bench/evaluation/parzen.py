@@ -109,11 +109,11 @@ def parzen_curve(test: Rows, samples: Rows, grid: np.ndarray | Sequence[float], 
     with _true_float32(), torch.no_grad():
         for held in row_blocks(rows, HELD_NUMBERS):
             x = _block("test", rows[held], place).sub_(centre)
-            sums = _Sums(x, torch.from_numpy(sigmas).to(place), len(source))
+            sums = _Sums(x, torch.from_numpy(sigmas).to(place), source.shape[0])
             for block in blocks:
                 sums.add(_block("samples", source[block], place).sub_(centre))
             totals.append(sums.total.cpu().numpy())
-    constants = math.log(len(source)) + source.shape[1] * (np.log(sigmas) + 0.5 * math.log(2 * math.pi))
+    constants = math.log(source.shape[0]) + source.shape[1] * (np.log(sigmas) + 0.5 * math.log(2 * math.pi))
     return np.concatenate(totals, 1) - constants[:, None]
 
 

@@ -54,7 +54,7 @@ class SampleSets:
 
     train: Rows
     test: Rows
-    samples: Rows
+    samples: np.ndarray
     seed: int
     reconstruct: Callable[[np.ndarray], np.ndarray] | None = None
     code_log_prob: Callable[[Rows], np.ndarray] | None = None

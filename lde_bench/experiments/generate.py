@@ -7,27 +7,24 @@ over the training image that it is nearest to, and the distances are those of fe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lde_bench.data import Dataset
 from lde_bench.experiments.parzen import expand_methods
 from lde_bench.generators import place_of
-from lde_bench.report import parts
 from lde_bench.report.document import Block
 from lde_bench.report.experiment import Experiment
 from lde_bench.report.measures import figure_notes, measure_columns
 from lde_bench.report.plots import square_shape
 from lde_bench.report.rows import Row
 from lde_bench.report.section import Section, row_title
-from lde_bench.report.sheets import image_sheets
 from lde_bench.report.strips import Strip, draw_strips, first_picture, picture_part, unrolled
 from lde_bench.report.table import Column, Table, cost_column, model_columns
 from lde_bench.runs.store import RunPaths
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
 from lde_bench.trials.generation import SAMPLES, SHOWN, GenerationTrial
-from lde_bench.trials.images import check_samples
+from lde_bench.trials.images import PERCEPTUAL, SPACES, check_samples
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,11 +56,24 @@ class Generate(Experiment):
         components: Sequence[int] | None = None,
         trials: int = 1,
         samples: int | None = None,
-        perceptual: float = 0.0,
-        space: str = "pixels",
+        perceptual: float | None = None,
+        space: str | None = None,
         seed: int = 0,
     ) -> list[GenerationTrial]:
         """The trials of the figure; everything a trial needs is checked here, before any training.
+
+        Args:
+            budget: of each trial.
+            options: how trials are trained.
+            dataset: of images.
+            methods: models of images, `METHODS` if None; an autoencoder without a prior gets every density.
+            densities: of its codes, `DENSITIES` if None.
+            components: K of those that have some, `COMPONENTS` if None.
+            trials: training runs of each.
+            samples: to measure; by profile if None.
+            perceptual: weight of the distance in features of VGG19 in the loss; by profile if None.
+            space: in which samples and real images are compared; by profile if None.
+            seed: base of the trials' seeds.
 
         Raises:
             InputError: see `lde_bench.experiments.parzen.expand_methods`; too few samples; or the weights of VGG19 are
@@ -74,9 +84,11 @@ class Generate(Experiment):
         count = SAMPLES[budget.profile] if samples is None else samples
         check_samples([spec for spec, _ in specs], count, dataset.image_shape)
         options.check(dataset)
+        weight = PERCEPTUAL[budget.profile] if perceptual is None else perceptual
+        features = SPACES[budget.profile] if space is None else space
         planned = [
             GenerationTrial(
-                self.name, spec, k, trial, dataset, budget, options, seed, perceptual, samples=count, space=space
+                self.name, spec, k, trial, dataset, budget, options, seed, weight, samples=count, space=features
             )
             for trial in range(trials)
             for spec, k in specs
@@ -111,12 +123,11 @@ class Generate(Experiment):
             strips.append(Strip("nearest training", unrolled(arrays["nearest"], shape), below=True))
         return draw_strips(strips, [(HEADING, SHOWN)]) if strips else None
 
-    def parts(self, section: Section, pair: tuple[str, str] | None, cache_dir: Path | None) -> list[Block]:
-        return [
-            *picture_part(section, self.picture(section.table, section.places), "samples", HEADING, CAPTION),
-            *parts.results(section),
-            *image_sheets(section, cache_dir),
-        ]
+    def headline(self, section: Section) -> list[Block]:
+        return picture_part(section, self.picture(section.table, section.places), HEADING, CAPTION)
+
+    def details(self, section: Section, pair: tuple[str, str] | None) -> list[Block]:
+        return []
 
 
 HEADING = "successive samples, each over its nearest training image"

@@ -8,7 +8,6 @@ what is seen has its number.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lde_bench.data import Dataset
@@ -19,7 +18,6 @@ from lde_bench.evaluation.sample_measures import Figure as MeasureFigure
 from lde_bench.evaluation.sample_measures import sample_figures
 from lde_bench.generators import create_generator, parse_generator, place_of
 from lde_bench.generators.autoencoder import Autoencoder
-from lde_bench.report import parts
 from lde_bench.report.document import Block
 from lde_bench.report.experiment import Experiment
 from lde_bench.report.measures import figure_notes, measure_columns
@@ -31,6 +29,7 @@ from lde_bench.report.table import Column, Table, cost_column, model_columns
 from lde_bench.runs.store import RunPaths
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
+from lde_bench.trials.images import PERCEPTUAL, SPACES
 from lde_bench.trials.interpolation import PAIRS, InterpolationTrial
 
 if TYPE_CHECKING:
@@ -57,8 +56,8 @@ class Interpolate(Experiment):
         methods: Sequence[str] | None = None,
         trials: int = 1,
         pairs: int | None = None,
-        perceptual: float = 0.0,
-        space: str = "pixels",
+        perceptual: float | None = None,
+        space: str | None = None,
         seed: int = 0,
     ) -> list[InterpolationTrial]:
         """The trials of the figure; everything a trial needs is checked here, before any training.
@@ -70,8 +69,8 @@ class Interpolate(Experiment):
             methods: autoencoders, `METHODS` if None.
             trials: training runs of each.
             pairs: walks of each kind; by profile if None.
-            perceptual: weight of the distance in features of VGG19 in the loss.
-            space: in which steps and distances are measured.
+            perceptual: weight of the distance in features of VGG19 in the loss; by profile if None.
+            space: in which steps and distances are measured; by profile if None.
             seed: base of the trials' seeds and of the pairs.
 
         Raises:
@@ -89,9 +88,11 @@ class Interpolate(Experiment):
         for spec in specs:
             _check_autoencoder(spec, dataset.image_shape)
         options.check(dataset)
+        weight = PERCEPTUAL[budget.profile] if perceptual is None else perceptual
+        features = SPACES[budget.profile] if space is None else space
         planned = [
             InterpolationTrial(
-                self.name, spec, None, trial, dataset, budget, options, seed, perceptual, pairs=count, space=space
+                self.name, spec, None, trial, dataset, budget, options, seed, weight, pairs=count, space=features
             )
             for trial in range(trials)
             for spec in specs
@@ -130,12 +131,12 @@ class Interpolate(Experiment):
         heads = (f"within {first}", f"within {second}", f"{first} to {second}")
         return draw_strips(strips, [(head, STEPS) for head in heads]) if strips else None
 
-    def parts(self, section: Section, pair: tuple[str, str] | None, cache_dir: Path | None) -> list[Block]:
+    def headline(self, section: Section) -> list[Block]:
         alt = "Decoded walks between the codes of test images"
-        return [
-            *picture_part(section, self.picture(section.table, section.places), "walks", alt, CAPTION),
-            *parts.results(section),
-        ]
+        return picture_part(section, self.picture(section.table, section.places), alt, CAPTION)
+
+    def details(self, section: Section, pair: tuple[str, str] | None) -> list[Block]:
+        return []
 
 
 CAPTION = (

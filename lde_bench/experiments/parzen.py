@@ -7,11 +7,11 @@ Oord, Bethge 2016, arXiv 1511.01844): the better-founded measures of the same sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from lde_bench.data import Dataset, datasets, load_dataset
+from lde_bench.data import Dataset, datasets, load_dataset, load_image_folder
+from lde_bench.data.pictures import Fit
 from lde_bench.densities.spec import MethodSpec
 from lde_bench.errors import InputError
 from lde_bench.features import feature_space
@@ -26,25 +26,19 @@ from lde_bench.generators import (
 from lde_bench.report import parts
 from lde_bench.report.document import Block, Paragraph, Strong
 from lde_bench.report.experiment import Experiment
-from lde_bench.report.figures import draw_rows
 from lde_bench.report.measures import agreement
 from lde_bench.report.numbers import DASH
 from lde_bench.report.published import PublishedFigure, is_official, load_published_parzen, published_text
 from lde_bench.report.published_comparison import VARIANT
 from lde_bench.report.rows import Row
 from lde_bench.report.section import Section, part, row_title
-from lde_bench.report.sheets import image_sheets
 from lde_bench.report.table import Column, Table, standard_columns
 from lde_bench.runs.record import DatasetInfo
 from lde_bench.runs.rows import is_reference, with_components
-from lde_bench.runs.store import RunPaths
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
 from lde_bench.trials.images import check_samples
 from lde_bench.trials.parzen import SAMPLES, ParzenTrial
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 #: What stands for every row of the table among `--methods`.
 ALL = "all"
@@ -92,17 +86,30 @@ def _merged(density: str, arguments: str) -> str:
 
 
 def load_images(
-    dataset: str,
+    dataset: str | None,
+    images: Path | None = None,
     *,
     folds: Sequence[int] | None = None,
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
+    side: int | None = None,
+    fit: Fit | None = None,
+    skip_bad: bool | None = None,
 ) -> list[Dataset]:
-    """The datasets of a table: one, or folds of one that has them, by default all.
+    """The datasets of a table: a registered one, or folds of one that has them, by default all; or a folder `images`.
 
     Raises:
-        InputError: it is none of the image datasets, or is absent or damaged; or folds of what has none.
+        InputError: neither or both are named; it is none of the image datasets, or is absent or damaged; or folds of
+            what has none.
     """
+    if (dataset is None) == (images is None):
+        raise InputError("name the images once: --dataset NAME, or --images FOLDER for your own; see lde-bench list.")
+    if images is not None:
+        for what, value in (("--data-dir", data_dir), ("--folds", folds)):
+            if value is not None:
+                raise InputError(f"{images} is read from where it is and has no folds, so leave out {what}.")
+        return [load_image_folder(images, cache_dir=cache_dir, side=side, fit=fit, skip_bad=skip_bad, progress=True)]
+    assert dataset is not None
     known = {name: entry for name, entry in datasets().items() if entry.images is not None}
     if dataset not in known:
         raise InputError(f"dataset '{dataset}' is no set of images; choose one of {', '.join(known)}.")
@@ -111,8 +118,10 @@ def load_images(
         what = f"{dataset} has those from 1 to {len(there)}" if there else f"{dataset} has none"
         raise InputError(f"--folds {' '.join(map(str, folds))}: {what}; leave it out for all there is.")
     names = there if folds is None else [there[fold - 1] for fold in folds]
-    names = names or [dataset]
-    return [load_dataset(name, data_dir=data_dir, cache_dir=cache_dir) for name in names]
+    return [
+        load_dataset(name, data_dir=data_dir, cache_dir=cache_dir, side=side, fit=fit, skip_bad=skip_bad, progress=True)
+        for name in names or [dataset]
+    ]
 
 
 class Parzen(Experiment):
@@ -181,30 +190,22 @@ class Parzen(Experiment):
     def first_notes(self, table: Table) -> list[str]:
         return _window_notes(table)
 
-    def picture(self, table: Table, places: Mapping[str, RunPaths]) -> Figure:
-        return draw_rows(table)
-
-    def parts(self, section: Section, pair: tuple[str, str] | None, cache_dir: Path | None) -> list[Block]:
-        table = section.table
+    def headline(self, section: Section) -> list[Block]:
         warning = Paragraph(
             (
                 Strong("These are figures of samples, not of models"),
-                f": {table.score}s of windows around samples, beside better-founded measures of the same samples.",
+                f": {self.score}s of windows around samples; better-founded measures of the same samples stand below.",
             )
         )
-        blocks = [warning, *parts.results(section)]
-        if not table.rows:
-            return blocks
-        alt = f"{table.score} of every row" + (", with the published figures" if section.published else "")
-        rows = parts.plot(section, "rows", self.picture(table, section.places), alt, f"{alt}.")
+        return [*super().headline(section), warning]
+
+    def details(self, section: Section, pair: tuple[str, str] | None) -> list[Block]:
         title = "Does the order of the Parzen figures agree with the other measures?"
         return [
-            *blocks,
-            *part(section, "The rows at a glance", rows),
             *self.comparison(section),
-            *part(section, title, *agreement(table.rows, "Parzen")),
+            *part(section, title, *agreement(section.table.rows, "Parzen")),
+            *parts.components(section),
             *_windows(section),
-            *image_sheets(section, cache_dir),
         ]
 
 

@@ -57,8 +57,8 @@ class AE(Autoencoder):
         ),
     }
     colour_plans: ClassVar[dict[str, Plan]] = {
-        "quick": Plan(steps=400, batch_size=16, rate=1e-3, betas=(0.5, 0.999), warmup=20, reference_seconds=20.0),
-        "standard": Plan(steps=600, batch_size=16, rate=1e-3, betas=(0.5, 0.999), warmup=20, reference_seconds=30.0),
+        "quick": Plan(steps=300, batch_size=16, rate=1e-3, betas=(0.5, 0.999), warmup=20, reference_seconds=15.0),
+        "standard": Plan(steps=400, batch_size=16, rate=1e-3, betas=(0.5, 0.999), warmup=20, reference_seconds=20.0),
         "paper": Plan(
             steps=200 * CELEBA_EPOCH,
             batch_size=128,

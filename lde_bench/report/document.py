@@ -81,7 +81,8 @@ class Grid:
     """A table of lines.
 
     The first `left` columns, and those named in `words`, are words and stand left; the others are numbers. Row number
-    `best` stands out on a terminal.
+    `best` stands out on a terminal. The last `footer` rows tell of the others and stay below them, however a reader
+    sorts the table.
     """
 
     headers: Sequence[str]
@@ -90,6 +91,17 @@ class Grid:
     title: str = ""
     best: int | None = None
     words: Collection[str] = ()
+    footer: int = 0
+
+    @property
+    def body(self) -> Sequence[Sequence[Line]]:
+        """The rows that a reader may sort."""
+        return self.rows[: len(self.rows) - self.footer]
+
+    @property
+    def closing(self) -> Sequence[Sequence[Line]]:
+        """The rows that stay below."""
+        return self.rows[len(self.rows) - self.footer :]
 
     def is_left(self, column: int) -> bool:
         """Whether a column holds words."""

@@ -16,8 +16,8 @@ from lde_bench.evaluation.sample_measures import Figure as MeasureFigure
 from lde_bench.evaluation.sample_measures import sample_figures
 from lde_bench.files import write_text_atomic
 from lde_bench.report import parts
-from lde_bench.report.document import Block, Line
-from lde_bench.report.figures import draw_components, write_figure
+from lde_bench.report.document import Block, Items, Line
+from lde_bench.report.figures import draw_components, draw_rows, entitle, write_figure
 from lde_bench.report.measures import measures_panel
 from lde_bench.report.published import PublishedFigure
 from lde_bench.report.published_comparison import VARIANT, published_comparison
@@ -25,7 +25,7 @@ from lde_bench.report.render.latex import to_latex
 from lde_bench.report.render.markdown import to_markdown
 from lde_bench.report.rows import Row, build_rows
 from lde_bench.report.section import Section
-from lde_bench.report.sheets import patch_sheets
+from lde_bench.report.sheets import sample_sheets
 from lde_bench.report.table import Column, Failure, Table, standard_columns, table_blocks, to_csv
 from lde_bench.runs.record import DatasetInfo, Record
 from lde_bench.runs.rows import (
@@ -95,19 +95,46 @@ class Experiment:
         return measures_panel(rows)
 
     def picture(self, table: Table, places: Mapping[str, RunPaths]) -> Figure | None:
-        """The figure beside the table: the log-likelihood against the number of components.
+        """The headline picture, beside the table and first in its section: its rows on one axis.
 
         `places` says where the files of each run are; None where too little was kept there to draw anything.
         """
-        return draw_components(table)
+        return draw_rows(table)
+
+    def further_pictures(self, table: Table) -> dict[str, Figure]:
+        """More pictures beside the table, by what is put behind its name: the score against the number of components,
+        where a method was run at two or more.
+        """
+        return {"components": draw_components(table)} if table.score and table.swept else {}
+
+    def headline(self, section: Section) -> list[Block]:
+        """What the section opens with."""
+        picture = self.picture(section.table, section.places)
+        return [] if picture is None else [parts.headline(section, picture)]
+
+    def samples(self, section: Section, cache_dir: Path | None) -> list[Block]:
+        """The samples of the rows, where they are something to look at."""
+        return sample_sheets(section, cache_dir)
+
+    def details(self, section: Section, pair: tuple[str, str] | None) -> list[Block]:
+        """What stands behind the table."""
+        return [
+            *self.comparison(section),
+            *parts.components(section),
+            *parts.photographs(section, pair),
+            *parts.learning(section),
+        ]
 
     def parts(self, section: Section, pair: tuple[str, str] | None, cache_dir: Path | None) -> list[Block]:
-        """The section of the report under its heading."""
-        blocks = self.comparison(section) + parts.results(section)
-        if section.table.rows:
-            blocks += [*parts.components(section), *parts.photographs(section, pair), *parts.learning(section)]
-            blocks += patch_sheets(section, cache_dir)
-        return blocks
+        """The section of the report under its heading: pictures first, numbers after."""
+        if not section.table.rows:
+            return [Items(section.table.heading), *self.comparison(section), *parts.results(section)]
+        return [
+            *self.headline(section),
+            *self.samples(section, cache_dir),
+            *parts.results(section),
+            *self.details(section, pair),
+        ]
 
     def comparison(self, section: Section) -> list[Block]:
         """The published figures and ours; nothing where none were published."""
@@ -152,6 +179,7 @@ class Experiment:
             group=group_word(first.dataset),
             score=self.score,
             shows_published=bool(figures) and not shows_paper,
+            published=figures,
         )
         measured = {name for row in table.rows for name in row.measures}
         shown = {name: figure for name, figure in self.figures().items() if name in measured}
@@ -182,11 +210,11 @@ def build_tables(records: Iterable[Record], experiment_of: ExperimentOf) -> list
 
 
 def write_tables(records: Iterable[Record], folder: Path, stem: str, experiment_of: ExperimentOf) -> list[Path]:
-    """Write `<stem>.md`, `.csv`, `.tex` and `.png` into `folder`, where the records are, each atomically, and return
-    their paths.
+    """Write `<stem>.md`, `.csv`, `.tex`, and its pictures as `.png` and `.svg` into `folder`, where the records are,
+    each atomically, and return their paths.
 
     Records that cannot be compared get files of their own: `<stem>-<dataset>-v<version>-<budget>-<6
-    hex>.*`. A table without rows (every trial failed) has no figure. No record, no file.
+    hex>.*`. A table without rows (every trial failed) has no picture. No record, no file.
 
     Raises:
         InputError: the folder cannot be written.
@@ -203,11 +231,21 @@ def write_tables(records: Iterable[Record], folder: Path, stem: str, experiment_
         for suffix, text in ((".md", to_markdown(blocks)), (".csv", to_csv(table)), (".tex", to_latex(blocks))):
             written.append(folder / f"{name}{suffix}")
             write_text_atomic(written[-1], text)
-        picture = experiment_of(table.experiment).picture(table, places) if table.rows else None
-        if picture is not None:
-            written.append(folder / f"{name}.png")
-            write_figure(picture, written[-1])
+        for place, picture in _pictures(table, experiment_of(table.experiment), name, places).items():
+            entitle(picture, table)
+            for suffix in (".png", ".svg"):
+                written.append(folder / f"{place}{suffix}")
+                write_figure(picture, written[-1])
     return written
+
+
+def _pictures(table: Table, experiment: Experiment, name: str, places: Mapping[str, RunPaths]) -> dict[str, Figure]:
+    """The pictures of a table that is called `name`, by the stems of their files."""
+    if not table.rows:
+        return {}
+    headline = experiment.picture(table, places)
+    further = {f"{name}-{what}": picture for what, picture in experiment.further_pictures(table).items()}
+    return {**({} if headline is None else {name: headline}), **further}
 
 
 # ---- words around the rows

@@ -1,16 +1,21 @@
-"""Log-likelihood against the number of components, or of samples row by row beside the published figures, from the rows
-of one table (matplotlib, no global state).
+"""The pictures of a table: every row on one axis beside its published figure, and the score against the number of
+components (matplotlib, no global state).
 """
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Sequence
 from itertools import cycle, islice, pairwise
 from pathlib import Path
-from textwrap import wrap
-from typing import TYPE_CHECKING
+from textwrap import fill, wrap
+from typing import TYPE_CHECKING, Any
 
-from lde_bench.files import atomic_path
+from lde_bench.files import write_bytes_atomic
+from lde_bench.report.numbers import DASH
+from lde_bench.report.published import PublishedFigure
+from lde_bench.report.published_comparison import figure_of
 from lde_bench.report.rows import PAPER_LDE, Row
 from lde_bench.report.table import Table
 from lde_bench.runs.rows import is_reference, with_components
@@ -22,13 +27,19 @@ if TYPE_CHECKING:
 #: Okabe and Ito's palette, told apart by readers of any colour vision; markers and dashes repeat the
 #: distinction.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+#: Inches of a line of the heading.
+HEADING_LINE = 0.16
+
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # one more than colours: a pair comes again after 42
 DASHES = ("--", "-.", (0, (5, 1, 1, 1, 1, 1)), ":")
 
+#: Dots to an inch of a PNG, as journals ask of pictures with letters and lines.
+PRINT_DPI = 300
+
 
 def draw_components(table: Table) -> Figure:
-    """The figure of `table`: methods with K as curves on a logarithmic axis, methods without K as level
-    lines.
+    """The methods of `table` that were run at several K as curves on a logarithmic axis, those without K as level
+    lines. Methods at a single K are left to `draw_rows`.
 
     Error bars and bands are 2 standard deviations over trials, so they say what another seed would change;
     a point of fewer than 3 trials has none. (The error over test photographs is not drawn: it is shared by
@@ -37,94 +48,160 @@ def draw_components(table: Table) -> Figure:
     """
     from matplotlib.figure import Figure  # slow to import, and only wanted here
 
-    figure = Figure(figsize=(7.2, 5.4), dpi=150, layout="constrained")
-    ranges = _ranges([row.nats for row in table.rows])
+    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
+    levels = [row for row in table.rows if row.components is None]
+    shown = [row for rows in table.swept.values() for row in rows] + levels
+    ranges = _ranges([row.nats for row in shown])
     heights = [3, 1] if len(ranges) == 2 else [1]
     panels: list[Axes] = list(figure.subplots(len(ranges), sharex=True, squeeze=False, height_ratios=heights)[:, 0])
     for axes in panels:
-        _draw_rows(axes, table)
-        axes.set_ylabel("test log-likelihood (nats)" if axes is panels[0] else "(nats)")
+        _draw_curves(axes, table)
+        _draw_levels(axes, levels, len(table.swept))
+        axes.set_ylabel(f"{table.score} (nats)" if axes is panels[0] else "(nats)")
         axes.grid(visible=True, color="0.9", linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
     if len(panels) == 2:
-        _break_axis(panels, ranges, max(row.two_standard_deviations or 0.0 for row in table.rows))
+        _break_axis(panels, ranges, max(row.two_standard_deviations or 0.0 for row in shown))
     _label_components(panels[-1], table)
-    heading = [part for line in table.heading for part in wrap(line, 88)]
-    panels[0].set_title("\n".join(heading), fontsize=9, loc="left")
-    if table.rows:
-        # Outside the axes a legend of any length hides no point.
-        handles, labels = panels[0].get_legend_handles_labels()
-        columns = 2 if max(map(len, labels)) < 50 else 1
-        lines = -(-len(labels) // columns)
-        figure.set_figheight(5.4 + 0.19 * max(0, lines - 5))  # a long legend takes nothing from the axes
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8.5, frameon=False)
+    # Outside the axes a legend of any length hides no point.
+    handles, labels = panels[0].get_legend_handles_labels()
+    columns = 2 if max(map(len, labels), default=0) < 50 else 1
+    lines = -(-len(labels) // columns)
+    figure.set_figheight(5.4 + 0.19 * max(0, lines - 5))  # a long legend takes nothing from the axes
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8.5, frameon=False)
     return figure
 
 
 def draw_rows(table: Table) -> Figure:
-    """A line for each row: ours with two standard errors over test items to either side, and the published figure with
-    twice its printed +-. Rows too far below the others stand at the edge, by an arrow.
+    """Every row on one axis, the best one on top: ours, its single trials, and the published figure of the same model,
+    or of the model that it is a variant of; the numbers stand at the right.
+
+    Ours have two standard errors to either side: where it is known which test items belong together, of the paired
+    difference to the best row, since what all rows share sets none apart; else over test items. The printed +- of a
+    published figure is drawn as it is, a single standard error twice. What lies too far below stands at the edge, by
+    an arrow.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 2.0 + 0.36 * len(table.rows)), dpi=150, layout="constrained")
+    rows = sorted(table.rows, key=lambda row: -row.nats)
+    published = [figure_of(row, table.published) for row in rows]
+    low, high = value_range([*(row.nats for row in rows), *(held[0].test_nats for held in published if held)])
+    margin = 0.08 * (high - low)
+    # Two lines at most: a longer name makes the picture wider, and takes nothing from the axis.
+    titles = [with_components(row.label, row.components) for row in rows]
+    names = [fill(title, max(28, len(title) // 2 + 8)) for title in titles]
+    longest = max((len(line) for name in names for line in name.splitlines()), default=0)
+    figure = Figure(figsize=(4.9 + 0.068 * longest, 1.9 + 0.29 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    published = [row.samples.published_nats for row in table.rows if row.samples and row.samples.published_nats]
-    low, high = value_range([*(row.nats for row in table.rows), *published])
-    margin = 0.08 * (high - low) or 1.0
-    for place, row in enumerate(table.rows):
-        error = row.standard_error_clustered or row.standard_error_naive or 0.0
-        colour = "0.45" if is_reference(row.method) else COLOURS[0]
-        inside = row.nats >= low
-        axes.errorbar(
-            [row.nats if inside else low - margin / 2],
-            [place],
-            xerr=[2 * error] if inside else None,
-            color=colour,
-            marker="o" if inside else "<",
-            capsize=3,
-            linestyle="none",
-        )
-        axes.annotate(
-            f"{row.nats:.1f}",
-            (max(row.nats, low - margin / 2), place),
-            (0, 6),
-            textcoords="offset points",
-            ha="center",
-            fontsize=7.5,
-            color=colour,
-        )
-        if row.samples and row.samples.published_nats is not None:
-            axes.errorbar(
-                [row.samples.published_nats],
-                [place + 0.22],
-                xerr=[2 * (row.samples.published_plus_minus or 0.0)],
-                color=COLOURS[1],
-                marker="D",
-                markerfacecolor="white",
-                capsize=3,
-                linestyle="none",
-            )
-    axes.set_yticks(range(len(table.rows)), [with_components(row.label, row.components) for row in table.rows])
-    axes.set_ylim(len(table.rows) - 0.4, -0.7)
     axes.set_xlim(low - margin, high + margin)
-    told = f"{table.score} (nats), bars: two standard errors over test {table.items}; grey: rows that model nothing"
-    diamonds = "\nopen diamonds: published, bars: twice the printed ±" if published else ""
-    axes.set_xlabel(told + diamonds, fontsize=8.5, loc="right")
+    axes.set_ylim(len(rows) - 0.3, -1.3)  # the heads of the numbers stand above the first row
+    edge = low - margin / 2
+    for place, (row, held) in enumerate(zip(rows, published, strict=True)):
+        _draw_ours(axes, place, row, table, edge)
+        if held is not None:
+            _draw_published(axes, place, *held, edge)
+    _write_numbers(axes, rows, published)
+    axes.set_yticks(range(len(rows)), names)
+    for label, row in zip(axes.get_yticklabels(), rows, strict=True):
+        label.set_fontweight("bold" if row.is_best else "normal")
+    axes.tick_params(axis="y", length=0, labelsize=9)
+    axes.set_xlabel(f"{table.score} (nats)")
     axes.grid(visible=True, color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    heading = [part for line in table.heading for part in wrap(line, 88)]
-    axes.set_title("\n".join(heading), fontsize=9, loc="left")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    handles, labels = axes.get_legend_handles_labels()
+    kinds = list(dict.fromkeys(labels))
+    shown = [handles[labels.index(kind)] for kind in kinds]
+    figure.legend(shown, kinds, loc="outside lower center", fontsize=8.5, frameon=False)
     return figure
+
+
+def _draw_ours(axes: Axes, place: int, row: Row, table: Table, edge: float) -> None:
+    """Our figure of a row on its line, or an arrow at the `edge`."""
+    paired = table.is_patch or table.is_grouped
+    error = row.difference_standard_error if paired else row.standard_error_naive
+    bars = "of the paired difference to the best row" if paired else f"over test {table.items}"
+    reference = is_reference(row.method)
+    told = "ours, a row that models nothing" if reference else f"ours (bars: two standard errors {bars})"
+    inside = row.nats >= edge
+    axes.errorbar(
+        [max(row.nats, edge)],
+        [place],
+        xerr=[2 * error] if error is not None and inside else None,
+        color="0.45" if reference else COLOURS[0],
+        marker="o" if inside else "<",
+        markersize=5,
+        capsize=2.5,
+        linestyle="none",
+        label=told if inside else None,
+    )
+    if row.trials > 1 and inside:
+        axes.errorbar(
+            row.trial_nats,
+            [place - 0.27] * row.trials,
+            color="0.2",
+            marker="|",
+            markersize=5,
+            linestyle="none",
+            label="single trials of a row",
+        )
+
+
+def _draw_published(axes: Axes, place: int, published: PublishedFigure, is_same: bool, edge: float) -> None:
+    """The published figure of the row on a line, paler where the row is a variant of the published model."""
+    inside = published.test_nats >= edge
+    single = published.plus_minus_is.startswith("SE")
+    told = "published (bars: ± as printed, a single standard error twice)"
+    axes.errorbar(
+        [max(published.test_nats, edge)],
+        [place + 0.24],
+        xerr=[(2 if single else 1) * published.plus_minus] if published.plus_minus and inside else None,
+        color=COLOURS[1],
+        alpha=1.0 if is_same else 0.45,
+        marker="D" if inside else "<",
+        markersize=4.5,
+        markerfacecolor="white",
+        capsize=2.5,
+        linestyle="none",
+        label=(told if is_same else "published, of the model that ours is a variant of") if inside else None,
+    )
+    if not published.checked:
+        axes.errorbar(
+            [], [], color=COLOURS[1], marker="$?$", linestyle="none", label="unverified, not seen in a source"
+        )
+
+
+def _write_numbers(axes: Axes, rows: Sequence[Row], published: Sequence[tuple[PublishedFigure, bool] | None]) -> None:
+    """Our figure and the published one at the right of each line, under their heads."""
+    columns = [["ours", *(f"{row.nats:.2f}" for row in rows)]]
+    if any(published):
+        columns.append(["published", *(_published_number(held[0]) if held else DASH for held in published)])
+    for number, texts in enumerate(columns):
+        for place, text in enumerate(texts, -1):
+            axes.annotate(
+                text,
+                (1, place),
+                (40 + 46 * number, 0),
+                xycoords=axes.get_yaxis_transform(),
+                textcoords="offset points",
+                ha="right",
+                va="center",
+                fontsize=8.5,
+                color=COLOURS[number],
+                annotation_clip=False,
+            )
+
+
+def _published_number(figure: PublishedFigure) -> str:
+    return figure.text if figure.checked else f"{figure.text} ?"
 
 
 def value_range(values: Sequence[float]) -> tuple[float, float]:
     """The range to draw: all of the values, or those that are not so far below the median that they would squeeze the
     others.
     """
-    high, median = max(values), sorted(values)[len(values) // 2]
+    high, median = max(values), sorted(values)[(len(values) - 1) // 2]
     floor = median - 4 * max(high - median, 0.02 * abs(high), 1.0)
     low = min(value for value in values if value >= floor)
     return (low, high) if high > low else (low - 1.0, high + 1.0)
@@ -143,13 +220,8 @@ def _ranges(values: Sequence[float]) -> list[tuple[float, float]]:
     return [(ordered[0], ordered[-1])]
 
 
-def _draw_rows(axes: Axes, table: Table) -> None:
-    curves: dict[str, list[Row]] = {}
-    for row in table.rows:
-        if row.components is not None:
-            curves.setdefault(row.label, []).append(row)
-    for (label, rows), colour, marker in zip(curves.items(), cycle(COLOURS), cycle(_MARKERS), strict=False):
-        rows.sort(key=lambda row: row.components or 0)
+def _draw_curves(axes: Axes, table: Table) -> None:
+    for (label, rows), colour, marker in zip(table.swept.items(), cycle(COLOURS), cycle(_MARKERS), strict=False):
         # NaN draws a point without a bar.
         bars = [float("nan") if row.two_standard_deviations is None else row.two_standard_deviations for row in rows]
         axes.errorbar(
@@ -162,7 +234,7 @@ def _draw_rows(axes: Axes, table: Table) -> None:
             capsize=4,
             label=label,
         )
-    if table.shows_paper and curves:
+    if table.shows_paper and table.swept:
         axes.errorbar(
             list(PAPER_LDE),
             [mean for mean, _ in PAPER_LDE.values()],
@@ -173,9 +245,11 @@ def _draw_rows(axes: Axes, table: Table) -> None:
             capsize=4,
             label="the paper's lde, on its own schedule (250 epochs)",
         )
-    # Level lines take the colours that the curves left over.
-    levels = [row for row in table.rows if row.components is None]
-    left_over = islice(cycle(COLOURS), len(curves), None)
+
+
+def _draw_levels(axes: Axes, levels: Sequence[Row], curves: int) -> None:
+    """Level lines, in the colours that so many curves left over."""
+    left_over = islice(cycle(COLOURS), curves, None)
     for row, colour, dashes in zip(levels, left_over, cycle(DASHES), strict=False):
         axes.axhline(row.nats, color=colour, linestyle=dashes, linewidth=1.4, label=row.label)
         if row.two_standard_deviations is not None:
@@ -217,7 +291,7 @@ def _label_components(axes: Axes, table: Table) -> None:
         caption = "error bars and bands: 2 standard deviations over trials, where there are at least 3"
     else:
         caption = "ours without error bars: a spread over trials is shown from 3 trials"
-    components = {row.components for row in table.rows if row.components is not None}
+    components = {row.components for rows in table.swept.values() for row in rows if row.components is not None}
     if not components:
         axes.set_xticks([])
         axes.set_xlabel(caption)
@@ -232,10 +306,46 @@ def _label_components(axes: Axes, table: Table) -> None:
     axes.set_xlabel(f"components K (logarithmic axis)\n{caption}")
 
 
+def entitle(figure: Figure, table: Table) -> Figure:
+    """The figure under the heading of its table, for a file that stands alone."""
+    heading = [part for line in table.heading for part in wrap(line, 88)]
+    if figure.get_layout_engine() is None:
+        _make_room(figure, HEADING_LINE * len(heading))
+    figure.suptitle("\n".join(heading), x=0.01, ha="left", fontsize=9)
+    return figure
+
+
+def _make_room(figure: Figure, inches: float) -> None:
+    """Make a figure higher whose parts stand where they were put, and leave them there."""
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + inches)
+    share = height / (height + inches)
+    for axes in figure.axes:
+        left, bottom, wide, high = axes.get_position().bounds
+        axes.set_position((left, bottom * share, wide, high * share))
+    for text in figure.texts:
+        text.set_y(text.get_position()[1] * share)
+
+
+def figure_bytes(figure: Figure, kind: str) -> bytes:
+    """The figure for print as `kind` png, svg or pdf, the same bytes for the same figure: PNG at 300 dots to the inch,
+    SVG with its letters as shapes, which look the same on every machine.
+    """
+    import matplotlib
+
+    # Nothing about this machine or moment goes into the file.
+    nothing: dict[str, dict[str, Any]] = {
+        "png": {"Software": None},
+        "svg": {"Date": None, "Creator": None},
+        "pdf": {"CreationDate": None},
+    }
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "lde-bench", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format=kind, dpi=PRINT_DPI, metadata=nothing[kind])
+    content = buffer.getvalue()
+    return re.sub(rb"[ \t]+$", b"", content, flags=re.MULTILINE) if kind == "svg" else content
+
+
 def write_figure(figure: Figure, path: Path) -> None:
-    """Write `figure` atomically in the format of the suffix of `path` (`.png`, `.svg`, `.pdf`)."""
-    kind = path.suffix.removeprefix(".")
-    # Nothing about this machine or moment goes into the file: the same rows give the same picture.
-    metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format=kind, metadata=metadata.get(kind))
+    """Write `figure` atomically in the format of the suffix of `path` (`.png`, `.svg`, `.pdf`); see `figure_bytes`."""
+    write_bytes_atomic(path, figure_bytes(figure, path.suffix.removeprefix(".")))

@@ -85,10 +85,8 @@ def _panel(rows: Sequence[Row], space: str) -> list[Block]:
     ]
     lines.append(["two real sets", *(_null_cell(rows, name) for name in names)])
     headers = ["method", *(wording(name).header for name in names)]
-    return [
-        Grid(headers, lines, title=TITLE if space == PIXELS.label else f"{TITLE}, in {space}"),
-        Notes(_measure_notes(rows, names, space)),
-    ]
+    title = TITLE if space == PIXELS.label else f"{TITLE}, in {space}"
+    return [Grid(headers, lines, title=title, footer=1), Notes(_measure_notes(rows, names, space))]
 
 
 def measure_cell(measure: Measure | None, digits: int) -> str:

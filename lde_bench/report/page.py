@@ -89,8 +89,7 @@ def build_document(
     sections = []
     for group in comparable.values():
         records = [record for _, record in group.values()]
-        experiment = experiment_of(records[0].experiment)
-        sections.append(Section(experiment.table(records), group, folder, experiment.published(records[0].dataset)))
+        sections.append(Section(experiment_of(records[0].experiment).table(records), group, folder))
     # The fullest table first: it is the one the reader came for.
     sections.sort(key=lambda section: -len(section.table.rows))
     if pair is not None and not any(parts.chosen_pair(section, pair) for section in sections):
@@ -168,7 +167,7 @@ def _folds(sections: Sequence[Section]) -> list[Block]:
 
 def _section_heading(section: Section) -> list[Block]:
     table = section.table
-    blocks: list[Block] = [Heading(2, _title(section), section.name), Items(table.heading)]
+    blocks: list[Block] = [Heading(2, _title(section), section.name)]
     if table.benchmark_version != BENCHMARK_VERSION:
         blocks.append(
             Paragraph(

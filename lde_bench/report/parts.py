@@ -24,9 +24,19 @@ if TYPE_CHECKING:
 
 def plot(section: Section, name: str, figure: Plot, alt: str, caption: Line) -> Figure:
     """A matplotlib figure as a block; `name` tells it from the other pictures of the section."""
-    from lde_bench.report.plots import to_svg
+    from lde_bench.report.figures import figure_bytes
 
-    return Figure([(Picture(f"{section.name}-{name}", "svg", to_svg(figure), alt), "")], caption)
+    return Figure([(Picture(f"{section.name}-{name}", "svg", figure_bytes(figure, "svg"), alt), "")], caption)
+
+
+def headline(section: Section, picture: Plot) -> Block:
+    """The picture that a section opens with; below it what the section is of, and how many trials it does not show."""
+    table = section.table
+    alt = f"{capitalised(table.score)} of every row" + (", with the published figures" if section.published else "")
+    caption = f"{alt}. {'. '.join(table.heading)}."
+    if table.failures:
+        caption += f" Not in the picture: {len(table.failures)} trials without a row, which are listed below the table."
+    return plot(section, "headline", picture, alt, caption)
 
 
 def results(section: Section) -> list[Block]:
@@ -35,15 +45,18 @@ def results(section: Section) -> list[Block]:
 
 
 def components(section: Section) -> list[Block]:
-    """The rows against the number of components; nothing where no row has one."""
+    """The methods of two numbers of components or more against that number; nothing where there are none."""
     from lde_bench.report.figures import draw_components
 
-    if not any(row.components is not None for row in section.table.rows):
+    table = section.table
+    if not table.swept:
         return []
-    paper = " and the paper's own curve" if section.table.shows_paper else ""
-    caption = f"Test log-likelihood of our rows{paper} against the number of components K; methods without K as lines."
-    alt = "Test log-likelihood against the number of components"
-    figure = plot(section, "components", draw_components(section.table), alt, caption)
+    paper = ", and the paper's own curve," if table.shows_paper else ""
+    score = capitalised(table.score)
+    caption = (
+        f"{score}{paper} against the number of components K, of what was run at several; methods without K as lines."
+    )
+    figure = plot(section, "components", draw_components(table), f"{score} against the number of components", caption)
     return part(section, "Number of components", figure)
 
 
@@ -118,6 +131,11 @@ def learning(section: Section) -> list[Block]:
         caption += f" Below the window: {', '.join(below)}."
     alt = "Validation log-likelihood against CPU seconds of training"
     return part(section, "Learning curves", plot(section, "learning", figure, alt, caption))
+
+
+def capitalised(words: str) -> str:
+    """Words as a sentence begins."""
+    return words[:1].upper() + words[1:]
 
 
 # ---- laws, costs, provenance

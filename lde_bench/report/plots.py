@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 from collections.abc import Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING
@@ -29,16 +28,6 @@ ENLARGEMENT = 3
 
 #: Images of a sheet, and about how many screen pixels it is wide; large images make it wider.
 SHEET_SIDE, SHEET_WIDTH = 10, 300
-
-
-def to_svg(figure: Figure) -> bytes:
-    """SVG with its letters as shapes: the same on every machine, and the same bytes for the same figure."""
-    import matplotlib
-
-    buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "lde-bench", "svg.fonttype": "path"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return re.sub(rb"[ \t]+$", b"", buffer.getvalue(), flags=re.MULTILINE)
 
 
 def _plain(axes: Axes) -> None:

@@ -26,14 +26,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Section:
-    """Comparable records: their table, each record with its file, where the report will stand, and the figures that
-    others published on the same data.
-    """
+    """Comparable records: their table, each record with its file, and where the report will stand."""
 
     table: Table
     runs: Mapping[str, tuple[Path, Record]]
     folder: Path
-    published: tuple[PublishedFigure, ...] = ()
 
     @property
     def name(self) -> str:
@@ -54,6 +51,11 @@ class Section:
     def places(self) -> dict[str, RunPaths]:
         """Where the files of each run are."""
         return {run_id: RunPaths(path.parent, run_id) for run_id, (path, _) in self.runs.items()}
+
+    @property
+    def published(self) -> tuple[PublishedFigure, ...]:
+        """What others published of the same measure on the same test items."""
+        return self.table.published
 
     def kept_samples(self, row: Row) -> Iterator[np.ndarray]:
         """Samples [n, D] that were kept beside the records of a row; of damaged files the log tells."""

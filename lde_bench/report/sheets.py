@@ -15,16 +15,22 @@ from lde_bench.report.document import Block, Figure, Paragraph, Picture
 from lde_bench.report.rows import Row
 from lde_bench.report.section import Section, part, row_title
 from lde_bench.runs.record import DatasetInfo
+from lde_bench.runs.rows import is_image
 from lde_bench.runs.store import RunPaths
 
 
+def sample_sheets(section: Section, cache_dir: Path | None) -> list[Block]:
+    """Samples of every row of patches or of images; nothing of data that are no pictures."""
+    if section.table.is_patch:
+        return patch_sheets(section, cache_dir)
+    return image_sheets(section, cache_dir) if is_image(section.data) else []
+
+
 def patch_sheets(section: Section, cache_dir: Path | None) -> list[Block]:
-    """Sixty-four samples of every row of patches, beside test patches where they are at hand; nothing of other data."""
+    """Sixty-four samples of every row of patches, beside test patches where they are at hand."""
     from lde_bench.report.plots import draw_patches, grey_range
 
     title = "Samples"
-    if not section.table.is_patch:
-        return []
     rows = [(row, samples) for row in section.table.rows if (samples := _row_samples(section, row)) is not None]
     without = [row_title(row) for row in section.table.rows if row.run_ids not in [shown.run_ids for shown, _ in rows]]
     if not rows:

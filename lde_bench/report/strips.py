@@ -95,8 +95,9 @@ def first_picture(row: Row, places: Mapping[str, RunPaths]) -> dict[str, np.ndar
     return next((arrays for arrays in kept if arrays is not None), None)
 
 
-def picture_part(section: Section, figure: Figure | None, name: str, alt: str, caption: str) -> list[Block]:
-    """The picture of an experiment as the first part of its section, or a sentence where there is none."""
+def picture_part(section: Section, figure: Figure | None, alt: str, caption: str) -> list[Block]:
+    """The picture that a section opens with and what the section is of, or a sentence where no picture was kept."""
+    told = f"{'. '.join(section.table.heading)}."
     if figure is None:
-        return [Paragraph("No picture was kept beside these records.")]
-    return [plot(section, name, figure, alt, caption)]
+        return [Paragraph(f"{told} No picture was kept beside these records.")]
+    return [plot(section, "headline", figure, alt, f"{caption} {told}")]

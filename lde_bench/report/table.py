@@ -18,6 +18,7 @@ from typing import Any
 from lde_bench.evaluation.sample_measures import Figure
 from lde_bench.report.document import Block, Grid, Items, Lead, Line, Notes, Paragraph, Strong
 from lde_bench.report.numbers import DASH, decimal, error_text
+from lde_bench.report.published import PublishedFigure
 from lde_bench.report.rows import Row, Samples
 from lde_bench.runs.rows import with_components
 
@@ -51,7 +52,8 @@ class Table:
     `is_grouped` whether the records know which of them belong together. `items` is what they are called, `group` what
     those that are alike come from; `score` is what their figures are called, and `shows_published` says whether others
     published theirs on the same images. `columns` and the further `panels` are what its experiment shows of the rows,
-    `figures` says how their measures are shown, by name.
+    `figures` says how their measures are shown, by name, `published` what others published of the same measure on the
+    same test items.
     """
 
     experiment: str
@@ -74,6 +76,7 @@ class Table:
     figures: Mapping[str, Figure] = field(default_factory=dict)
     columns: tuple[Column, ...] = ()
     panels: tuple[Block, ...] = ()
+    published: tuple[PublishedFigure, ...] = ()
 
     @property
     def error_column(self) -> str:
@@ -84,6 +87,17 @@ class Table:
     def shows_truth(self) -> bool:
         """Whether the true density of the dataset is known."""
         return any(row.true_gap is not None for row in self.rows)
+
+    @property
+    def swept(self) -> dict[str, list[Row]]:
+        """The rows of the methods that were run at two numbers of components or more, in order of K, by label."""
+        curves: dict[str, list[Row]] = {}
+        for row in self.rows:
+            if row.components is not None:
+                curves.setdefault(row.label, []).append(row)
+        return {
+            label: sorted(rows, key=lambda row: row.components or 0) for label, rows in curves.items() if len(rows) > 1
+        }
 
     @property
     def headers(self) -> list[str]:
@@ -239,6 +253,6 @@ def _flat(samples: Samples | None) -> dict[str, Any]:
 
 def to_payload(table: Table) -> dict[str, Any]:
     """The table as plain JSON types, for `--json`; all values finite."""
-    shown = dataclasses.asdict(dataclasses.replace(table, columns=(), panels=()))
-    del shown["columns"], shown["panels"]
+    shown = dataclasses.asdict(dataclasses.replace(table, columns=(), panels=(), published=()))
+    del shown["columns"], shown["panels"], shown["published"]
     return json.loads(json.dumps(shown, allow_nan=False))

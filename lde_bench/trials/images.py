@@ -27,6 +27,7 @@ from lde_bench.features.base import FeatureSpace
 from lde_bench.features.pixels import PIXELS
 from lde_bench.generators import create_generator, density_spec, generator_arguments, generator_class
 from lde_bench.generators.base import Generator
+from lde_bench.generators.reconstruction import PAPER_WEIGHT
 from lde_bench.runs import Cost, Record, Result, ResultStore, RunPaths, digest, provenance, utc_now
 from lde_bench.seeds import derive_seed
 from lde_bench.training.device import resolve_device
@@ -37,6 +38,11 @@ from lde_bench.version import BENCHMARK_VERSION
 
 #: Samples kept beside each record: a sheet of ten by ten.
 KEPT_SAMPLES = 100
+
+#: Of the figures in colour by profile: weight of the perceptual term, and the space of the measures. Quick needs
+#: nothing that is not at hand.
+PERCEPTUAL = {"quick": 0.0, "standard": PAPER_WEIGHT, "paper": PAPER_WEIGHT}
+SPACES = {"quick": "pixels", "standard": "vgg", "paper": "vgg"}
 
 
 def setting(dataset: Dataset) -> ImageSettings:
@@ -203,9 +209,9 @@ class ImageTrial(Trial):
         """The feature space of that name, computed where the trial runs."""
         return feature_space(name, resolve_device(self.options.device).type)
 
-    def sample_sets(self, model: Generator, samples: np.ndarray, space: str = PIXELS.name) -> SampleSets:
+    def sample_sets(self, model: Generator, samples: np.ndarray, space: str | None = None) -> SampleSets:
         """What the measures of samples [n, D] in a feature space are given; whatever they draw is the same for every
-        row of a table.
+        row of a table. Without a space they are rows of pixels, of which nothing is measured that needs an image.
         """
         seed = derive_seed(self.base_seed, "measures")
         return SampleSets(
@@ -216,9 +222,8 @@ class ImageTrial(Trial):
             model.reconstructs,
             model.code_log_prob,
             self.encoder(model),
-            self.feature_space(space),
-            # Tables of measures on pixels stay those of before, and work on rows that are no images.
-            None if space == PIXELS.name else self.dataset.image_shape,
+            self.feature_space(space or PIXELS.name),
+            self.dataset.image_shape if space else None,
         )
 
 

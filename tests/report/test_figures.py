@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import product
 
 import numpy as np
 import pytest
 from PIL import Image
 from shown import build_tables
 
-from lde_bench.report.figures import draw_components, write_figure
+from lde_bench.report.figures import PRINT_DPI, draw_components, draw_rows, entitle, write_figure
 
 
 def labels(figure) -> list[str]:
@@ -82,20 +83,92 @@ def test_close_rows_share_one_panel(make):
     assert len(draw_components(table).axes) == 1
 
 
+def test_a_method_at_one_number_of_components_is_no_curve(make):
+    (table,) = build_tables([make("a", 1, 100.0), make("a", 10, 102.0), make("b", 5, 97.0)])
+    assert labels(draw_components(table)) == ["a", "the paper's lde, on its own schedule (250 epochs)"]
+    assert list(table.swept) == ["a"]
+
+
+# ---- the rows on one axis
+
+
+def marks(figure) -> dict[str, list[tuple[float, float, float | None]]]:
+    """Position, line and half-length of the bar of each mark, by what the legend calls it."""
+    found: dict[str, list[tuple[float, float, float | None]]] = {}
+    for container in figure.axes[0].containers:
+        points, _, bars = container.lines
+        lengths = [(segment[1, 0] - segment[0, 0]) / 2 for bar in bars for segment in bar.get_segments()] or [None]
+        name = str(container.get_label()).partition(" (bars")[0]
+        found.setdefault(name, []).extend(zip(*points.get_data(), lengths * len(points.get_xdata()), strict=True))
+    return found
+
+
+def test_the_rows_stand_below_one_another_the_best_on_top_beside_their_published_figures(make):
+    records = [
+        make("gaussian", None, 95.0),
+        make("lde", 10, 150.0, groups=np.linspace(-3, 3, 12)),
+        make("lde+w", 10, 152.0),
+        *(make("made-mog", 10, nats, trial, groups=np.linspace(-3, 3, 12)) for trial, nats in enumerate((149, 151))),
+        make("gmm", 200, 149.0),
+    ]
+    (table,) = build_tables(records)
+    figure = draw_rows(table)
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["lde+w K=10", "lde K=10", "made-mog K=10", "gmm K=200", "gaussian"]
+    found = marks(figure)
+    errors = {row.label: row.difference_standard_error for row in table.rows}
+    assert errors["lde"]
+    assert errors["lde"] > 1
+    assert found["ours"] == [
+        (152.0, 0, None),
+        (150.0, 1, pytest.approx(2 * errors["lde"])),
+        (150.0, 2, pytest.approx(2 * errors["made-mog"])),
+        (149.0, 3, pytest.approx(2 * errors["gmm"], abs=1e-9)),
+    ]
+    assert [(x, round(y)) for x, y, _ in found["single trials of a row"]] == [(149, 2), (151, 2)]
+    published = [(157.75, 1, 0.06), (153.71, 2, 0.28), (152.8, 3, None)]
+    assert [(x, round(y), bar and pytest.approx(bar)) for x, y, bar in found["published"]] == published
+    variant = found["published, of the model that ours is a variant of"]
+    assert [(x, round(y)) for x, y, _ in variant] == [(157.75, 0)]
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert words[:6] == ["ours", "152.00", "150.00", "150.00", "149.00", "95.00"]
+    assert words[6:] == ["published", "157.75", "157.75", "153.71", "152.8 ?", "96.67"]
+    assert "unverified, not seen in a source" in found
+    # Far below: no mark at its value, but an arrow at the edge.
+    low, high = figure.axes[0].get_xlim()
+    assert 140 < low < 149
+    assert high > 157.75
+    arrows = [line.get_data() for line in figure.axes[0].get_lines() if line.get_marker() == "<"]
+    assert [(low < x < 149, round(y)) for (x,), (y,) in arrows] == [(True, 4)] * 2
+
+
+def test_a_published_standard_error_is_drawn_twice_like_ours(make_samples):
+    (table,) = build_tables([make_samples("gan", None, 200.0), make_samples("kmeans", None, 350.0)])
+    found = marks(draw_rows(table))
+    assert found["published"] == [(225.0, pytest.approx(1.24), pytest.approx(4.0))]
+    assert found["ours"] == [(200.0, 1, pytest.approx(1.0))]
+    assert found["ours, a row that models nothing"] == [(350.0, 0, pytest.approx(1.0))]
+
+
 @pytest.mark.parametrize("components", [None, 7])
-def test_a_single_row_can_be_drawn(make, tmp_path, components):
+def test_a_single_row_can_be_drawn_for_print(make, tmp_path, components):
     (table,) = build_tables([make("a", components, dataset="natural8x8")])
-    write_figure(draw_components(table), tmp_path / "figure.png")
+    figure = entitle(draw_rows(table), table)
+    write_figure(figure, tmp_path / "figure.png")
     with Image.open(tmp_path / "figure.png") as image:
         assert image.format == "PNG"
+        assert image.size == pytest.approx(figure.get_size_inches() * PRINT_DPI, abs=1)
+    low, high = figure.axes[0].get_xlim()
+    assert low < table.rows[0].test_nats < high
 
 
 @pytest.mark.slow
 def test_nothing_is_clipped_at_the_edge_of_the_picture(sweep, make, tmp_path):
-    rows = [make("method_with_a_very_long_name:argument=1,other=2", 10, 140.0), make("lde", 10, 122.0)]
+    long = "method_with_a_very_long_name:argument=1,other=2"
+    rows = [make(long, 10, 140.0), make(long, 100, 141.0), make("lde", 10, 122.0)]
     (table,) = build_tables([*rows, make("gaussian", None, 96.4)])
-    for number, each in enumerate((sweep(3), table)):
-        write_figure(draw_components(each), tmp_path / f"{number}.png")
+    for number, (draw, each) in enumerate(product((draw_components, draw_rows), (sweep(3), table))):
+        write_figure(entitle(draw(each), each), tmp_path / f"{number}.png")
         with Image.open(tmp_path / f"{number}.png") as image:
             pixels = np.asarray(image.convert("L"))
         for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):

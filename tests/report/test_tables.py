@@ -335,9 +335,10 @@ def test_the_payload_is_plain_json(table):
     assert payload["failures"][0]["reason"].startswith("TrainingDiverged")
 
 
-def test_a_report_is_four_files_and_nothing_else(records, tmp_path):
+def test_a_table_is_three_texts_and_its_pictures_and_nothing_else(records, tmp_path):
     written = write_tables(records, tmp_path / "new", "table")
-    assert [path.name for path in written] == ["table.md", "table.csv", "table.tex", "table.png"]
+    pictures = ["table.png", "table.svg", "table-components.png", "table-components.svg"]
+    assert [path.name for path in written] == ["table.md", "table.csv", "table.tex", *pictures]
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(p.name for p in written)
 
 

@@ -6,7 +6,7 @@ from lde_bench.report.document import Document, Link, Strong, inlines
 
 
 def to_html(document: Document) -> str:
-    """One page that needs no other file, no network and no script."""
+    """One page that needs no other file and no network; a script in it sorts the tables, which are whole without it."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

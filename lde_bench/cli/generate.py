@@ -1,0 +1,91 @@
+"""`lde-bench generate`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from lde_bench.cli.app import (
+    IMAGE_SOURCE,
+    RUNNING,
+    Components,
+    ImageSource,
+    Perceptual,
+    Profile,
+    Running,
+    Seconds,
+    SpaceByProfile,
+    Steps,
+    TrialCount,
+    VggFile,
+    Whole,
+    app,
+)
+from lde_bench.cli.running import finish, use_vgg
+
+
+@app.command
+def generate(
+    *,
+    source: ImageSource = IMAGE_SOURCE,
+    methods: Annotated[
+        list[str] | None,
+        Parameter(
+            consume_multiple=True,
+            negative=(),
+            help="Models of images, each name[+density...][:key=value,...]; see lde-bench list. An autoencoder without "
+            "a prior, ae or iae, gets every density of --density. None named: aae, ae and iae, the paper's.",
+        ),
+    ] = None,
+    density: Annotated[
+        list[str] | None,
+        Parameter(
+            consume_multiple=True,
+            negative=(),
+            help="Densities of the codes of ae and iae: lde if left out, any other method, or package.module:Class.",
+        ),
+    ] = None,
+    K: Components = [30],  # noqa: B006 (cyclopts shows it, nothing changes it)
+    profile: Profile = "quick",
+    trials: Annotated[TrialCount, Parameter(help="Training runs per row, each with its own seed.")] = 1,
+    samples: Annotated[Whole | None, Parameter(help="Samples that are measured (500, 2000, 10000 by profile).")] = None,
+    perceptual: Perceptual = None,
+    features: SpaceByProfile = None,
+    vgg: VggFile = None,
+    steps: Steps = None,
+    seconds: Seconds = None,
+    running: Running = RUNNING,
+) -> int:
+    """Samples of autoencoders in colour, and how far they are from real images: the paper's Figures 1 and 6.
+
+    Trains every model, draws successive samples, never picked, each over its nearest training image, and prints
+    distances, precision and recall in a space of features. Without --dataset or --images it is of natural32, which
+    needs no download. To resume a run that was killed, give the same command again.
+    """
+    from lde_bench.experiments.generate import Generate
+    from lde_bench.runs import ResultStore
+    from lde_bench.training.plan import Budget
+    from lde_bench.trials.base import set_threads
+    from lde_bench.trials.run import run_trials
+
+    budget = Budget.of(profile, steps, seconds)
+    set_threads(running.threads)
+    use_vgg(vgg, running.cache_dir)
+    store = ResultStore(running.results_dir)
+    (images,) = source.load("natural32", running)
+    planned = Generate().plan(
+        budget,
+        running.training(),
+        images,
+        methods=methods,
+        densities=density,
+        components=K,
+        trials=trials,
+        samples=samples,
+        perceptual=perceptual,
+        space=features,
+        seed=running.seed,
+    )
+    store.check_writable()
+    return finish(run_trials(planned, store), store, running.json)
