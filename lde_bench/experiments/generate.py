@@ -10,15 +10,18 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lde_bench.data import Dataset
+from lde_bench.evaluation.sample_measures import Figure as MeasureFigure
+from lde_bench.evaluation.sample_measures import sample_figures
 from lde_bench.experiments.parzen import expand_methods
 from lde_bench.generators import place_of
+from lde_bench.report import parts
 from lde_bench.report.document import Block
 from lde_bench.report.experiment import Experiment
 from lde_bench.report.measures import figure_notes, measure_columns
 from lde_bench.report.plots import square_shape
 from lde_bench.report.rows import Row
 from lde_bench.report.section import Section, row_title
-from lde_bench.report.strips import Strip, draw_strips, first_picture, picture_part, unrolled
+from lde_bench.report.strips import Strip, draw_strips, first_picture, unrolled
 from lde_bench.report.table import Column, Table, cost_column, model_columns
 from lde_bench.runs.store import RunPaths
 from lde_bench.training.plan import Budget
@@ -35,6 +38,21 @@ METHODS = ("aae:backbone=conv", "ae", "iae")
 #: Density of the codes where none is named, and its components.
 DENSITIES = ("lde",)
 COMPONENTS = (30,)
+
+
+#: The measures that are shown, in the order of the table; the others stand in the records.
+FIGURES = (
+    "frechet",
+    "kernel_distance",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "memorisation_gap",
+    "sharpness",
+    "reconstruction_mse",
+    "code_nats",
+)
 
 
 class Generate(Experiment):
@@ -100,6 +118,9 @@ class Generate(Experiment):
     def order(self, methods: Sequence[str]) -> list[str]:
         return sorted(methods, key=place_of)
 
+    def figures(self) -> Mapping[str, MeasureFigure]:
+        return {name: sample_figures()[name] for name in FIGURES}
+
     def columns(self, table: Table) -> list[Column]:
         return [*model_columns(), *measure_columns(table.figures), cost_column()]
 
@@ -124,13 +145,15 @@ class Generate(Experiment):
         return draw_strips(strips, [(HEADING, SHOWN)]) if strips else None
 
     def headline(self, section: Section) -> list[Block]:
-        return picture_part(section, self.picture(section.table, section.places), HEADING, CAPTION)
+        return parts.headline(section, self.picture(section.table, section.places), ALT, CAPTION)
 
     def details(self, section: Section, pair: tuple[str, str] | None) -> list[Block]:
         return []
 
 
 HEADING = "successive samples, each over its nearest training image"
+
+ALT = "Successive samples of every row, each over its nearest training image"
 
 CAPTION = (
     "The first samples of a trial, not selected, and under each the training image that is nearest to it in the space "

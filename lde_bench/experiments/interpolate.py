@@ -8,6 +8,7 @@ what is seen has its number.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lde_bench.data import Dataset
@@ -18,13 +19,14 @@ from lde_bench.evaluation.sample_measures import Figure as MeasureFigure
 from lde_bench.evaluation.sample_measures import sample_figures
 from lde_bench.generators import create_generator, parse_generator, place_of
 from lde_bench.generators.autoencoder import Autoencoder
+from lde_bench.report import parts
 from lde_bench.report.document import Block
 from lde_bench.report.experiment import Experiment
 from lde_bench.report.measures import figure_notes, measure_columns
 from lde_bench.report.plots import square_shape
 from lde_bench.report.rows import Row
 from lde_bench.report.section import Section, row_title
-from lde_bench.report.strips import Strip, draw_strips, first_picture, picture_part, unrolled
+from lde_bench.report.strips import Strip, draw_strips, first_picture, unrolled
 from lde_bench.report.table import Column, Table, cost_column, model_columns
 from lde_bench.runs.store import RunPaths
 from lde_bench.training.plan import Budget
@@ -132,12 +134,16 @@ class Interpolate(Experiment):
         return draw_strips(strips, [(head, STEPS) for head in heads]) if strips else None
 
     def headline(self, section: Section) -> list[Block]:
-        alt = "Decoded walks between the codes of test images"
-        return picture_part(section, self.picture(section.table, section.places), alt, CAPTION)
+        return parts.headline(section, self.picture(section.table, section.places), ALT, CAPTION)
+
+    def samples(self, section: Section, cache_dir: Path | None) -> list[Block]:
+        return []  # the walks are what there is to see
 
     def details(self, section: Section, pair: tuple[str, str] | None) -> list[Block]:
         return []
 
+
+ALT = "Decoded walks between the codes of test images"
 
 CAPTION = (
     "Walks between the codes of two test images, r = 0, 0.2, ..., 1, decoded: the ends are reconstructions. The pairs "

@@ -105,12 +105,13 @@ class Experiment:
         """More pictures beside the table, by what is put behind its name: the score against the number of components,
         where a method was run at two or more.
         """
-        return {"components": draw_components(table)} if table.score and table.swept else {}
+        return {"components": draw_components(table)} if table.swept else {}
 
     def headline(self, section: Section) -> list[Block]:
         """What the section opens with."""
-        picture = self.picture(section.table, section.places)
-        return [] if picture is None else [parts.headline(section, picture)]
+        published = ", with the published figures" if section.published else ""
+        alt = f"{parts.capitalised(self.score)} of every row{published}"
+        return parts.headline(section, self.picture(section.table, section.places), alt, f"{alt}.")
 
     def samples(self, section: Section, cache_dir: Path | None) -> list[Block]:
         """The samples of the rows, where they are something to look at."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lde_bench.evaluation.statistics import paired_difference
-from lde_bench.report.document import Block, Figure, Grid, Line, Paragraph, Picture, Strong
+from lde_bench.report.document import Block, Figure, Grid, Items, Line, Paragraph, Picture, Strong
 from lde_bench.report.numbers import DASH, error_text
 from lde_bench.report.rows import Row
 from lde_bench.report.section import Section, budget_text, part, row_title
@@ -29,14 +29,17 @@ def plot(section: Section, name: str, figure: Plot, alt: str, caption: Line) -> 
     return Figure([(Picture(f"{section.name}-{name}", "svg", figure_bytes(figure, "svg"), alt), "")], caption)
 
 
-def headline(section: Section, picture: Plot) -> Block:
-    """The picture that a section opens with; below it what the section is of, and how many trials it does not show."""
+def headline(section: Section, picture: Plot | None, alt: str, caption: str) -> list[Block]:
+    """The picture that a section opens with, under it its `caption`, what the section is of, and how many trials it
+    does not show; a sentence where there is none.
+    """
     table = section.table
-    alt = f"{capitalised(table.score)} of every row" + (", with the published figures" if section.published else "")
-    caption = f"{alt}. {'. '.join(table.heading)}."
+    if picture is None:
+        return [Items(table.heading), Paragraph("No picture was kept beside these records.")]
+    told = f"{caption} {'. '.join(table.heading)}."
     if table.failures:
-        caption += f" Not in the picture: {len(table.failures)} trials without a row, which are listed below the table."
-    return plot(section, "headline", picture, alt, caption)
+        told += f" Not in the picture: {len(table.failures)} trials without a row, which are listed below the table."
+    return [plot(section, "headline", picture, alt, told)]
 
 
 def results(section: Section) -> list[Block]:
@@ -51,11 +54,9 @@ def components(section: Section) -> list[Block]:
     table = section.table
     if not table.swept:
         return []
-    paper = ", and the paper's own curve," if table.shows_paper else ""
+    paper = ", and the paper's own curve" if table.shows_paper else ""
     score = capitalised(table.score)
-    caption = (
-        f"{score}{paper} against the number of components K, of what was run at several; methods without K as lines."
-    )
+    caption = f"{score} of what was run at several numbers of components K{paper}; methods without K as lines."
     figure = plot(section, "components", draw_components(table), f"{score} against the number of components", caption)
     return part(section, "Number of components", figure)
 

@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lde_bench.report.document import Block, Paragraph
-from lde_bench.report.parts import plot
 from lde_bench.report.rows import Row
-from lde_bench.report.section import Section
 from lde_bench.runs.store import RunPaths
 
 if TYPE_CHECKING:
@@ -49,7 +46,7 @@ def draw_strips(strips: Sequence[Strip], headings: Sequence[tuple[str, int]]) ->
     between = [0.0, *(0.02 if strip.below else 0.1 for strip in strips[1:])]
     top = LINE * (1 + max(text.count("\n") for text, _ in headings)) + 0.06
     whole = top + len(rows) * inches + sum(between) + 0.04
-    figure = Figure(figsize=(WIDTH, whole), dpi=150)
+    figure = Figure(figsize=(WIDTH, whole))
     y = whole - top
     for strip, row, space in zip(strips, rows, between, strict=True):
         y -= inches + space
@@ -93,11 +90,3 @@ def first_picture(row: Row, places: Mapping[str, RunPaths]) -> dict[str, np.ndar
     """What the picture of a row is drawn from: the arrays beside the first of its records that has some."""
     kept = (places[run_id].load_picture() for run_id in row.run_ids if run_id in places)
     return next((arrays for arrays in kept if arrays is not None), None)
-
-
-def picture_part(section: Section, figure: Figure | None, alt: str, caption: str) -> list[Block]:
-    """The picture that a section opens with and what the section is of, or a sentence where no picture was kept."""
-    told = f"{'. '.join(section.table.heading)}."
-    if figure is None:
-        return [Paragraph(f"{told} No picture was kept beside these records.")]
-    return [plot(section, "headline", figure, alt, f"{caption} {told}")]

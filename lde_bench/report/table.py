@@ -90,10 +90,12 @@ class Table:
 
     @property
     def swept(self) -> dict[str, list[Row]]:
-        """The rows of the methods that were run at two numbers of components or more, in order of K, by label."""
+        """The rows with a score of the methods that were run at two numbers of components or more, in order of K, by
+        label.
+        """
         curves: dict[str, list[Row]] = {}
         for row in self.rows:
-            if row.components is not None:
+            if row.components is not None and row.test_nats is not None:
                 curves.setdefault(row.label, []).append(row)
         return {
             label: sorted(rows, key=lambda row: row.components or 0) for label, rows in curves.items() if len(rows) > 1
