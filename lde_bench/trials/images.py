@@ -209,9 +209,9 @@ class ImageTrial(Trial):
         """The feature space of that name, computed where the trial runs."""
         return feature_space(name, resolve_device(self.options.device).type)
 
-    def sample_sets(self, model: Generator, samples: np.ndarray, space: str = PIXELS.name) -> SampleSets:
+    def sample_sets(self, model: Generator, samples: np.ndarray, space: str | None = None) -> SampleSets:
         """What the measures of samples [n, D] in a feature space are given; whatever they draw is the same for every
-        row of a table.
+        row of a table. Without a space they are rows of pixels, of which nothing is measured that needs an image.
         """
         seed = derive_seed(self.base_seed, "measures")
         return SampleSets(
@@ -222,9 +222,8 @@ class ImageTrial(Trial):
             model.reconstructs,
             model.code_log_prob,
             self.encoder(model),
-            self.feature_space(space),
-            # Tables of measures on pixels stay those of before, and work on rows that are no images.
-            None if space == PIXELS.name else self.dataset.image_shape,
+            self.feature_space(space or PIXELS.name),
+            self.dataset.image_shape if space else None,
         )
 
 

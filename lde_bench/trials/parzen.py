@@ -73,8 +73,9 @@ class ParzenTrial(ImageTrial):
         return Measured(result, {"samples": len(samples), **({} if label == PIXELS.label else {"space": label})})
 
     def _measures(self, model: Generator, samples: np.ndarray) -> dict[str, Measure]:
-        measured = samples if self.space == PIXELS.name else samples[:FEATURE_SAMPLES]
-        return measure_samples(self.sample_sets(model, measured, self.space))
+        if self.space == PIXELS.name:
+            return measure_samples(self.sample_sets(model, samples))
+        return measure_samples(self.sample_sets(model, samples[:FEATURE_SAMPLES], self.space))
 
 
 def choose_window(validation: Rows, samples: np.ndarray, grid: np.ndarray, device: str = "cpu") -> ParzenWindow:
