@@ -17,6 +17,7 @@ from lde_bench.errors import InputError
 from lde_bench.evaluation.interpolation import KINDS, STEPS, walk_figures
 from lde_bench.evaluation.sample_measures import Figure as MeasureFigure
 from lde_bench.evaluation.sample_measures import sample_figures
+from lde_bench.experiments.generate import loss_note
 from lde_bench.generators import create_generator, parse_generator, place_of
 from lde_bench.generators.autoencoder import Autoencoder
 from lde_bench.report import parts
@@ -113,7 +114,7 @@ class Interpolate(Experiment):
         return [*model_columns(), *measure_columns(table.figures), cost_column()]
 
     def first_notes(self, table: Table) -> list[str]:
-        return figure_notes(table.rows, table.figures)
+        return [loss_note(table), *figure_notes(table.rows, table.figures)]
 
     def panels(self, rows: Sequence[Row]) -> list[Block]:
         return []  # every measure has its column

@@ -45,4 +45,6 @@ class GenerationTrial(ImageTrial):
             real["reconstructions"] = model.reconstructs(real["test"])
         paths.save_picture({name: as_bytes(rows) for name, rows in {**shown, **real}.items()})
         paths.save_samples(samples[:KEPT_SAMPLES])
-        return Measured(Result(measures=measures), {"samples": len(samples), "space": sets.space.label})
+        return Measured(
+            Result(measures=measures), {"samples": len(samples), "space": sets.space.label, **self.unusual_loss()}
+        )

@@ -193,6 +193,13 @@ class ImageTrial(Trial):
             provenance=provenance(started, utc_now()),
         )
 
+    def unusual_loss(self) -> dict[str, float]:
+        """The weight of the perceptual term, of a figure in colour, where it is not that of the profile: in the record
+        it sets the row apart.
+        """
+        usual = self.perceptual == PERCEPTUAL[self.budget.profile] or "perceptual" not in generator_arguments(self.spec)
+        return {} if usual else {"perceptual": self.perceptual}
+
     def _laws(self, model: Generator) -> dict[str, Law]:
         laws = image_laws(model, self.dataset.validation)
         if model.code_density is not None and model.coder is not None:

@@ -65,4 +65,4 @@ class InterpolationTrial(ImageTrial):
                 "ends": as_bytes(np.stack([data.test[pairs[kind][:, :SHOWN].T.ravel()] for kind in KINDS])),
             }
         )
-        return Measured(Result(measures=measures), {"pairs": self.pairs, "space": space.label})
+        return Measured(Result(measures=measures), {"pairs": self.pairs, "space": space.label, **self.unusual_loss()})
