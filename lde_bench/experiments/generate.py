@@ -14,6 +14,7 @@ from lde_bench.errors import InputError
 from lde_bench.evaluation.sample_measures import Figure as MeasureFigure
 from lde_bench.evaluation.sample_measures import sample_figures
 from lde_bench.experiments.parzen import expand_methods
+from lde_bench.features import feature_space
 from lde_bench.generators import place_of
 from lde_bench.report import parts
 from lde_bench.report.document import Block
@@ -95,8 +96,8 @@ class Generate(Experiment):
             seed: base of the trials' seeds.
 
         Raises:
-            InputError: see `lde_bench.experiments.parzen.expand_methods`; too few samples or trials; or the weights of
-                VGG19 are needed and not at hand.
+            InputError: see `lde_bench.experiments.parzen.expand_methods`; too few samples or trials; an unknown space;
+                or the weights of VGG19 are needed and not at hand.
         """
         assert dataset.image_shape is not None
         if isinstance(trials, bool) or trials < 1:
@@ -114,6 +115,7 @@ class Generate(Experiment):
             for trial in range(trials)
             for spec, k in specs
         ]
+        feature_space(features).check(dataset.image_shape)
         for trial in planned:
             trial.check_needs()
         return planned
