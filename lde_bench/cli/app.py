@@ -103,6 +103,21 @@ Steps = Annotated[Whole | None, Parameter(help="Training steps in place of the p
 Seconds = Annotated[
     float | None, Parameter(help="Training seconds in place of the profile's steps; marked machine-dependent.")
 ]
+# Of the commands that look at images through a network.
+Features = Annotated[
+    str,
+    Parameter(
+        help="What samples are compared in: pixels, or vgg, a layer of VGG19 (see --vgg), in which blur is no virtue."
+    ),
+]
+VggFile = Annotated[
+    Path | None,
+    Parameter(
+        name="--vgg",
+        help="Weights of VGG19, torchvision's .pth or an .npz (else LDE_BENCH_DATA/vgg19, the cache, torch's hub, or a "
+        "download of 548 MB).",
+    ),
+]
 Patches = Annotated[
     Literal["fixed", "fresh"], Parameter(help="fresh: training patches drawn anew, with new noise, at every step.")
 ]

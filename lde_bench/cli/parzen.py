@@ -10,16 +10,18 @@ from lde_bench.cli.app import (
     IMAGE_SOURCE,
     RUNNING,
     Components,
+    Features,
     ImageSource,
     Profile,
     Running,
     Seconds,
     Steps,
     TrialCount,
+    VggFile,
     Whole,
     app,
 )
-from lde_bench.cli.running import finish
+from lde_bench.cli.running import finish, use_vgg
 
 
 @app.command
@@ -49,6 +51,8 @@ def parzen(
         TrialCount | None, Parameter(help="Training runs per row, each with its own seed (1, 1, 5 by profile).")
     ] = None,
     samples: Annotated[Whole, Parameter(help="Samples of the window.")] = 10_000,
+    features: Features = "pixels",
+    vgg: VggFile = None,
     folds: Annotated[
         list[Whole] | None,
         Parameter(consume_multiple=True, negative=(), help="Folds of a dataset that has them; all if left out."),
@@ -71,6 +75,7 @@ def parzen(
 
     budget = Budget.of(profile, steps, seconds)
     set_threads(running.threads)
+    use_vgg(vgg, running.cache_dir)
     store = ResultStore(running.results_dir)
     planned = Parzen().plan(
         budget,
@@ -81,6 +86,7 @@ def parzen(
         components=K,
         trials=trials,
         samples=samples,
+        space=features,
         seed=running.seed,
     )
     store.check_writable()

@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from lde_bench.runs import Record, ResultStore
 
 
+def use_vgg(weights: Path | None, cache_dir: Path | None) -> None:
+    """Take the weights of VGG19 from this file, and keep what is computed by it in this folder."""
+    from lde_bench.features.kept import keep_in
+    from lde_bench.features.vgg19 import use_weights
+
+    use_weights(weights)
+    keep_in(cache_dir)
+
+
 def finish(records: Sequence[Record], store: ResultStore, json: bool, suffix: str = "") -> int:
     """Print the tables of these records and write those of all comparable records; the exit code.
 

@@ -110,10 +110,17 @@ class ClassifierTwoSample(SampleMetric):
     def measure(self, sets: SampleSets) -> dict[str, Measure]:
         generator = sets.generator(self.name)
         n = min(ROWS, len(sets.test), len(sets.samples), len(sets.train))
-        real, train, generated = (subset(rows, n, generator) for rows in (sets.test, sets.train, sets.samples))
+        real = subset(sets.points("test"), n, generator)
+        mixed = subset(np.arange(len(sets.train)), n, generator)
+        generated = subset(sets.points("samples"), n, generator)
         seed = int(generator.integers(2**31))
-        faulty = (1 - GHOST) * train + GHOST * np.roll(train, 1, axis=0)
-        how = f"logistic regression on pixels, components and squares; {n} real items and {n} others, half held out"
+        # Items are mixed, and not their features; the same ones for every model, so that their features are kept.
+        items = (1 - GHOST) * sets.train[mixed] + GHOST * sets.train[np.roll(mixed, 1)]
+        faulty = np.asarray(sets.space.real_features(items, sets.image_shape))
+        how = (
+            f"logistic regression on {sets.space.words}, components and squares; {n} real items and {n} others, half "
+            "held out"
+        )
         return {
             "c2st_accuracy": _measure(*classifier_accuracy(real=real, generated=generated, seed=seed), how),
             "c2st_power": _measure(

@@ -1,8 +1,7 @@
 """Density and coverage: how deep the samples lie in the data, and how much of the data has a sample near it.
 
 Naeem, Oh, Uh, Choi, Yoo 2020, "Reliable Fidelity and Diversity Metrics for Generative Models", arXiv 2002.09797,
-section 3. Only balls around real items count, so that outliers among the samples cannot feign diversity. Raw pixels
-are the feature space here, not the features of a network.
+section 3. Only balls around real items count, so that outliers among the samples cannot feign diversity.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ class DensityCoverage(SampleMetric):
     """`density` and `coverage` of the samples against held-out items."""
 
     name = "density-coverage"
-    summary = "balls of the data around a sample, and share of the data's balls that hold one (pixels, k = 5)"
+    summary = "balls of the data around a sample, and share of the data's balls that hold one (k = 5)"
     source = "Naeem et al. 2020, arXiv 2002.09797"
     bibtex = ("naeem2020reliable",)
     place = 20

@@ -64,14 +64,15 @@ class Memorisation(SampleMetric):
     place = 50
     figures: ClassVar[dict[str, Figure]] = {
         "memorisation_gap": Figure(
-            "memorisation gap", "null", meaning="far below 0 the samples are copies; far above, off the data"
+            "memorisation gap", "null", meaning="far below, the samples are copies; far above, off the data"
         ),
     }
 
     def measure(self, sets: SampleSets) -> dict[str, Measure]:
         generator = sets.generator(self.name)
-        test, samples = subset(sets.test, ROWS, generator), subset(sets.samples, ROWS, generator)
-        real, generated = nearest_distances(test, sets.train), nearest_distances(samples, sets.train)
+        train = sets.points("train")
+        test, samples = (subset(sets.points(name), ROWS, generator) for name in ("test", "samples"))
+        real, generated = nearest_distances(test, train), nearest_distances(samples, train)
         (near, near_error), (far, far_error) = mean_and_error(generated), mean_and_error(real)
         draws = [
             generator.choice(real, len(generated)).mean() - generator.choice(real, len(real)).mean()
@@ -86,6 +87,7 @@ class Memorisation(SampleMetric):
                 float(low),
                 float(high),
                 f"{len(samples)} samples and {len(test)} held-out items, which lie {far:.4g} off, against all "
-                f"{len(sets.train)} training items; null: {DRAWS} draws of two sets of held-out items",
+                f"{len(sets.train)} training items, {sets.space.words}; null: {DRAWS} draws of two sets of "
+                "held-out items",
             )
         }

@@ -5,12 +5,14 @@ Gretton, Borgwardt, Rasch, Schölkopf, Smola 2012, "A Kernel Two-Sample Test", J
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lde_bench.arrays import Rows
 from lde_bench.errors import InputError
 from lde_bench.evaluation.neighbours import BLOCK_ROWS, euclidean, points
 from lde_bench.evaluation.sample_measures import Figure, Measure, SampleMetric, SampleSets, check_sets, subset
@@ -44,7 +46,7 @@ def mmd2(
     """
     real, generated = check_sets(least=2, real=real, generated=generated).values()
     kernel = _kernel(real, generated, bandwidth, block_rows)
-    return _unbiased(kernel, _first(len(real), len(generated))).item(), _standard_error(kernel, len(real))
+    return unbiased(kernel, first_items(len(real), len(generated))).item(), standard_error(kernel, len(real))
 
 
 def median_distance(real: np.ndarray, block_rows: int = BLOCK_ROWS) -> float:
@@ -71,7 +73,7 @@ def _kernel(real: np.ndarray, generated: np.ndarray, bandwidth: float | None, bl
     return squares.mul_(-0.5 / width**2).exp_()
 
 
-def _unbiased(kernel: Tensor, real: Tensor) -> Tensor:
+def unbiased(kernel: Tensor, real: Tensor) -> Tensor:
     """MMD^2 for each of P ways to name n items of the pooled set real, 0 or 1 in [N, P]: [P]."""
     n = real[:, 0].sum()
     m = len(kernel) - n
@@ -79,40 +81,43 @@ def _unbiased(kernel: Tensor, real: Tensor) -> Tensor:
     among_real = (to_real * real).sum(0)
     across = to_real.sum(0) - among_real
     among_generated = kernel.sum() - among_real - 2 * across
-    # The diagonal, k(x, x) = 1, is left out of both squares.
-    return (among_real - n) / (n * (n - 1)) + (among_generated - m) / (m * (m - 1)) - 2 * across / (n * m)
+    # The diagonal, k(x, x), is left out of both squares.
+    own = kernel.diagonal() @ real  # [P]
+    others = kernel.trace() - own
+    return (among_real - own) / (n * (n - 1)) + (among_generated - others) / (m * (m - 1)) - 2 * across / (n * m)
 
 
-def _standard_error(kernel: Tensor, n: int) -> float:
+def standard_error(kernel: Tensor, n: int) -> float:
     """Estimate the standard error of MMD^2 between the first n items and the others."""
     m = len(kernel) - n
-    to_real, to_generated = kernel[:, :n].sum(1), kernel[:, n:].sum(1)
-    influence_real = 2 * ((to_real[:n] - 1) / (n - 1) - to_generated[:n] / m)
-    influence_generated = 2 * ((to_generated[n:] - 1) / (m - 1) - to_real[n:] / n)
+    to_real, to_generated, own = kernel[:, :n].sum(1), kernel[:, n:].sum(1), kernel.diagonal()
+    influence_real = 2 * ((to_real[:n] - own[:n]) / (n - 1) - to_generated[:n] / m)
+    influence_generated = 2 * ((to_generated[n:] - own[n:]) / (m - 1) - to_real[n:] / n)
     return (influence_real.var() / n + influence_generated.var() / m).sqrt().item()
 
 
-def _first(n: int, m: int) -> Tensor:
+def first_items(n: int, m: int) -> Tensor:
+    """The first n of n + m items named, as `unbiased` takes it."""
     return (torch.arange(n + m) < n).double()[:, None]  # [N, 1]
 
 
-def mmd2_with_null(*, real: np.ndarray, generated: np.ndarray, generator: np.random.Generator) -> Measure:
+def mmd2_with_null(*, real: Rows, generated: Rows, generator: np.random.Generator) -> Measure:
     """`mmd2` of at most `ROWS` rows of each set, [n, D] and [m, D], with its null from permutations of the pooled set;
     `generator` chooses both.
 
     Raises:
         InputError: see `mmd2`.
     """
-    real, generated = check_sets(least=2, real=real, generated=generated).values()
-    real, generated = subset(real, ROWS, generator), subset(generated, ROWS, generator)
+    chosen = {"real": subset(real, ROWS, generator), "generated": subset(generated, ROWS, generator)}
+    real, generated = check_sets(least=2, **chosen).values()
     n, m = len(real), len(generated)
     kernel = _kernel(real, generated, None, BLOCK_ROWS)
     orders = np.stack([generator.permutation(n + m) < n for _ in range(PERMUTATIONS)], 1)  # [N, P]
-    null = _unbiased(kernel, torch.from_numpy(orders).double()).numpy()
+    null = unbiased(kernel, torch.from_numpy(orders).double()).numpy()
     low, high = np.quantile(null, [0.025, 0.975])
     return Measure(
-        _unbiased(kernel, _first(n, m)).item(),
-        _standard_error(kernel, n),
+        unbiased(kernel, first_items(n, m)).item(),
+        standard_error(kernel, n),
         0.0,
         float(low),
         float(high),
@@ -134,4 +139,5 @@ class Mmd(SampleMetric):
 
     def measure(self, sets: SampleSets) -> dict[str, Measure]:
         generator = sets.generator(self.name)
-        return {"mmd2": mmd2_with_null(real=sets.test, generated=sets.samples, generator=generator)}
+        found = mmd2_with_null(real=sets.points("test"), generated=sets.points("samples"), generator=generator)
+        return {"mmd2": replace(found, detail=f"{found.detail}; {sets.space.words}")}

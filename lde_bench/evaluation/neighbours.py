@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lde_bench.arrays import Rows
-from lde_bench.evaluation.sample_measures import Measure, SampleSets, mean_and_error, subset
+from lde_bench.evaluation.sample_measures import Measure, SampleSets, mean_and_error
 
 #: Rows whose distances to a whole set are held at once.
 BLOCK_ROWS = 1024
@@ -103,8 +103,8 @@ def ball_measures(
         per_item: real items, generated items and the distance between any two of them, to the values per item.
     """
     generator = sets.generator(metric)
-    n = min(ROWS, len(sets.test), len(sets.samples), len(sets.train))
-    chosen = [subset(rows, n, generator) for rows in (sets.test, sets.samples, sets.train)]
+    chosen = sets.equal_points(ROWS, generator)
+    n = len(chosen[0])
     pool = torch.cat(points(*chosen))  # [3n, D]
     table = torch.cat([euclidean(block, pool) for block in pool.split(BLOCK_ROWS)])  # [3n, 3n]
 
@@ -128,7 +128,7 @@ def ball_measures(
             float(np.mean(null)),
             min(null),
             max(null),
-            f"{n} held-out items and {n} samples, raw pixels; error over items, the other set held fixed; "
+            f"{n} held-out items and {n} samples, {sets.space.words}; error over items, the other set held fixed; "
             f"null: {SPLITS} splits of held-out and training items",
         )
     return figures

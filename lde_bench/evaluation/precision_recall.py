@@ -1,7 +1,7 @@
 """Improved precision and recall: the share of samples among the data, and of the data among the samples.
 
 Kynkäänniemi, Karras, Laine, Lehtinen, Aila 2019, "Improved Precision and Recall Metric for Assessing Generative
-Models", arXiv 1904.06991, equations 1 and 2. Raw pixels are the feature space here, not the features of a network.
+Models", arXiv 1904.06991, equations 1 and 2.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class PrecisionRecall(SampleMetric):
     """`precision` and `recall` of the samples against held-out items."""
 
     name = "precision-recall"
-    summary = "share of samples among the data's neighbours, and of the data among the samples' (pixels, k = 3)"
+    summary = "share of samples among the data's neighbours, and of the data among the samples' (k = 3)"
     source = "Kynkäänniemi et al. 2019, arXiv 1904.06991"
     bibtex = ("kynkaanniemi2019improved",)
     place = 10

@@ -1,8 +1,9 @@
 """What a model's samples are worth: the base of every measure of samples, and the one call that makes them all.
 
-One file of this package = one metric: a plain function on arrays, and a `SampleMetric` that is found by itself. All
-work on flat rows as they are: for images raw pixels are the feature space, so that no figure depends on a network
-trained on other photographs; figures in the features of such a network are not comparable with these.
+One file of this package = one metric: a plain function on arrays, and a `SampleMetric` that is found by itself. The
+functions work on flat rows as they are; the metrics take their distances in the feature space of the `SampleSets`: raw
+pixels, so that no figure depends on a network trained on other photographs, or the features of such a network, since
+on pixels a blurred image passes for a good one. Figures of two spaces do not compare.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from lde_bench.arrays import Rows, as_rows, readable_rows
 from lde_bench.errors import InputError
+from lde_bench.features.base import FeatureSpace
+from lde_bench.features.pixels import PIXELS
 from lde_bench.registry import LAST_PLACE, did_you_mean, discover, in_order
 from lde_bench.seeds import as_seed, derive_seed
 
@@ -40,9 +43,13 @@ class SampleSets:
         code_log_prob: log-density of the codes of items in nats, [n, D] -> [n]; None for a model without a density of
             codes.
         encoder: names the trained encoder of these codes.
+        space: in which distances between items are taken.
+        image_shape: (C, H, W) of items that are images with pixels in [0, 1] and are to be looked at as such; None:
+            plain rows, of which nothing is measured that needs an image.
 
     Raises:
-        InputError: a set is not [n, D] with `MINIMUM_ROWS` rows or more, holds NaN, or the widths differ.
+        InputError: a set is not [n, D] with `MINIMUM_ROWS` rows or more, holds NaN, or the widths differ from each
+            other or from that of the images.
     """
 
     train: Rows
@@ -52,11 +59,41 @@ class SampleSets:
     reconstruct: Callable[[np.ndarray], np.ndarray] | None = None
     code_log_prob: Callable[[Rows], np.ndarray] | None = None
     encoder: str = ""
+    space: FeatureSpace = PIXELS
+    image_shape: tuple[int, int, int] | None = None
+    _points: dict[str, Rows] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         sets = check_readable_sets(least=MINIMUM_ROWS, train=self.train, test=self.test, samples=self.samples)
         for name, value in {**sets, "seed": as_seed("sample measures", self.seed)}.items():
             object.__setattr__(self, name, value)
+        if self.image_shape is not None and self.train.shape[1] != math.prod(self.image_shape):
+            raise InputError(
+                f"sample measures: rows of {self.train.shape[1]} numbers are no images {self.image_shape}; give the "
+                "image_shape (channels, height, width) of the rows."
+            )
+
+    @property
+    def in_pixels(self) -> bool:
+        """Whether distances are those between the rows themselves."""
+        return self.space.name == PIXELS.name
+
+    def equal_points(self, most: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As many random held-out items, samples and training items, at most `most`, in the feature space: [n, F]."""
+        n = min(most, len(self.test), len(self.samples), len(self.train))
+        test, samples = (subset(self.points(name), n, generator) for name in ("test", "samples"))
+        return test, samples, subset(self.points("train"), n, generator)
+
+    def points(self, name: Literal["train", "test", "samples"]) -> Rows:
+        """Where the items of a set lie in the feature space, [n, F]; computed once.
+
+        Raises:
+            InputError: the features cannot be computed; see `FeatureSpace.features`.
+        """
+        if name not in self._points:
+            find = self.space.features if name == "samples" else self.space.real_features
+            self._points[name] = find(getattr(self, name), self.image_shape)
+        return self._points[name]
 
     def generator(self, metric: str) -> np.random.Generator:
         """The random numbers of one metric, whichever other metrics run."""

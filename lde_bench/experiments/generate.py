@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lde_bench.data import Dataset
+from lde_bench.evaluation.sample_measures import Figure as MeasureFigure
+from lde_bench.evaluation.sample_measures import sample_figures
 from lde_bench.experiments.parzen import expand_methods
 from lde_bench.generators import place_of
 from lde_bench.report import parts
@@ -36,6 +38,21 @@ METHODS = ("aae:backbone=conv", "ae", "iae")
 #: Density of the codes where none is named, and its components.
 DENSITIES = ("lde",)
 COMPONENTS = (30,)
+
+
+#: The measures that are shown, in the order of the table; the others stand in the records.
+FIGURES = (
+    "frechet",
+    "kernel_distance",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "memorisation_gap",
+    "sharpness",
+    "reconstruction_mse",
+    "code_nats",
+)
 
 
 class Generate(Experiment):
@@ -100,6 +117,9 @@ class Generate(Experiment):
 
     def order(self, methods: Sequence[str]) -> list[str]:
         return sorted(methods, key=place_of)
+
+    def figures(self) -> Mapping[str, MeasureFigure]:
+        return {name: sample_figures()[name] for name in FIGURES}
 
     def columns(self, table: Table) -> list[Column]:
         return [*model_columns(), *measure_columns(table.figures), cost_column()]

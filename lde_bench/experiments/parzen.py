@@ -14,6 +14,8 @@ from lde_bench.data import Dataset, datasets, load_dataset, load_image_folder
 from lde_bench.data.pictures import Fit
 from lde_bench.densities.spec import MethodSpec
 from lde_bench.errors import InputError
+from lde_bench.features import feature_space
+from lde_bench.features.pixels import PIXELS
 from lde_bench.generators import (
     generator_class,
     parse_generator,
@@ -146,12 +148,14 @@ class Parzen(Experiment):
         components: Sequence[int] | None = None,
         trials: int | None = None,
         samples: int = SAMPLES,
+        space: str = PIXELS.name,
         seed: int = 0,
     ) -> list[ParzenTrial]:
         """The trials of the table; everything a trial needs is checked here, before any training.
 
         Raises:
-            InputError: see `expand_methods`; or a number of trials or samples below 1.
+            InputError: see `expand_methods`; a number of trials or samples below 1; or a feature space for the measures
+                beside the window that is unknown or cannot be computed.
         """
         trials = TRIALS[budget.profile] if trials is None else trials
         for what, value in (("trials", trials), ("samples", samples)):
@@ -161,10 +165,11 @@ class Parzen(Experiment):
         assert shape is not None
         specs = expand_methods(methods or [ALL], densities or DENSITIES, components or COMPONENTS)
         check_samples([spec for spec, _ in specs], samples, shape)
+        feature_space(space).check(shape)
         for dataset in datasets:
             options.check(dataset)
         return [
-            ParzenTrial(self.name, spec, k, trial, dataset, budget, options, seed, samples=samples)
+            ParzenTrial(self.name, spec, k, trial, dataset, budget, options, seed, samples=samples, space=space)
             for trial in range(trials)
             for dataset in datasets
             for spec, k in specs

@@ -8,7 +8,7 @@ ICLR 2015, arXiv 1409.1556, as torchvision trained it on ImageNet. The distance 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,13 +60,9 @@ class Vgg19(nn.Module):
             images: [B, 3, H, W], or grey ones [B, 1, H, W], in [0, 1].
 
         Raises:
-            InputError: another shape, or a side below `LEAST_SIDE`.
+            InputError: images of another shape; see `check_image_shape`.
         """
-        if images.ndim != 4 or images.shape[1] not in (1, 3) or min(images.shape[2:]) < LEAST_SIDE:
-            raise InputError(
-                f"vgg19: expected images [B, 3, H, W] or [B, 1, H, W] with sides of {LEAST_SIDE} or more, got "
-                f"{list(images.shape)}; give images of that shape, or measure and train without its features."
-            )
+        check_image_shape(images.shape[1:])
         x = (images - self.mean) / self.std  # a grey channel becomes three
         x = x.contiguous(memory_format=torch.channels_last)
         relu1_1 = self._convolve(x, "conv1_1").relu_()
@@ -75,6 +71,19 @@ class Vgg19(nn.Module):
         x = F.max_pool2d(self._convolve(relu2_1, "conv2_2").relu_(), 2)
         conv3_1 = self._convolve(x, "conv3_1")
         return relu1_1.float(), relu2_1.float(), conv3_1.float()
+
+
+def check_image_shape(image_shape: Sequence[int]) -> None:
+    """Find out whether images (C, H, W) are grey or in colour and large enough for the network.
+
+    Raises:
+        InputError: they are not.
+    """
+    if len(image_shape) != 3 or image_shape[0] not in (1, 3) or min(image_shape[1:]) < LEAST_SIDE:
+        raise InputError(
+            f"vgg19: expected images (3, H, W) or (1, H, W) with sides of {LEAST_SIDE} or more, got "
+            f"{tuple(image_shape)}; give images of that shape, or train and measure without its features."
+        )
 
 
 def perceptual_distance(decoded: Tensor, target: Tensor) -> Tensor:
@@ -87,7 +96,7 @@ def perceptual_distance(decoded: Tensor, target: Tensor) -> Tensor:
         target: images of the same shape.
 
     Raises:
-        InputError: the weights are not at hand, or the images have a shape that `Vgg19.forward` refuses.
+        InputError: the weights are not at hand, or the images have a shape that the network refuses.
     """
     network = vgg19(decoded.device)
     with torch.no_grad():
@@ -97,18 +106,17 @@ def perceptual_distance(decoded: Tensor, target: Tensor) -> Tensor:
 
 
 #: Where `use_weights` says the weights are.
-_source: tuple[Path | None, Path | None] = (None, None)
+_named: Path | None = None
 
 
-def use_weights(path: Path | None, cache_dir: Path | None = None) -> None:
+def use_weights(path: Path | None) -> None:
     """Take the weights from this file from now on, in the whole process.
 
     Args:
         path: torchvision's .pth, or an .npz of the five layers; None: whatever is at hand, else a download.
-        cache_dir: where the five layers are kept; None: the usual cache folder.
     """
-    global _source
-    _source = (path, cache_dir)
+    global _named
+    _named = path
 
 
 def vgg19(device: torch.device | str = "cpu") -> Vgg19:
@@ -118,9 +126,9 @@ def vgg19(device: torch.device | str = "cpu") -> Vgg19:
         InputError: the weights are not at hand and could not be downloaded, or are not those of torchvision; the
             sentence says how to give them and how to do without.
     """
-    return _network(*_source, torch.device(device))
+    return _network(_named, torch.device(device))
 
 
 @functools.cache
-def _network(path: Path | None, cache_dir: Path | None, device: torch.device) -> Vgg19:
-    return Vgg19(load_weights(path, cache_dir)).to(device)
+def _network(path: Path | None, device: torch.device) -> Vgg19:
+    return Vgg19(load_weights(path)).to(device)

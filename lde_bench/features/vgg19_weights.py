@@ -7,19 +7,18 @@ read. Wherever they come from, they are the same numbers: their hash is a consta
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from lde_bench.data.archives import read_npz, reading
 from lde_bench.data.base import content_hash
-from lde_bench.data.cache import cache_folder
 from lde_bench.data.fetch import download, file_sha256
 from lde_bench.errors import InputError
-from lde_bench.files import atomic_path, ensure_folder
+from lde_bench.features.kept import keep, kept_path
+from lde_bench.files import ensure_folder
 
 #: Every layer kept, and its place among the `features` of torchvision's VGG19.
 LAYERS = {"conv1_1": 0, "conv1_2": 2, "conv2_1": 5, "conv2_2": 7, "conv3_1": 10}
@@ -43,10 +42,8 @@ REMEDY = (
     "network: train with --perceptual 0, and leave --features out."
 )
 
-log = logging.getLogger(__name__)
 
-
-def load_weights(named: Path | None, cache_dir: Path | None = None) -> dict[str, np.ndarray]:
+def load_weights(named: Path | None) -> dict[str, np.ndarray]:
     """The arrays `NAMES` of the file that is `named`, else of the first that is at hand, else of a download.
 
     Looked for in `vgg19/` of the folder in LDE_BENCH_DATA, in the cache folder, and in that of torch's hub.
@@ -55,47 +52,45 @@ def load_weights(named: Path | None, cache_dir: Path | None = None) -> dict[str,
         InputError: the file does not hold these numbers, or there is none and it could not be downloaded.
     """
     if named is not None:
-        return _read(named, cache_dir)
-    for path in _places(cache_dir):
+        return _read(named)
+    for path in _places():
         if path.is_file():
-            return _read(path, cache_dir)
-    return _downloaded(cache_dir)
+            return _read(path)
+    return _downloaded()
 
 
-def _downloaded(cache_dir: Path | None) -> dict[str, np.ndarray]:
+def _downloaded() -> dict[str, np.ndarray]:
     from filelock import FileLock
 
-    kept = cache_folder(cache_dir) / KEPT_FILE
+    kept = kept_path(KEPT_FILE)
     with FileLock(ensure_folder(kept.parent) / f"{KEPT_FILE}.lock"):
-        if not kept.is_file():  # no other run has just fetched it
-            large = download(URLS, TORCHVISION_SHA256, kept.with_name(TORCHVISION_FILE), remedy=REMEDY, progress=True)
-            _keep(_read_torchvision(large), kept)
-            large.unlink()
-        return _read(kept, cache_dir)
+        if kept.is_file():  # another run has just fetched it
+            return _read(kept)
+        path = download(URLS, TORCHVISION_SHA256, kept.with_name(TORCHVISION_FILE), remedy=REMEDY, progress=True)
+        weights = _read(path)
+        path.unlink()  # what is needed of it has been kept
+        return weights
 
 
-def _places(cache_dir: Path | None) -> Iterator[Path]:
+def _places() -> Iterator[Path]:
     import torch
 
     if root := os.environ.get("LDE_BENCH_DATA"):
         folder = Path(root).expanduser() / "vgg19"
         yield from sorted(folder.glob("vgg19*.npz"))
         yield folder / TORCHVISION_FILE
-    yield cache_folder(cache_dir) / KEPT_FILE
+    yield kept_path(KEPT_FILE)
     yield Path(torch.hub.get_dir()) / "checkpoints" / TORCHVISION_FILE
 
 
-def _read(path: Path, cache_dir: Path | None) -> dict[str, np.ndarray]:
+def _read(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a file, which are kept by themselves where it is the large one."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; {REMEDY}")
     if path.suffix == ".npz":
         return _checked(path, read_npz(path, NAMES, remedy=REMEDY))
     weights = _read_torchvision(path)
-    try:
-        _keep(weights, cache_folder(cache_dir) / KEPT_FILE)
-    except InputError as error:
-        log.warning("The layers of VGG19 are not kept, and the next run reads the large file again: %s", error)
+    keep(KEPT_FILE, weights)
     return weights
 
 
@@ -118,8 +113,3 @@ def _read_torchvision(path: Path) -> dict[str, np.ndarray]:
             for part in ("weight", "bias")
         }
     return _checked(path, weights)
-
-
-def _keep(weights: Mapping[str, np.ndarray], path: Path) -> None:
-    with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        np.savez(handle, **weights)  # type: ignore[arg-type] # a name could be an option of it

@@ -9,6 +9,7 @@ from importlib.resources import files
 
 from lde_bench.data import datasets
 from lde_bench.evaluation.sample_measures import sample_metrics
+from lde_bench.features import feature_spaces
 from lde_bench.version import __version__
 
 #: Cited with every table: the protocol of the patches, the photographs, and the paper this benchmark is built around.
@@ -44,8 +45,10 @@ def method_keys(label: str) -> tuple[str, ...]:
 
 
 def samples_keys() -> tuple[str, ...]:
-    """Keys of what is cited where there are samples of images: the window, the measures beside it, the images."""
-    measures = (key for metric in sample_metrics().values() for key in metric.bibtex)
+    """Keys of what is cited where there are samples of images: the window, the measures beside it and the networks that
+    they may be taken through, the images.
+    """
+    measures = (key for kind in (sample_metrics() | feature_spaces()).values() for key in kind.bibtex)
     images = (key for entry in datasets().values() if entry.items == "images" for key in entry.bibtex)
     return tuple(dict.fromkeys((*WINDOW_KEYS, *measures, *images)))
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 
 from lde_bench.evaluation.sample_measures import Figure, Measure, sample_figures
+from lde_bench.features import space_words
+from lde_bench.features.pixels import PIXELS
 from lde_bench.report.document import Block, Grid, Items, Line, Notes, Paragraph
 from lde_bench.report.numbers import DASH, decimal, error_text
 from lde_bench.report.rows import Row
@@ -62,7 +64,18 @@ def _letter(number: int) -> str:
 
 
 def measures_panel(rows: Sequence[Row]) -> list[Block]:
-    """One line a row, one column a measure, and what two sets of real images give; nothing without measures."""
+    """For each feature space one line a row, one column a measure, and what two sets of real images give; nothing
+    without measures.
+    """
+    spaces = dict.fromkeys(row.samples.space for row in rows if row.samples)
+    return [
+        block
+        for space in spaces
+        for block in _panel([row for row in rows if row.samples and row.samples.space == space], space)
+    ]
+
+
+def _panel(rows: Sequence[Row], space: str) -> list[Block]:
     names, marks = measure_names(rows), encoder_marks(rows)
     if not names:
         return []
@@ -72,7 +85,8 @@ def measures_panel(rows: Sequence[Row]) -> list[Block]:
     ]
     lines.append(["two real sets", *(_null_cell(rows, name) for name in names)])
     headers = ["method", *(wording(name).header for name in names)]
-    return [Grid(headers, lines, title=TITLE, footer=1), Notes(_measure_notes(rows, names))]
+    title = TITLE if space == PIXELS.label else f"{TITLE}, in {space}"
+    return [Grid(headers, lines, title=title, footer=1), Notes(_measure_notes(rows, names, space))]
 
 
 def measure_cell(measure: Measure | None, digits: int) -> str:
@@ -131,10 +145,15 @@ def _better_notes(figures: Collection[Figure]) -> list[str]:
     ways = {
         "higher": "Higher is better: {}.",
         "lower": "Lower is better: {}.",
-        "null": "Best at what two real sets give: {} (far below, the samples are copies; far above, off the data).",
+        "null": "Best at what two real sets give: {}.",
     }
-    headers = {way: [figure.header for figure in figures if figure.better == way] for way in ways}
+    headers = {way: [_way_header(figure) for figure in figures if figure.better == way] for way in ways}
     return [words.format(", ".join(headers[way])) for way, words in ways.items() if headers[way]]
+
+
+def _way_header(figure: Figure) -> str:
+    """The header; of what is best at its null, with what is wrong on either side of it."""
+    return f"{figure.header} ({figure.meaning})" if figure.better == "null" else figure.header
 
 
 def _outside_note() -> str:
@@ -159,8 +178,8 @@ def _null_cell(rows: Sequence[Row], name: str) -> str:
     return DASH if low is None or high is None else f"{low:.{digits}f} to {high:.{digits}f}"
 
 
-def _measure_notes(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
-    notes = ["On raw pixels; ± standard error over items, means over trials."]
+def _measure_notes(rows: Sequence[Row], names: Sequence[str], space: str) -> list[str]:
+    notes = [f"On {space_words(space)}; ± standard error over items, means over trials."]
     notes += _better_notes([wording(name) for name in names])
     notes.append(
         f"{OUTSIDE}: outside the band that holds 95 % of the figures of two sets of one distribution; the last line is "
@@ -217,7 +236,9 @@ def agreement(rows: Sequence[Row], score: str) -> list[Block]:
 
 
 def _comparisons(models: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
-    """Measures that say which way is better, with the rows that have them; nats of codes by encoder."""
+    """Measures that say which way is better, with the rows that have them; nats of codes by encoder, others by feature
+    space.
+    """
     found: list[tuple[str, str, list[Row]]] = []
     for name in measure_names(models):
         rows = [row for row in models if row.samples and name in row.samples.measures]
@@ -226,6 +247,11 @@ def _comparisons(models: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
             groups = {
                 f"{name} {mark}": [row for row in rows if row.samples and row.samples.encoders == encoders]
                 for encoders, mark in encoder_marks(models).items()
+            }
+        elif len(spaces := dict.fromkeys(row.samples.space for row in rows if row.samples)) > 1:
+            groups = {
+                f"{name} [{space}]": [row for row in rows if row.samples and row.samples.space == space]
+                for space in spaces
             }
         better = wording(name).better
         found += [(title, better, of) for title, of in groups.items() if better and len(of) >= LEAST_ROWS]

@@ -14,6 +14,7 @@ from lde_bench.evaluation.statistics import (
     paired_difference,
     two_standard_deviations,
 )
+from lde_bench.features.pixels import PIXELS
 from lde_bench.report.published import PublishedFigure, paper_lde
 from lde_bench.runs.record import Record
 from lde_bench.runs.rows import PLAIN_DATA, group_means, is_reference, row_options, unverified
@@ -33,6 +34,7 @@ class Samples:
         published_nats: of the published model, and its printed +- as `published_plus_minus`; None where there is none.
         measures: by name; a value, error or null is None where a trial has none.
         encoders: the trained autoencoder of each trial whose codes have a density.
+        space: labels the feature space of the measures.
     """
 
     sigmas: tuple[float, ...]
@@ -42,6 +44,7 @@ class Samples:
     published_plus_minus: float | None
     measures: Mapping[str, Measure]
     encoders: tuple[str, ...]
+    space: str = PIXELS.label
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,7 @@ def _samples(trials: Sequence[Record], figures: Sequence[PublishedFigure]) -> Sa
         published_plus_minus=None if figure is None else figure.plus_minus,
         measures={name: _average([result.measures[name] for result in results]) for name in names},
         encoders=tuple(str(trial.training["encoder"]) for trial in trials if "encoder" in trial.training),
+        space=str(record.training.get("space", PIXELS.label)),
     )
 
 

@@ -4,7 +4,7 @@ measured in a space of features.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ class GenerationTrial(ImageTrial):
 
     def measure(self, model: Generator, paths: RunPaths) -> Measured:
         samples = draw_samples(model, self.samples, derive_seed(self.seed, "samples"))
-        sets = self.sample_sets(model, samples, self.space)
+        sets = replace(self.sample_sets(model, samples, self.space), image_shape=self.dataset.image_shape)
         measures = measure_samples(sets)
         _, index = nearest(sets.points("samples")[:SHOWN], sets.points("train"))
         shown = {"samples": samples[:SHOWN], "nearest": self.dataset.train[index]}
@@ -45,4 +45,4 @@ class GenerationTrial(ImageTrial):
             real["reconstructions"] = model.reconstructs(real["test"])
         paths.save_picture({name: as_bytes(rows) for name, rows in {**shown, **real}.items()})
         paths.save_samples(samples[:KEPT_SAMPLES])
-        return Measured(Result(measures=measures), {"samples": len(samples), "space": self.space})
+        return Measured(Result(measures=measures), {"samples": len(samples), "space": sets.space.label})

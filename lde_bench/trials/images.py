@@ -22,6 +22,9 @@ from lde_bench.evaluation.law import Law
 from lde_bench.evaluation.laws import trial_laws
 from lde_bench.evaluation.laws.images import image_laws
 from lde_bench.evaluation.sample_measures import MINIMUM_ROWS, SampleSets
+from lde_bench.features import feature_space
+from lde_bench.features.base import FeatureSpace
+from lde_bench.features.pixels import PIXELS
 from lde_bench.generators import create_generator, density_spec, generator_arguments, generator_class
 from lde_bench.generators.base import Generator
 from lde_bench.generators.reconstruction import PAPER_WEIGHT
@@ -202,8 +205,14 @@ class ImageTrial(Trial):
         with store.lock(name):
             yield self.paths(store).folder / f"{name}.safetensors"
 
-    def sample_sets(self, model: Generator, samples: np.ndarray) -> SampleSets:
-        """What the measures of samples [n, D] are given; whatever they draw is the same for every row of a table."""
+    def feature_space(self, name: str) -> FeatureSpace:
+        """The feature space of that name, computed where the trial runs."""
+        return feature_space(name, resolve_device(self.options.device).type)
+
+    def sample_sets(self, model: Generator, samples: np.ndarray, space: str | None = None) -> SampleSets:
+        """What the measures of samples [n, D] in a feature space are given; whatever they draw is the same for every
+        row of a table. Without a space they are rows of pixels, of which nothing is measured that needs an image.
+        """
         seed = derive_seed(self.base_seed, "measures")
         return SampleSets(
             self.dataset.train,
@@ -213,6 +222,8 @@ class ImageTrial(Trial):
             model.reconstructs,
             model.code_log_prob,
             self.encoder(model),
+            self.feature_space(space or PIXELS.name),
+            self.dataset.image_shape if space else None,
         )
 
 

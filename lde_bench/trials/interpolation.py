@@ -9,7 +9,6 @@ import numpy as np
 
 from lde_bench.evaluation.interpolation import KINDS, decoded, draw_pairs, measure_walks, walk
 from lde_bench.evaluation.reconstruction import Reconstruction
-from lde_bench.features import feature_space
 from lde_bench.generators.autoencoder import Autoencoder
 from lde_bench.generators.base import Generator
 from lde_bench.runs import Result, RunPaths
@@ -44,7 +43,7 @@ class InterpolationTrial(ImageTrial):
         assert data.image_shape is not None
         assert data.train_labels is not None
         assert data.test_labels is not None
-        shape, space = data.image_shape, feature_space(self.space)
+        shape, space = data.image_shape, self.feature_space(self.space)
         seed = derive_seed(self.base_seed, "pairs")
         pairs = draw_pairs(data.test_labels, self.pairs, np.random.default_rng(seed))
         codes = model.codes(data.test)
@@ -55,9 +54,9 @@ class InterpolationTrial(ImageTrial):
         measures = measure_walks(
             walks,
             lambda rows: space.features(rows, shape),
-            space.features(train, shape),
+            np.asarray(space.real_features(train, shape)),
             data.train_labels[:TRAIN_ROWS],
-            space.name,
+            space.words,
         )
         measures |= Reconstruction().measure(self.sample_sets(model, train))
         paths.save_picture(
@@ -66,4 +65,4 @@ class InterpolationTrial(ImageTrial):
                 "ends": as_bytes(np.stack([data.test[pairs[kind][:, :SHOWN].T.ravel()] for kind in KINDS])),
             }
         )
-        return Measured(Result(measures=measures), {"pairs": self.pairs, "space": self.space})
+        return Measured(Result(measures=measures), {"pairs": self.pairs, "space": space.label})

@@ -13,7 +13,8 @@ import numpy as np
 from lde_bench.arrays import Rows
 from lde_bench.evaluation.likelihood import summarise
 from lde_bench.evaluation.parzen import parzen_curve, parzen_log_prob, select_sigma
-from lde_bench.evaluation.sample_measures import measure_samples
+from lde_bench.evaluation.sample_measures import Measure, measure_samples
+from lde_bench.features.pixels import PIXELS
 from lde_bench.generators.base import Generator
 from lde_bench.runs import ParzenWindow, Result, RunPaths
 from lde_bench.seeds import derive_seed
@@ -21,6 +22,9 @@ from lde_bench.trials.images import KEPT_SAMPLES, ImageTrial, Measured, draw_sam
 
 #: Samples of the window.
 SAMPLES = 10_000
+
+#: Of so many of them the features are computed, where the measures are on features: no measure takes more.
+FEATURE_SAMPLES = 4_000
 
 #: Of these many of the samples the curve over their number is drawn, and of all.
 COUNTS = (100, 300, 1_000, 3_000)
@@ -31,9 +35,20 @@ class ParzenTrial(ImageTrial):
     """One training run of one model of images with one seed, and the window around its samples."""
 
     samples: int = SAMPLES
+    #: The space that the measures beside the window are taken in, by its name; the window is one of pixels.
+    space: str = PIXELS.name
 
     def evaluation(self) -> dict[str, Any]:
-        return {"samples": self.samples, "grid": setting(self.dataset).grid}
+        # Without it the names of runs stay as they were.
+        space = {} if self.space == PIXELS.name else {"space": self.space}
+        return {"samples": self.samples, "grid": setting(self.dataset).grid, **space}
+
+    def reference_seconds(self) -> float:
+        assert self.dataset.image_shape is not None
+        images = min(self.samples, FEATURE_SAMPLES)
+        return super().reference_seconds() + self.feature_space(self.space).reference_seconds(
+            images, self.dataset.image_shape
+        )
 
     def measure(self, model: Generator, paths: RunPaths) -> Measured:
         """Draw samples and choose sigma on validation images; then come the test images."""
@@ -42,7 +57,7 @@ class ParzenTrial(ImageTrial):
         window = choose_window(dataset.validation, samples, setting(dataset).grid, device)
         items = parzen_log_prob(dataset.test, samples, window.sigma, device=device)
         test = summarise(items, dataset.test_groups)
-        measures = measure_samples(self.sample_sets(model, samples))
+        measures = self._measures(model, samples)
         paths.save_samples(samples[:KEPT_SAMPLES])
         paths.save_log_likelihoods(test.items)
         result = Result(
@@ -54,7 +69,13 @@ class ParzenTrial(ImageTrial):
             parzen=window,
             measures=measures,
         )
-        return Measured(result, {"samples": len(samples)})
+        label = self.feature_space(self.space).label
+        return Measured(result, {"samples": len(samples), **({} if label == PIXELS.label else {"space": label})})
+
+    def _measures(self, model: Generator, samples: np.ndarray) -> dict[str, Measure]:
+        if self.space == PIXELS.name:
+            return measure_samples(self.sample_sets(model, samples))
+        return measure_samples(self.sample_sets(model, samples[:FEATURE_SAMPLES], self.space))
 
 
 def choose_window(validation: Rows, samples: np.ndarray, grid: np.ndarray, device: str = "cpu") -> ParzenWindow:

@@ -64,6 +64,8 @@ FAULTS = {
         ("--dataset", "tfd"),
         "is given on request only; ask the University of Toronto",
     ),
+    "unknown-features": (("--features", "vg"), "feature space 'vg' is unknown; did you mean 'vgg'?"),
+    "no-vgg-file": (("--features", "vgg", "--vgg", "nowhere.pth"), "nowhere.pth: no such file; give torchvision's"),
     "no-data-folder": (("--dataset", "tfd", "--data-dir", "nowhere"), "nowhere"),
 }
 
@@ -160,6 +162,25 @@ def test_a_reference_row_gives_as_many_samples_as_it_holds_and_the_record_says_s
     assert cli("parzen", "--methods", "kmeans", "--samples", 700).code == 0
     (record,) = records().values()
     assert record["training"]["samples"] == record["result"]["parzen"]["samples"] == 598  # half of 1,197
+
+
+@pytest.mark.slow
+def test_measures_on_features_are_a_row_of_their_own_that_names_the_space(cli, records, vgg_file, here):
+    same = (*DIGITS, "--methods", "train-samples")
+    done = [cli(*same), cli(*same, "--features", "vgg", "--vgg", vgg_file, "--cache-dir", here / "kept")]
+    assert [outcome.code for outcome in done] == [0, 0], done[1].err
+    features, pixels = sorted(records().values(), key=lambda record: "space" not in record["training"])
+    assert features["run_id"] != pixels["run_id"]
+    assert features["training"]["space"] == "vgg19-relu3_1"
+    assert features["result"]["parzen"] == pixels["result"]["parzen"]
+    only = {"frechet", "frechet_half", "frechet_limit", "kernel_distance", "sharpness"}
+    assert features["result"]["measures"].keys() - pixels["result"]["measures"].keys() == only
+    for name, measure in features["result"]["measures"].items():
+        assert ("vgg19-relu3_1" in measure["detail"]) == (name != "sharpness"), name
+    assert len(list((here / "kept").glob("vgg19-relu3_1-*.npz"))) == 3  # training, test and mixed images
+    assert "On VGG19 features (vgg19-relu3_1: " in done[1].out
+    text = (PLACE.parent / "quick" / "table-samples100.md").read_text()
+    assert "train-samples (space=vgg19-relu3\\_1)" in text
 
 
 @pytest.mark.slow

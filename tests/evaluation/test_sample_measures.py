@@ -29,6 +29,7 @@ from lde_bench.evaluation.sample_measures import (
     sample_figures,
     sample_metrics,
 )
+from lde_bench.features.pixels import Pixels
 from lde_bench.registry import LAST_PLACE, in_order
 
 
@@ -41,6 +42,12 @@ def two_modes(rng: np.random.Generator, n: int, *, share: float = 0.5, width: in
     rows = normal(rng, n, width)
     rows[: round(share * n), 0] += 20
     return rows
+
+
+class Features(Pixels):
+    """A space of features, which are the rows."""
+
+    name = label = words = "features"
 
 
 def sets_of(seed: int = 0, n: int = 200, **given: object) -> SampleSets:
@@ -77,10 +84,22 @@ def test_every_metric_is_found_by_itself_and_says_what_it_is():
 
 @pytest.mark.slow
 def test_the_metrics_give_the_figures_they_declare_in_the_order_of_the_table():
-    sets = sets_of(reconstruct=np.copy, code_log_prob=lambda x: x[:, 0], encoder="ab12")
+    rng = np.random.default_rng(0)
+    images = {name: normal(rng, 40, 12) for name in ("train", "test", "samples")}
+    sets = sets_of(
+        **images,
+        reconstruct=np.copy,
+        code_log_prob=lambda x: x[:, 0],
+        encoder="ab12",
+        space=Features(),
+        image_shape=(1, 3, 4),
+    )
     one_by_one = [figure for name in sample_metrics() for figure in measure_samples(sets, [name])]
     assert one_by_one == list(measure_samples(sets)) == list(sample_figures())
-    assert [name for name, figure in sample_figures().items() if figure.in_table][:9] == [
+    assert [name for name, figure in sample_figures().items() if figure.in_table] == [
+        "frechet",
+        "frechet_limit",
+        "kernel_distance",
         "precision",
         "recall",
         "density",
@@ -88,6 +107,7 @@ def test_the_metrics_give_the_figures_they_declare_in_the_order_of_the_table():
         "mmd2",
         "c2st_accuracy",
         "memorisation_gap",
+        "sharpness",
         "reconstruction_mse",
         "code_nats",
     ]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import http.server
-import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,66 +14,24 @@ from scipy.signal import correlate
 from lde_bench.data.base import content_hash
 from lde_bench.data.fetch import file_sha256
 from lde_bench.errors import InputError
-from lde_bench.features import vgg19 as module
-from lde_bench.features import vgg19_weights
+from lde_bench.features import kept, vgg19_weights
 from lde_bench.features.vgg19 import Vgg19, perceptual_distance, use_weights, vgg19
 from lde_bench.features.vgg19_weights import KEPT_FILE, LAYERS, NAMES, TORCHVISION_FILE, load_weights
 
-CHANNELS = {"conv1_1": (64, 3), "conv1_2": (64, 64), "conv2_1": (128, 64), "conv2_2": (128, 128), "conv3_1": (256, 128)}
-
-
-def made_up_weights() -> dict[str, np.ndarray]:
-    """He's initialisation, so that no layer dies or grows."""
-    rng = np.random.default_rng(0)
-    weights = {}
-    for layer, (wide, deep) in CHANNELS.items():
-        weights[f"{layer}.weight"] = rng.normal(0, np.sqrt(2 / (9 * deep)), (wide, deep, 3, 3)).astype(np.float32)
-        weights[f"{layer}.bias"] = rng.normal(0, 0.1, wide).astype(np.float32)
-    return weights
-
 
 @pytest.fixture
-def weights(monkeypatch, tmp_path) -> Iterator[dict[str, np.ndarray]]:
-    """Made-up weights that pass for torchvision's; neither user's files nor the network are there."""
-    arrays = made_up_weights()
-    monkeypatch.setattr(vgg19_weights, "CONTENT_SHA256", content_hash(arrays))
-    monkeypatch.setattr(vgg19_weights, "URLS", ("http://127.0.0.1:9/none.pth",))  # the discard port: nothing answers
-    monkeypatch.setenv("LDE_BENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.delenv("LDE_BENCH_DATA", raising=False)
-    monkeypatch.setattr(module, "_source", (None, None))
-    module._network.cache_clear()
-    yield arrays
-    module._network.cache_clear()
-
-
-@pytest.fixture
-def npz(weights, tmp_path) -> Path:
-    path = tmp_path / "own.npz"
-    np.savez(path, **weights)
-    return path
-
-
-@pytest.fixture
-def pth(weights, tmp_path, monkeypatch) -> Path:
+def pth(vgg_weights, tmp_path, monkeypatch) -> Path:
     """The same numbers as torchvision's file has them, among others."""
     state = {
-        f"features.{LAYERS[name.split('.')[0]]}.{name.split('.')[1]}": torch.from_numpy(weights[name]) for name in NAMES
+        f"features.{place}.{part}": torch.from_numpy(vgg_weights[f"{layer}.{part}"])
+        for layer, place in LAYERS.items()
+        for part in ("weight", "bias")
     }
     path = tmp_path / "site" / TORCHVISION_FILE
     path.parent.mkdir()
     torch.save({**state, "classifier.0.weight": torch.zeros(3, 3)}, path)
     monkeypatch.setattr(vgg19_weights, "TORCHVISION_SHA256", file_sha256(path)[:8])
     return path
-
-
-def real_weights() -> dict[str, np.ndarray]:
-    """torchvision's weights, where the user has them."""
-    try:
-        folder = Path(os.environ["LDE_BENCH_DATA"]) / "vgg19"
-        return load_weights(next(folder.glob("vgg19*")))
-    except (KeyError, StopIteration):
-        pytest.skip("VGG19'S WEIGHTS ARE NOT THERE: set LDE_BENCH_DATA to the folder that holds vgg19/")
 
 
 # The network
@@ -107,9 +63,9 @@ def photograph(height: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", ["made up", "torchvision"])
-def test_the_features_are_those_of_an_independent_computation(source):
-    weights = made_up_weights() if source == "made up" else real_weights()
+@pytest.mark.parametrize("source", ["vgg_weights", pytest.param("real_vgg_weights", marks=pytest.mark.real_data)])
+def test_the_features_are_those_of_an_independent_computation(source, request):
+    weights = request.getfixturevalue(source)
     image = photograph(12, 16)
     features = Vgg19(weights)(torch.from_numpy(image[None]).float())
     for ours, theirs in zip(features, by_hand(image, weights), strict=True):
@@ -118,25 +74,25 @@ def test_the_features_are_those_of_an_independent_computation(source):
     assert features[0].min() == features[1].min() == 0 > features[2].min()  # the last is cut before its ReLU
 
 
-def test_a_grey_image_is_its_three_equal_channels(npz):
-    use_weights(npz)
+def test_a_grey_image_is_its_three_equal_channels(vgg_file):
+    use_weights(vgg_file)
     grey = torch.rand(2, 1, 8, 8)
     for one, three in zip(vgg19()(grey), vgg19()(grey.expand(-1, 3, -1, -1)), strict=True):
         assert torch.equal(one, three)
 
 
-def test_the_distance_is_half_the_sum_of_three_mean_squares(npz, weights):
-    use_weights(npz)
+def test_the_distance_is_half_the_sum_of_three_mean_squares(vgg_file, vgg_weights):
+    use_weights(vgg_file)
     one, other = photograph(8, 8), photograph(8, 12)[:, :, 4:]
-    pairs = zip(by_hand(one, weights), by_hand(other, weights), strict=True)
+    pairs = zip(by_hand(one, vgg_weights), by_hand(other, vgg_weights), strict=True)
     expected = 0.5 * sum(np.square(mine - theirs).mean() for mine, theirs in pairs)
     decoded, target = (torch.from_numpy(image[None]).float() for image in (one, other))
     assert perceptual_distance(decoded, target).item() == pytest.approx(expected, rel=1e-5)
     assert perceptual_distance(decoded, decoded).item() == 0
 
 
-def test_gradients_flow_to_the_decoded_images_alone_and_are_those_of_differences(npz):
-    use_weights(npz)
+def test_gradients_flow_to_the_decoded_images_alone_and_are_those_of_differences(vgg_file):
+    use_weights(vgg_file)
     decoded, target = torch.rand(1, 3, 8, 8, requires_grad=True), torch.rand(1, 3, 8, 8, requires_grad=True)
     perceptual_distance(decoded, target).backward()
     assert target.grad is None
@@ -147,8 +103,8 @@ def test_gradients_flow_to_the_decoded_images_alone_and_are_those_of_differences
     assert ((ahead - behind) / 2e-3).item() == pytest.approx(decoded.grad.norm().item(), rel=0.02)
 
 
-def test_the_distance_is_float32_and_nearly_the_same_under_autocast(npz):
-    use_weights(npz)
+def test_the_distance_is_float32_and_nearly_the_same_under_autocast(vgg_file):
+    use_weights(vgg_file)
     decoded, target = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
         mixed = perceptual_distance(decoded, target)
@@ -156,19 +112,17 @@ def test_the_distance_is_float32_and_nearly_the_same_under_autocast(npz):
     assert mixed.item() == pytest.approx(perceptual_distance(decoded, target).item(), rel=0.02)
 
 
-def test_reading_the_network_in_the_middle_of_a_training_draws_no_random_numbers(npz):
-    use_weights(npz)
+def test_reading_the_network_in_the_middle_of_a_training_draws_no_random_numbers(vgg_file):
+    use_weights(vgg_file)
     before = torch.get_rng_state()
     vgg19()
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 8, 8), (3, 8, 8), (1, 3, 3, 8)])
-def test_images_of_another_shape_are_refused(npz, shape):
-    use_weights(npz)
-    with pytest.raises(
-        InputError, match=r"expected images \[B, 3, H, W\] or \[B, 1, H, W\] with sides of 4 or more, got"
-    ):
+def test_images_of_another_shape_are_refused(vgg_file, shape):
+    use_weights(vgg_file)
+    with pytest.raises(InputError, match=r"expected images \(3, H, W\) or \(1, H, W\) with sides of 4 or more, got"):
         perceptual_distance(torch.zeros(shape), torch.zeros(shape))
 
 
@@ -184,25 +138,26 @@ def test_images_of_another_shape_are_refused(npz, shape):
         f"torch/hub/checkpoints/{TORCHVISION_FILE}",
     ],
 )
-def test_the_weights_are_found_in_every_place_that_is_promised(place, weights, npz, pth, monkeypatch, tmp_path):
+def test_the_weights_are_found_in_every_place(place, vgg_weights, vgg_file, pth, monkeypatch, tmp_path):
     monkeypatch.setenv("LDE_BENCH_DATA", str(tmp_path / "data"))
     target = tmp_path / place
     target.parent.mkdir(parents=True)
-    (npz if target.suffix == ".npz" else pth).rename(target)
-    assert content_hash(load_weights(None)) == content_hash(weights)
+    (vgg_file if target.suffix == ".npz" else pth).rename(target)
+    assert content_hash(load_weights(None)) == content_hash(vgg_weights)
 
 
-def test_the_large_file_is_read_once(weights, pth, tmp_path):
+def test_the_large_file_is_read_once(vgg_weights, pth, tmp_path):
     load_weights(pth)
     pth.unlink()
-    assert content_hash(load_weights(None)) == content_hash(weights)
+    assert content_hash(load_weights(None)) == content_hash(vgg_weights)
     assert (tmp_path / "cache" / KEPT_FILE).stat().st_size < 3e6
 
 
-def test_a_cache_that_cannot_be_written_is_told_and_is_no_error(weights, pth, tmp_path, caplog):
+def test_a_cache_that_cannot_be_written_is_told_and_is_no_error(vgg_weights, pth, tmp_path, caplog, monkeypatch):
     (tmp_path / "file").write_text("")
-    assert content_hash(load_weights(pth, tmp_path / "file" / "cache")) == content_hash(weights)
-    assert "are not kept" in caplog.text
+    monkeypatch.setattr(kept, "_cache_dir", tmp_path / "file" / "cache")
+    assert content_hash(load_weights(pth)) == content_hash(vgg_weights)
+    assert f"{KEPT_FILE} is not kept" in caplog.text
 
 
 @pytest.fixture
@@ -224,10 +179,10 @@ def site(pth, monkeypatch):
     server.server_close()
 
 
-def test_with_nothing_at_hand_the_file_is_downloaded_and_its_layers_alone_are_kept(site, weights, pth, tmp_path):
-    assert content_hash(load_weights(None)) == content_hash(weights)
+def test_with_nothing_at_hand_the_file_is_downloaded_and_its_layers_alone_are_kept(site, vgg_weights, pth, tmp_path):
+    assert content_hash(load_weights(None)) == content_hash(vgg_weights)
     pth.unlink()
-    assert content_hash(load_weights(None)) == content_hash(weights)
+    assert content_hash(load_weights(None)) == content_hash(vgg_weights)
     assert [path.name for path in (tmp_path / "cache").glob("vgg19*") if path.suffix != ".lock"] == [KEPT_FILE]
 
 
@@ -238,7 +193,7 @@ def test_a_download_of_another_file_is_refused_and_leaves_nothing(site, pth, tmp
     assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".lock"}
 
 
-def test_weights_that_are_nowhere_are_one_sentence_with_both_remedies(weights):
+def test_weights_that_are_nowhere_are_one_sentence_with_both_remedies(vgg_weights):
     with pytest.raises(InputError, match=r"could not be reached.*--vgg FILE.*--perceptual 0.*--features"):
         perceptual_distance(torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8))
 
@@ -280,8 +235,8 @@ def damage(kind: str, npz: Path, pth: Path) -> Path:
         ("a large file of another hash", f"{TORCHVISION_FILE}: is not torchvision's file, whose SHA-256 begins with "),
     ],
 )
-def test_faults_of_a_file_are_one_sentence_with_both_remedies(kind, message, npz, pth):
-    use_weights(damage(kind, npz, pth))
+def test_faults_of_a_file_are_one_sentence_with_both_remedies(kind, message, vgg_file, pth):
+    use_weights(damage(kind, vgg_file, pth))
     with pytest.raises(InputError, match=message) as fault:
         vgg19()
     assert str(fault.value).endswith(
@@ -296,5 +251,6 @@ def test_a_large_file_with_other_contents_is_refused_though_its_hash_begins_alik
         load_weights(pth)
 
 
-def test_the_file_given_for_these_tests_is_torchvisions():
-    assert list(real_weights()) == list(NAMES)
+@pytest.mark.real_data
+def test_the_file_of_these_tests_is_torchvisions(real_vgg_weights):
+    assert list(real_vgg_weights) == list(NAMES)

@@ -138,8 +138,8 @@ def test_the_rows_stand_below_one_another_the_best_on_top_beside_their_published
     low, high = figure.axes[0].get_xlim()
     assert 140 < low < 149
     assert high > 157.75
-    arrows = [line.get_data() for line in figure.axes[0].get_lines() if line.get_marker() == "<"]
-    assert [(low < x < 149, round(y)) for (x,), (y,) in arrows] == [(True, 4)] * 2
+    arrows = [line.get_xydata() for line in figure.axes[0].get_lines() if line.get_marker() == "<"]
+    assert [(low < x < 149, round(y)) for x, y in np.concatenate(arrows)] == [(True, 4)] * 2
 
 
 def test_a_published_standard_error_is_drawn_twice_like_ours(make_samples):

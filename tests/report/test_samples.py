@@ -4,6 +4,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from shown import blocks_of, build_tables, to_latex, to_markdown, to_text
 
 from lde_bench.experiments import experiment_of
 from lde_bench.report.folds import fold_summaries
-from lde_bench.report.measures import POWER, rank_correlation
+from lde_bench.report.measures import POWER, TITLE, agreement, rank_correlation
 from lde_bench.report.page import PICTURES, write_page
 from lde_bench.report.plots import draw_images
 from lde_bench.report.published import load_published_parzen
@@ -255,3 +256,32 @@ def test_a_sheet_is_ten_by_ten_images_the_right_way_up():
     assert pixels.shape == (291, 291)
     assert np.argwhere(pixels == 255).tolist() == [[1 + 29 + 2, 1 + 3 * 29 + 5]]
     assert pixels[1, 1] == 0
+
+
+def test_measures_of_two_feature_spaces_stand_in_tables_of_their_own_and_are_compared_apart(make_samples):
+    def record(number: int, space: str):
+        training = {} if space == "pixels" else {"space": space}
+        measures = {"recall": measure(0.1 * number if space == "pixels" else 0.9 - 0.1 * number, **BAND)}
+        made = make_samples(f"ae+lde:latent={number + 2}", None, 300.0 + number, measures=measures)
+        return replace(made, training=made.training | training)
+
+    (table,) = build_tables([record(number, space) for space in ("pixels", "vgg19-relu3_1") for number in range(4)])
+    text = to_text(table)
+    assert text.count(TITLE) == 2
+    assert f"{TITLE}, in vgg19-relu3_1" in text
+    assert [text.count(f"On {words}") for words in ("raw pixels; ±", "VGG19 features (vgg19-relu3_1: ")] == [1, 1]
+    words, grid = agreement(table.rows, "Parzen")[:2]
+    assert [line[:3] for line in grid.rows] == [
+        ["recall [pixels]", "higher", "4"],
+        ["recall [vgg19-relu3_1]", "higher", "4"],
+    ]
+    assert "agrees with recall [pixels] and runs against recall [vgg19-relu3_1]" in str(words)
+
+
+def test_what_is_best_at_its_null_says_what_is_wrong_on_either_side(make_samples):
+    measures = {name: measure(0.5, **BAND) for name in ("memorisation_gap", "sharpness")}
+    (table,) = build_tables([make_samples(measures=measures)])
+    assert (
+        "Best at what two real sets give: memorisation gap (far below, the samples are copies; far above, off the "
+        "data), sharpness (far below, the samples are blurred; far above, noisy)."
+    ) in " ".join(to_text(table).split())
