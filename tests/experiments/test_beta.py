@@ -105,10 +105,14 @@ def test_the_figures_of_a_record_are_those_of_its_weights(digits, tmp_path):
     told = vae.result.measures
     seed = derive_seed(0, "beta")
     # In the order of the trial, whose codes these are then.
-    bounds = model.bounds(digits.test[np.random.default_rng(seed).permutation(80)], 3, seed)
+    images = digits.test[np.random.default_rng(seed).permutation(80)]
+    bounds = model.bounds(images, 3, seed)
     for name, values in zip(("kl_nats", "elbo_nats", "iwae_nats"), bounds, strict=True):
         assert told[name].value == pytest.approx(values.mean(), rel=1e-5)
         assert told[name].standard_error == pytest.approx(values.std(ddof=1) / math.sqrt(80), rel=1e-4)
+    drawn = store.paths(vae).load_picture()
+    assert drawn is not None
+    np.testing.assert_array_equal(drawn["codes"], model.posterior_codes(images, seed))
     errors = np.square(model.reconstructs(digits.test) - digits.test).mean(1)
     assert told["reconstruction_mse"].value == pytest.approx(errors.mean(), rel=1e-5)
     fitted = load_generator(store.paths(ae).weights)
