@@ -4,7 +4,7 @@ measured in a space of features.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,6 @@ class GenerationTrial(ImageTrial):
     """One training run of one model of images with one seed, and what its samples look like."""
 
     samples: int = SAMPLES["standard"]
-    #: The space that samples are compared with real images in, by its name.
     space: str = "vgg"
 
     def evaluation(self) -> dict[str, Any]:
@@ -36,7 +35,7 @@ class GenerationTrial(ImageTrial):
 
     def measure(self, model: Generator, paths: RunPaths) -> Measured:
         samples = draw_samples(model, self.samples, derive_seed(self.seed, "samples"))
-        sets = replace(self.sample_sets(model, samples, self.space), image_shape=self.dataset.image_shape)
+        sets = self.sample_sets(model, samples)
         measures = measure_samples(sets)
         _, index = nearest(sets.points("samples")[:SHOWN], sets.points("train"))
         shown = {"samples": samples[:SHOWN], "nearest": self.dataset.train[index]}

@@ -64,11 +64,16 @@ class Measured:
 class ImageTrial(Trial):
     """One training run of one model of images with one seed.
 
-    A subclass gives `measure` and `evaluation`, what is measured and what decides the figures. `perceptual` is the
-    weight of the distance in features of VGG19 in the loss of those models that have one, where it is not spelled out.
+    A subclass gives `measure` and `evaluation`, what is measured and what decides the figures.
+
+    Attributes:
+        perceptual: weight of the distance in features of VGG19 in the loss of those models that have one, where it is
+            not spelled out.
+        space: the feature space that images are compared in, by its name.
     """
 
     perceptual: float = 0.0
+    space: str = PIXELS.name
 
     # -- what a subclass gives -------------------------------------------------------------------------------------
 
@@ -134,7 +139,9 @@ class ImageTrial(Trial):
         Raises:
             InputError: it is not.
         """
+        assert self.dataset.image_shape is not None
         self.model().check_needs()
+        self.features.check(self.dataset.image_shape)
 
     @cached_property
     def shared_id(self) -> str:
@@ -212,14 +219,13 @@ class ImageTrial(Trial):
         with store.lock(name):
             yield self.paths(store).folder / f"{name}.safetensors"
 
-    def feature_space(self, name: str) -> FeatureSpace:
-        """The feature space of that name, computed where the trial runs."""
-        return feature_space(name, resolve_device(self.options.device).type)
+    @property
+    def features(self) -> FeatureSpace:
+        """The feature space, computed where the trial runs."""
+        return feature_space(self.space, resolve_device(self.options.device).type)
 
-    def sample_sets(self, model: Generator, samples: np.ndarray, space: str | None = None) -> SampleSets:
-        """What the measures of samples [n, D] in a feature space are given; whatever they draw is the same for every
-        row of a table. Without a space they are rows of pixels, of which nothing is measured that needs an image.
-        """
+    def sample_sets(self, model: Generator, samples: np.ndarray) -> SampleSets:
+        """What the measures of samples [n, D] are given; whatever they draw is the same for every row of a table."""
         seed = derive_seed(self.base_seed, "measures")
         return SampleSets(
             self.dataset.train,
@@ -229,8 +235,8 @@ class ImageTrial(Trial):
             model.reconstructs,
             model.code_log_prob,
             self.encoder(model),
-            self.feature_space(space or PIXELS.name),
-            self.dataset.image_shape if space else None,
+            self.features,
+            self.dataset.image_shape,
         )
 
 

@@ -30,7 +30,6 @@ class InterpolationTrial(ImageTrial):
     """One training run of one autoencoder with one seed, and walks through its codes; labels tell the domains apart."""
 
     pairs: int = PAIRS["standard"]
-    #: The space that steps and distances are measured in, by its name.
     space: str = "vgg"
 
     def evaluation(self) -> dict[str, Any]:
@@ -43,7 +42,7 @@ class InterpolationTrial(ImageTrial):
         assert data.image_shape is not None
         assert data.train_labels is not None
         assert data.test_labels is not None
-        shape, space = data.image_shape, self.feature_space(self.space)
+        shape, space = data.image_shape, self.features
         seed = derive_seed(self.base_seed, "pairs")
         pairs = draw_pairs(data.test_labels, self.pairs, np.random.default_rng(seed))
         codes = model.codes(data.test)
