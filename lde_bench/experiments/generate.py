@@ -45,6 +45,7 @@ COMPONENTS = (30,)
 #: The measures that are shown, in the order of the table; the others stand in the records.
 FIGURES = (
     "frechet",
+    "frechet_limit",
     "kernel_distance",
     "precision",
     "recall",
