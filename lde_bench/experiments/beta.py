@@ -108,9 +108,11 @@ class Beta(Experiment):
                 raise InputError(f"{what} = {value} is not a whole number from 1 up; leave it out for the default.")
         options.check(dataset)
         label = _label(dataset, label)
-        bounds = {"images": min(IMAGES[budget.profile], len(dataset.test)), "codes": codes}
+        images = min(IMAGES[budget.profile], len(dataset.test))
         planned = [
-            BetaTrial(self.name, spec, k, trial, dataset, budget, options, seed, label=label, **bounds)
+            BetaTrial(
+                self.name, spec, k, trial, dataset, budget, options, seed, label=label, images=images, codes=codes
+            )
             for trial in range(trials)
             for spec, k in _methods(betas or BETAS, latent, backbone, components)
         ]

@@ -14,7 +14,6 @@ from lde_bench.errors import InputError
 from lde_bench.evaluation.sample_measures import Figure as MeasureFigure
 from lde_bench.evaluation.sample_measures import sample_figures
 from lde_bench.experiments.parzen import expand_methods
-from lde_bench.features import feature_space
 from lde_bench.generators import place_of
 from lde_bench.report import parts
 from lde_bench.report.document import Block
@@ -116,7 +115,6 @@ class Generate(Experiment):
             for trial in range(trials)
             for spec, k in specs
         ]
-        feature_space(features).check(dataset.image_shape)
         for trial in planned:
             trial.check_needs()
         return planned

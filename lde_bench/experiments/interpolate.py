@@ -18,7 +18,6 @@ from lde_bench.evaluation.interpolation import KINDS, STEPS, walk_figures
 from lde_bench.evaluation.sample_measures import Figure as MeasureFigure
 from lde_bench.evaluation.sample_measures import sample_figures
 from lde_bench.experiments.generate import loss_note
-from lde_bench.features import feature_space
 from lde_bench.generators import create_generator, parse_generator, place_of
 from lde_bench.generators.autoencoder import Autoencoder
 from lde_bench.report import parts
@@ -101,7 +100,6 @@ class Interpolate(Experiment):
             for trial in range(trials)
             for spec in specs
         ]
-        feature_space(features).check(dataset.image_shape)
         for trial in planned:
             trial.check_needs()
         return planned

@@ -23,7 +23,7 @@ from lde_bench.trials.images import KEPT_SAMPLES, ImageTrial, Measured, draw_sam
 #: Samples of the window.
 SAMPLES = 10_000
 
-#: Of so many of them the features are computed, where the measures are on features: no measure takes more.
+#: Of so many of them the features are computed, where the measures are on features: 45 s at 48 x 48 on one core.
 FEATURE_SAMPLES = 4_000
 
 #: Of these many of the samples the curve over their number is drawn, and of all.
