@@ -33,6 +33,10 @@ class GenerationTrial(ImageTrial):
     def evaluation(self) -> dict[str, Any]:
         return {"samples": self.samples, "space": self.space}
 
+    @property
+    def compared_images(self) -> int:
+        return self.samples
+
     def measure(self, model: Generator, paths: RunPaths) -> Measured:
         samples = draw_samples(model, self.samples, derive_seed(self.seed, "samples"))
         sets = self.sample_sets(model, samples)

@@ -88,6 +88,11 @@ class ImageTrial(Trial):
     def evaluation(self) -> dict[str, Any]:
         """Everything beside the training that changes what is measured."""
 
+    @property
+    def compared_images(self) -> int:
+        """About how many images of the model have their features computed."""
+        return 0
+
     # -- what all have ---------------------------------------------------------------------------------------------
 
     @property
@@ -142,6 +147,11 @@ class ImageTrial(Trial):
         assert self.dataset.image_shape is not None
         self.model().check_needs()
         self.features.check(self.dataset.image_shape)
+
+    def reference_seconds(self) -> float:
+        assert self.dataset.image_shape is not None
+        features = self.features.reference_seconds(self.compared_images, self.dataset.image_shape)
+        return super().reference_seconds() + features
 
     @cached_property
     def shared_id(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lde_bench.evaluation.interpolation import KINDS, decoded, draw_pairs, measure_walks, walk
+from lde_bench.evaluation.interpolation import KINDS, STEPS, decoded, draw_pairs, measure_walks, walk
 from lde_bench.evaluation.reconstruction import Reconstruction
 from lde_bench.generators.autoencoder import Autoencoder
 from lde_bench.generators.base import Generator
@@ -34,6 +34,10 @@ class InterpolationTrial(ImageTrial):
 
     def evaluation(self) -> dict[str, Any]:
         return {"pairs": self.pairs, "space": self.space}
+
+    @property
+    def compared_images(self) -> int:
+        return len(KINDS) * self.pairs * (STEPS + 1)
 
     def measure(self, model: Generator, paths: RunPaths) -> Measured:
         """The pairs are the same for every model of a table."""

@@ -41,10 +41,9 @@ class ParzenTrial(ImageTrial):
         space = {} if self.space == PIXELS.name else {"space": self.space}
         return {"samples": self.samples, "grid": setting(self.dataset).grid, **space}
 
-    def reference_seconds(self) -> float:
-        assert self.dataset.image_shape is not None
-        images = min(self.samples, FEATURE_SAMPLES)
-        return super().reference_seconds() + self.features.reference_seconds(images, self.dataset.image_shape)
+    @property
+    def compared_images(self) -> int:
+        return min(self.samples, FEATURE_SAMPLES)
 
     def measure(self, model: Generator, paths: RunPaths) -> Measured:
         """Draw samples and choose sigma on validation images; then come the test images."""
