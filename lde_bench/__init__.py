@@ -19,6 +19,7 @@ _HOME = {
     "select_sigma": "lde_bench.evaluation.parzen",
     "SampleSets": "lde_bench.evaluation.sample_measures",
     "measure_samples": "lde_bench.evaluation.sample_measures",
+    "feature_space": "lde_bench.features",
     "create_generator": "lde_bench.generators",
     "load_generator": "lde_bench.generators",
     "load_results": "lde_bench.runs",
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from lde_bench.evaluation.parzen import select_sigma as select_sigma
     from lde_bench.evaluation.sample_measures import SampleSets as SampleSets
     from lde_bench.evaluation.sample_measures import measure_samples as measure_samples
+    from lde_bench.features import feature_space as feature_space
     from lde_bench.generators import create_generator as create_generator
     from lde_bench.generators import load_generator as load_generator
     from lde_bench.runs import load_results as load_results

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lde_bench.data import Dataset
+from lde_bench.errors import InputError
 from lde_bench.evaluation.sample_measures import Figure as MeasureFigure
 from lde_bench.evaluation.sample_measures import sample_figures
 from lde_bench.experiments.parzen import expand_methods
@@ -43,6 +44,7 @@ COMPONENTS = (30,)
 #: The measures that are shown, in the order of the table; the others stand in the records.
 FIGURES = (
     "frechet",
+    "frechet_limit",
     "kernel_distance",
     "precision",
     "recall",
@@ -94,10 +96,12 @@ class Generate(Experiment):
             seed: base of the trials' seeds.
 
         Raises:
-            InputError: see `lde_bench.experiments.parzen.expand_methods`; too few samples; or the weights of VGG19 are
-                needed and not at hand.
+            InputError: see `lde_bench.experiments.parzen.expand_methods`; too few samples or trials; an unknown space;
+                or the weights of VGG19 are needed and not at hand.
         """
         assert dataset.image_shape is not None
+        if isinstance(trials, bool) or trials < 1:
+            raise InputError(f"trials = {trials} is not a whole number from 1 up; leave it out for the default.")
         specs = expand_methods(methods or METHODS, densities or DENSITIES, components or COMPONENTS)
         count = SAMPLES[budget.profile] if samples is None else samples
         check_samples([spec for spec, _ in specs], count, dataset.image_shape)
@@ -125,7 +129,7 @@ class Generate(Experiment):
         return [*model_columns(), *measure_columns(table.figures), cost_column()]
 
     def first_notes(self, table: Table) -> list[str]:
-        return figure_notes(table.rows, table.figures)
+        return [loss_note(table), *figure_notes(table.rows, table.figures)]
 
     def panels(self, rows: Sequence[Row]) -> list[Block]:
         return []  # every measure has its column
@@ -149,6 +153,14 @@ class Generate(Experiment):
 
     def details(self, section: Section, pair: tuple[str, str] | None) -> list[Block]:
         return []
+
+
+def loss_note(table: Table) -> str:
+    """What autoencoders in colour were trained on."""
+    profile = table.budget.partition("-")[0]
+    weight = PERCEPTUAL[profile]
+    term = f" plus {weight:g} times the distance in features of VGG19 (eq. 5)" if weight else ""
+    return f"Reconstruction loss: squared error{term}, where a row does not say otherwise."
 
 
 HEADING = "successive samples, each over its nearest training image"

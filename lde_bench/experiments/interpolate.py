@@ -17,6 +17,7 @@ from lde_bench.errors import InputError
 from lde_bench.evaluation.interpolation import KINDS, STEPS, walk_figures
 from lde_bench.evaluation.sample_measures import Figure as MeasureFigure
 from lde_bench.evaluation.sample_measures import sample_figures
+from lde_bench.experiments.generate import loss_note
 from lde_bench.generators import create_generator, parse_generator, place_of
 from lde_bench.generators.autoencoder import Autoencoder
 from lde_bench.report import parts
@@ -76,8 +77,8 @@ class Interpolate(Experiment):
             seed: base of the trials' seeds and of the pairs.
 
         Raises:
-            InputError: a model is unknown or no autoencoder; fewer than two pairs; or the weights of VGG19 are needed
-                and not at hand.
+            InputError: a model is unknown or no autoencoder; fewer than two pairs; an unknown space; or the weights of
+                VGG19 are needed and not at hand.
         """
         assert dataset.image_shape is not None
         count = PAIRS[budget.profile] if pairs is None else pairs
@@ -113,7 +114,7 @@ class Interpolate(Experiment):
         return [*model_columns(), *measure_columns(table.figures), cost_column()]
 
     def first_notes(self, table: Table) -> list[str]:
-        return figure_notes(table.rows, table.figures)
+        return [loss_note(table), *figure_notes(table.rows, table.figures)]
 
     def panels(self, rows: Sequence[Row]) -> list[Block]:
         return []  # every measure has its column
@@ -154,7 +155,7 @@ CAPTION = (
 def _check_autoencoder(spec: MethodSpec, image_shape: tuple[int, int, int]) -> None:
     if not isinstance(create_generator(spec, image_shape), Autoencoder):
         raise InputError(
-            f"{spec}: has no encoder and decoder to walk between; name autoencoders such as ae, iae or aae."
+            f"{spec}: is no autoencoder, whose codes could be walked between; name some such as ae, iae or aae."
         )
 
 

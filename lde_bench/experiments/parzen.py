@@ -14,7 +14,6 @@ from lde_bench.data import Dataset, datasets, load_dataset, load_image_folder
 from lde_bench.data.pictures import Fit
 from lde_bench.densities.spec import MethodSpec
 from lde_bench.errors import InputError
-from lde_bench.features import feature_space
 from lde_bench.features.pixels import PIXELS
 from lde_bench.generators import (
     generator_class,
@@ -165,15 +164,17 @@ class Parzen(Experiment):
         assert shape is not None
         specs = expand_methods(methods or [ALL], densities or DENSITIES, components or COMPONENTS)
         check_samples([spec for spec, _ in specs], samples, shape)
-        feature_space(space).check(shape)
         for dataset in datasets:
             options.check(dataset)
-        return [
+        planned = [
             ParzenTrial(self.name, spec, k, trial, dataset, budget, options, seed, samples=samples, space=space)
             for trial in range(trials)
             for dataset in datasets
             for spec, k in specs
         ]
+        for trial in planned:
+            trial.check_needs()
+        return planned
 
     def order(self, methods: Sequence[str]) -> list[str]:
         return sorted(methods, key=place_of)

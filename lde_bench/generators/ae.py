@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from lde_bench.generators.autoencoder import Autoencoder
-from lde_bench.generators.networks import ConvDecoder, ConvEncoder, pixels, reset_conv
+from lde_bench.generators.networks import coders, pixels, reset_coders
 from lde_bench.generators.reconstruction import ReconstructionLoss
+from lde_bench.training.device import Compiler
+from lde_bench.training.learner import Learner, LossLearner
 from lde_bench.training.model import Card
 from lde_bench.training.plan import Plan
 
@@ -27,9 +30,10 @@ class AE(Autoencoder):
         image_shape: (C, H, W), or (H, W) of grey images.
         latent: size of the code; the paper has 8 for MNIST, 15 for TFD, 100 for colour 64x64 and 200 for 128x128.
         perceptual: weight of the distance in features of VGG19 in the loss; the paper has 0.1 for images in colour.
+        backbone: `conv`, or `mlp`, the two hidden layers of 1,000 each way that our VAE and AAE have.
 
     Raises:
-        InputError: images that do not fit the convolutions, or a bad `perceptual`.
+        InputError: images that do not fit the convolutions, a bad `perceptual`, or an unknown backbone.
     """
 
     name = "ae"
@@ -71,14 +75,20 @@ class AE(Autoencoder):
         ),
     }
 
-    def __init__(self, image_shape: Sequence[int], latent: int = 8, perceptual: float = 0.0) -> None:
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        latent: int = 8,
+        perceptual: float = 0.0,
+        backbone: Literal["conv", "mlp"] = "conv",
+    ) -> None:
         super().__init__(image_shape, latent)
         self.reconstruction_loss = ReconstructionLoss(self.image_shape, perceptual)
-        self.encoder = ConvEncoder(self.image_shape, self.latent)
-        self.decoder = ConvDecoder(self.image_shape, self.latent)
+        self.backbone = backbone
+        self.encoder, self.decoder = coders(backbone, self.image_shape, self.latent, self.latent)
 
     def reset_parameters(self) -> None:
-        reset_conv(self)
+        reset_coders(self.backbone, self.encoder, self.decoder)
 
     def reference_seconds(self, plan: Plan) -> float:
         images = plan.steps * plan.batch_size
@@ -92,6 +102,9 @@ class AE(Autoencoder):
 
     def decode(self, z: Tensor) -> Tensor:
         return pixels(self.decoder(z), self.image_shape)
+
+    def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
+        return LossLearner(self, plan, device, precision, self.loss, fused=self.backbone == "mlp")
 
     def loss(self, x: Tensor, progress: float) -> Tensor:
         return self.reconstruction_loss(self.decode(self.encode(x)), x)

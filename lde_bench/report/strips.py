@@ -44,14 +44,14 @@ def draw_strips(strips: Sequence[Strip], headings: Sequence[tuple[str, int]]) ->
     height, width = rows[0].shape[:2]
     inches = (WIDTH - LABELS) * height / width  # of a strip
     between = [0.0, *(0.02 if strip.below else 0.1 for strip in strips[1:])]
-    top = LINE * (1 + max(text.count("\n") for text, _ in headings)) + 0.06
+    top = LINE * (1 + max(text.count("\n") for text, _ in headings)) + 0.12
     whole = top + len(rows) * inches + sum(between) + 0.04
     figure = Figure(figsize=(WIDTH, whole))
     y = whole - top
     for strip, row, space in zip(strips, rows, between, strict=True):
         y -= inches + space
         axes = figure.add_axes((LABELS / WIDTH, y / whole, 1 - LABELS / WIDTH, inches / whole))
-        axes.imshow(row, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+        axes.imshow(row, cmap="gray", vmin=0, vmax=255, interpolation="none", aspect="auto")
         axes.set_axis_off()
         style = {"fontsize": 7, "color": "0.4"} if strip.below else {"fontsize": 8.5}
         figure.text((LABELS - 0.08) / WIDTH, (y + inches / 2) / whole, strip.label, ha="right", va="center", **style)

@@ -144,7 +144,10 @@ class Model(nn.Module):
         samples = torch.empty(int(n), self.features, dtype=self.dtype)
         with self._evaluating():
             for block in row_blocks(samples, SAMPLE_NUMBERS, SAMPLE_ROWS):
-                samples[block] = self.draw(block.stop - block.start, generator).to(samples.device)
+                drawn = self.draw(block.stop - block.start, generator).cpu()
+                if drawn.dtype != samples.dtype:  # in units that float32 would not hold
+                    samples = samples.to(drawn.dtype)
+                samples[block] = drawn
         return samples.numpy()
 
     def fit(

@@ -4,7 +4,7 @@ measured in a space of features.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,15 +28,18 @@ class GenerationTrial(ImageTrial):
     """One training run of one model of images with one seed, and what its samples look like."""
 
     samples: int = SAMPLES["standard"]
-    #: The space that samples are compared with real images in, by its name.
     space: str = "vgg"
 
     def evaluation(self) -> dict[str, Any]:
         return {"samples": self.samples, "space": self.space}
 
+    @property
+    def compared_images(self) -> int:
+        return self.samples
+
     def measure(self, model: Generator, paths: RunPaths) -> Measured:
         samples = draw_samples(model, self.samples, derive_seed(self.seed, "samples"))
-        sets = replace(self.sample_sets(model, samples, self.space), image_shape=self.dataset.image_shape)
+        sets = self.sample_sets(model, samples)
         measures = measure_samples(sets)
         _, index = nearest(sets.points("samples")[:SHOWN], sets.points("train"))
         shown = {"samples": samples[:SHOWN], "nearest": self.dataset.train[index]}
@@ -45,4 +48,6 @@ class GenerationTrial(ImageTrial):
             real["reconstructions"] = model.reconstructs(real["test"])
         paths.save_picture({name: as_bytes(rows) for name, rows in {**shown, **real}.items()})
         paths.save_samples(samples[:KEPT_SAMPLES])
-        return Measured(Result(measures=measures), {"samples": len(samples), "space": sets.space.label})
+        return Measured(
+            Result(measures=measures), {"samples": len(samples), "space": sets.space.label, **self.unusual_loss()}
+        )

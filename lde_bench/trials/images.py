@@ -64,11 +64,16 @@ class Measured:
 class ImageTrial(Trial):
     """One training run of one model of images with one seed.
 
-    A subclass gives `measure` and `evaluation`, what is measured and what decides the figures. `perceptual` is the
-    weight of the distance in features of VGG19 in the loss of those models that have one, where it is not spelled out.
+    A subclass gives `measure` and `evaluation`, what is measured and what decides the figures.
+
+    Attributes:
+        perceptual: weight of the distance in features of VGG19 in the loss of those models that have one, where it is
+            not spelled out.
+        space: the feature space that images are compared in, by its name.
     """
 
     perceptual: float = 0.0
+    space: str = PIXELS.name
 
     # -- what a subclass gives -------------------------------------------------------------------------------------
 
@@ -82,6 +87,11 @@ class ImageTrial(Trial):
     @abstractmethod
     def evaluation(self) -> dict[str, Any]:
         """Everything beside the training that changes what is measured."""
+
+    @property
+    def compared_images(self) -> int:
+        """About how many images of the model have their features computed."""
+        return 0
 
     # -- what all have ---------------------------------------------------------------------------------------------
 
@@ -134,7 +144,14 @@ class ImageTrial(Trial):
         Raises:
             InputError: it is not.
         """
+        assert self.dataset.image_shape is not None
         self.model().check_needs()
+        self.features.check(self.dataset.image_shape)
+
+    def reference_seconds(self) -> float:
+        assert self.dataset.image_shape is not None
+        features = self.features.reference_seconds(self.compared_images, self.dataset.image_shape)
+        return super().reference_seconds() + features
 
     @cached_property
     def shared_id(self) -> str:
@@ -193,6 +210,13 @@ class ImageTrial(Trial):
             provenance=provenance(started, utc_now()),
         )
 
+    def unusual_loss(self) -> dict[str, float]:
+        """The weight of the perceptual term, of a figure in colour, where it is not that of the profile: in the record
+        it sets the row apart.
+        """
+        usual = self.perceptual == PERCEPTUAL[self.budget.profile] or "perceptual" not in generator_arguments(self.spec)
+        return {} if usual else {"perceptual": self.perceptual}
+
     def _laws(self, model: Generator) -> dict[str, Law]:
         laws = image_laws(model, self.dataset.validation)
         if model.code_density is not None and model.coder is not None:
@@ -205,14 +229,13 @@ class ImageTrial(Trial):
         with store.lock(name):
             yield self.paths(store).folder / f"{name}.safetensors"
 
-    def feature_space(self, name: str) -> FeatureSpace:
-        """The feature space of that name, computed where the trial runs."""
-        return feature_space(name, resolve_device(self.options.device).type)
+    @property
+    def features(self) -> FeatureSpace:
+        """The feature space, computed where the trial runs."""
+        return feature_space(self.space, resolve_device(self.options.device).type)
 
-    def sample_sets(self, model: Generator, samples: np.ndarray, space: str = PIXELS.name) -> SampleSets:
-        """What the measures of samples [n, D] in a feature space are given; whatever they draw is the same for every
-        row of a table.
-        """
+    def sample_sets(self, model: Generator, samples: np.ndarray) -> SampleSets:
+        """What the measures of samples [n, D] are given; whatever they draw is the same for every row of a table."""
         seed = derive_seed(self.base_seed, "measures")
         return SampleSets(
             self.dataset.train,
@@ -222,9 +245,8 @@ class ImageTrial(Trial):
             model.reconstructs,
             model.code_log_prob,
             self.encoder(model),
-            self.feature_space(space),
-            # Tables of measures on pixels stay those of before, and work on rows that are no images.
-            None if space == PIXELS.name else self.dataset.image_shape,
+            self.features,
+            self.dataset.image_shape,
         )
 
 

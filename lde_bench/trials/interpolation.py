@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lde_bench.evaluation.interpolation import KINDS, decoded, draw_pairs, measure_walks, walk
+from lde_bench.evaluation.interpolation import KINDS, STEPS, decoded, draw_pairs, measure_walks, walk
 from lde_bench.evaluation.reconstruction import Reconstruction
 from lde_bench.generators.autoencoder import Autoencoder
 from lde_bench.generators.base import Generator
@@ -30,11 +30,14 @@ class InterpolationTrial(ImageTrial):
     """One training run of one autoencoder with one seed, and walks through its codes; labels tell the domains apart."""
 
     pairs: int = PAIRS["standard"]
-    #: The space that steps and distances are measured in, by its name.
     space: str = "vgg"
 
     def evaluation(self) -> dict[str, Any]:
         return {"pairs": self.pairs, "space": self.space}
+
+    @property
+    def compared_images(self) -> int:
+        return len(KINDS) * self.pairs * (STEPS + 1)
 
     def measure(self, model: Generator, paths: RunPaths) -> Measured:
         """The pairs are the same for every model of a table."""
@@ -43,7 +46,7 @@ class InterpolationTrial(ImageTrial):
         assert data.image_shape is not None
         assert data.train_labels is not None
         assert data.test_labels is not None
-        shape, space = data.image_shape, self.feature_space(self.space)
+        shape, space = data.image_shape, self.features
         seed = derive_seed(self.base_seed, "pairs")
         pairs = draw_pairs(data.test_labels, self.pairs, np.random.default_rng(seed))
         codes = model.codes(data.test)
@@ -65,4 +68,4 @@ class InterpolationTrial(ImageTrial):
                 "ends": as_bytes(np.stack([data.test[pairs[kind][:, :SHOWN].T.ravel()] for kind in KINDS])),
             }
         )
-        return Measured(Result(measures=measures), {"pairs": self.pairs, "space": space.label})
+        return Measured(Result(measures=measures), {"pairs": self.pairs, "space": space.label, **self.unusual_loss()})

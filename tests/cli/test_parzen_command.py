@@ -34,7 +34,7 @@ class Ball:
 FAULTS = {
     "unknown-dataset": (
         ("--dataset", "mnst"),
-        "dataset 'mnst' is no set of images; choose one of digits8x8, faces48, mnist, tfd",
+        "dataset 'mnst' is no set of images; choose one of celeba, digits32, digits8x8, ",
     ),
     "not-images": (("--dataset", "ring"), "dataset 'ring' is no set of images"),
     "unknown-method": (("--methods", "aee"), "did you mean 'ae'?"),

@@ -139,3 +139,36 @@ def test_weights_of_another_record_are_refused(cli, results, here, dataset):
     shutil.copy(other.with_suffix(".safetensors"), weights)
     assert_refused(cli("sample", record, "-o", "samples.npy"), "is not the file of weights that its record names")
     assert not (here / "samples.npy").exists()
+
+
+def test_walks_have_a_line_each_between_images_that_the_model_reconstructs(cli, results):
+    record = record_of(results, "ae+gaussian", "digits8x8")
+    outcome = cli("sample", record, "--interpolate", "-n", 3, "-o", "walks.png", "--seed", 4)
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "written: walks.png\n")
+    sheet = np.asarray(Image.open("walks.png"))[1::3, 1::3]
+    assert sheet.shape == (3 * 9 + 1, 6 * 9 + 1)
+    # The ends are reconstructions of test images, drawn with the seed.
+    model = lb.load_generator(record.with_suffix(".safetensors"))
+    real = lb.load_dataset("digits8x8").test[:100]
+    ends = real[np.random.default_rng(4).integers(100, size=6)]
+    shown = as_images(model.reconstructs(ends), model.image_shape)
+    for number in range(3):
+        row = sheet[1 + 9 * number : 9 * (number + 1)]
+        np.testing.assert_array_equal(row[:, 1:9], shown[number])
+        np.testing.assert_array_equal(row[:, 46:54], shown[3 + number])
+
+
+@pytest.mark.parametrize(
+    ("method", "dataset", "options", "part"),
+    [
+        ("gaussian", "natural8x8", (), "is no model of images"),
+        ("train-samples", "digits8x8", (), "has no encoder"),
+        ("ae+gaussian", "digits8x8", ("-n", 0), "number = 0"),
+        ("ae+gaussian", "digits8x8", ("-o", "walks.npy"), "walks are drawn as a picture"),
+    ],
+)
+def test_what_cannot_be_walked_through_says_so(cli, results, method, dataset, options, part):
+    record = record_of(results, method, dataset)
+    output = () if "-o" in options else ("-o", "walks.png")
+    assert_refused(cli("sample", record, "--interpolate", *output, *options), part)
+    assert not Path("walks.png").exists()

@@ -224,6 +224,15 @@ def test_parameters_of_the_paper_network_on_mnist():
     assert kind((28, 28), latent=8).parameter_count() == encoder + decoder
 
 
+def test_an_autoencoder_may_have_the_networks_of_the_vae():
+    plain, vae = create_generator("ae", (28, 28)), create_generator("vae", (28, 28))
+    model = create_generator("ae:backbone=mlp", (28, 28))
+    head = 1000 * 8 + 8  # the log scales, which the code of an autoencoder has not
+    assert model.parameter_count() == vae.parameter_count() - head != plain.parameter_count()
+    with pytest.raises(InputError, match="backbone 'mpl' is unknown; choose mlp or conv"):
+        create_generator("ae:backbone=mpl", (28, 28))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

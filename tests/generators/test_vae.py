@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from linear_gaussian import draws, exact_log_prob, linear
+from linear_gaussian import SIDE, draws, exact_log_prob, linear
 
 import lde_bench as lb
 from lde_bench.errors import InputError
@@ -62,6 +62,34 @@ def test_the_loss_is_minus_the_evidence_lower_bound_in_closed_form():
     error = losses.std() / math.sqrt(len(losses))
     assert abs(losses.mean() + bound.mean()) < 4 * error
     assert bound.mean() < exact_log_prob(model, x).mean() - 20 * error
+
+
+def test_the_bounds_of_one_set_of_codes_are_those_in_closed_form_in_their_order():
+    model = linear(VAE, shift=0.2, widen=0.3)
+    x = draws(model, 400)
+    rows = torch.from_numpy(x)
+    mean, log_scale = model.posterior(rows)
+    noise = (log_scale.exp().square() * model.weight.square().sum(0)).sum(1) / (2 * model.log_sigma.exp() ** 2)
+    kl = gaussian_kl(mean, log_scale)
+    evidence = (model.log_likelihood(rows, mean) - noise - kl).detach().numpy()
+    exact = exact_log_prob(model, x)
+    few, many = model.bounds(x, 10), model.bounds(x, 300)
+    np.testing.assert_allclose(many.kl, kl, rtol=1e-9)
+    assert abs(many.evidence - evidence).mean() < 0.3 * abs(few.evidence - evidence).mean() < 0.5
+    assert evidence.mean() < few.importance_weighted.mean() < many.importance_weighted.mean() < exact.mean() + 0.01
+    np.testing.assert_array_equal(few.importance_weighted, model.log_prob_bound(x, 10))
+
+
+def test_codes_are_draws_of_the_posterior():
+    model = linear(VAE, shift=0.2, widen=0.3)
+    x = np.full((20_000, SIDE**2), 0.5)
+    mean, log_scale = (part[0].numpy() for part in model.posterior(torch.from_numpy(x[:1])))
+    codes = model.posterior_codes(x, seed=3)
+    error = np.exp(log_scale) / math.sqrt(len(x))
+    assert (np.abs(codes.mean(0) - mean) < 4.5 * error).all()
+    np.testing.assert_allclose(codes.std(0), np.exp(log_scale), rtol=0.03)
+    np.testing.assert_array_equal(codes, model.posterior_codes(x, seed=3))
+    assert not np.array_equal(codes, model.posterior_codes(x, seed=4))
 
 
 def test_beta_weighs_the_divergence_alone():

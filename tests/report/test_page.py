@@ -319,3 +319,12 @@ def test_package_data_are_where_the_wheel_takes_them():
     folder = Path(lde_bench.report.__file__).parent
     for name in ("data/published_bsds300.csv", "data/references.bib", "templates/report.html", "templates/sort.js"):
         assert (folder / name).is_file()
+
+
+@pytest.mark.parametrize("name", ["generate", "interpolate"])
+def test_a_section_whose_picture_was_not_kept_says_so_and_what_it_is_of(tmp_path, make, name):
+    _, twin = write_report(tmp_path, [make("ae", None, experiment=name, dataset="mnist", groups=None)])
+    before, after = twin.split("### All results")
+    assert "No picture was kept beside these records." in before
+    assert f"- {name}: mnist, version 1" in before
+    assert "| ae |" in after
