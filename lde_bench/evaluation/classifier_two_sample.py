@@ -15,8 +15,9 @@ from sklearn.linear_model import LogisticRegression
 
 from lde_bench.evaluation.sample_measures import Figure, Measure, SampleMetric, SampleSets, check_sets, subset
 
-#: Rows of each set; half of them train the classifier.
+#: Rows of each set, half of which train the classifier; and numbers in them, which bound its memory on large images.
 ROWS = 4000
+NUMBERS = 8_000_000
 
 #: Principal components among the features.
 COMPONENTS = 256
@@ -109,7 +110,7 @@ class ClassifierTwoSample(SampleMetric):
 
     def measure(self, sets: SampleSets) -> dict[str, Measure]:
         generator = sets.generator(self.name)
-        n = min(ROWS, len(sets.test), len(sets.samples), len(sets.train))
+        n = min(ROWS, NUMBERS // sets.points("test").shape[1], *map(len, (sets.test, sets.samples, sets.train)))
         real = subset(sets.points("test"), n, generator)
         mixed = subset(np.arange(len(sets.train)), n, generator)
         generated = subset(sets.points("samples"), n, generator)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lde_bench.arrays import Rows
 from lde_bench.errors import InputError
-from lde_bench.evaluation.neighbours import BLOCK_ROWS, euclidean, points
+from lde_bench.evaluation.neighbours import BLOCK_ROWS, pairwise
 from lde_bench.evaluation.sample_measures import Figure, Measure, SampleMetric, SampleSets, check_sets, subset
 
 #: Rows of each set whose kernel matrix, pooled, is held: 4,000 x 4,000.
@@ -55,9 +55,8 @@ def median_distance(real: np.ndarray, block_rows: int = BLOCK_ROWS) -> float:
     Raises:
         InputError: it is 0: more than half of the pairs are equal.
     """
-    (x,) = points(real)
-    distances = torch.cat([euclidean(block, x) for block in x.split(block_rows)]).numpy()
-    median = float(np.median(distances[np.triu_indices(len(x), 1)]))
+    distances = pairwise(real, block_rows=block_rows).numpy()
+    median = float(np.median(distances[np.triu_indices(len(real), 1)]))
     if median == 0:
         raise InputError("mmd: the median distance of the real items is 0; give items that differ, or a bandwidth.")
     return median
@@ -68,8 +67,7 @@ def _kernel(real: np.ndarray, generated: np.ndarray, bandwidth: float | None, bl
     width = median_distance(real, block_rows) if bandwidth is None else bandwidth
     if not (np.isfinite(width) and width > 0):
         raise InputError(f"mmd: bandwidth = {width:g} is not a positive number; give one, or None for the median.")
-    pool = torch.cat(points(real, generated))
-    squares = torch.cat([euclidean(block, pool) for block in pool.split(block_rows)]).double().square_()
+    squares = pairwise(real, generated, block_rows=block_rows).double().square_()
     return squares.mul_(-0.5 / width**2).exp_()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -41,6 +42,24 @@ def euclidean(x: Tensor, y: Tensor) -> Tensor:
     squares = torch.addmm(scale, x, y.T, alpha=-2)
     cancelled = squares < 2.04 * (x.shape[1] + 8) * 2.0**-53 * scale
     return squares.masked_fill_(cancelled, 0).sqrt_().float()
+
+
+def pairwise(*sets: np.ndarray, block_rows: int = BLOCK_ROWS) -> Tensor:
+    """The distances between all rows of the sets, one set after the other: float32 [N, N].
+
+    Two blocks of rows at once are in float64: all of them would be gigabytes of colour images.
+    """
+    centre = sets[0].mean(0, dtype=np.float64)  # as in `points`
+    blocks = [rows[first : first + block_rows] for rows in sets for first in range(0, len(rows), block_rows)]
+    starts = np.cumsum([0, *map(len, blocks)])
+    places = [slice(start, stop) for start, stop in itertools.pairwise(starts.tolist())]
+    table = torch.empty(int(starts[-1]), int(starts[-1]))
+    for i, (here, block) in enumerate(zip(places, blocks, strict=True)):
+        x = torch.from_numpy(block - centre)
+        for there, other in zip(places[: i + 1], blocks, strict=False):
+            distances = euclidean(x, torch.from_numpy(other - centre))
+            table[here, there], table[there, here] = distances, distances.T
+    return table
 
 
 def radii(items: Tensor, k: int, distance: Distance = euclidean, block_rows: int = BLOCK_ROWS) -> Tensor:
@@ -105,8 +124,7 @@ def ball_measures(
     generator = sets.generator(metric)
     chosen = sets.equal_points(ROWS, generator)
     n = len(chosen[0])
-    pool = torch.cat(points(*chosen))  # [3n, D]
-    table = torch.cat([euclidean(block, pool) for block in pool.split(BLOCK_ROWS)])  # [3n, 3n]
+    table = pairwise(*chosen)  # [3n, 3n]
 
     def looked_up(x: Tensor, y: Tensor) -> Tensor:
         return table[x[:, None], y]
