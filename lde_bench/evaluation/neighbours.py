@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lde_bench.arrays import Rows
+from lde_bench.arrays import Rows, row_blocks
 from lde_bench.evaluation.sample_measures import Measure, SampleSets, mean_and_error
 
 #: Rows whose distances to a whole set are held at once.
@@ -50,7 +50,7 @@ def pairwise(*sets: np.ndarray, block_rows: int = BLOCK_ROWS) -> Tensor:
     Two blocks of rows at once are in float64: all of them would be gigabytes of colour images.
     """
     centre = sets[0].mean(0, dtype=np.float64)  # as in `points`
-    blocks = [rows[first : first + block_rows] for rows in sets for first in range(0, len(rows), block_rows)]
+    blocks = [rows[block] for rows in sets for block in row_blocks(rows, most=block_rows)]
     starts = np.cumsum([0, *map(len, blocks)])
     places = [slice(start, stop) for start, stop in itertools.pairwise(starts.tolist())]
     table = torch.empty(int(starts[-1]), int(starts[-1]))
@@ -96,10 +96,9 @@ def nearest(queries: np.ndarray, items: Rows, block_rows: int = BLOCK_ROWS) -> t
     which = torch.zeros(len(queries), dtype=torch.int64)
     centre = queries.mean(0, dtype=np.float64)
     x = torch.from_numpy(queries - centre)
-    for first in range(0, len(items), block_rows):
-        y = torch.from_numpy(items[first : first + block_rows] - centre)
-        here, index = euclidean(x, y).min(1)
-        which = torch.where(here < distance, index + first, which)
+    for block in row_blocks(items, most=block_rows):
+        here, index = euclidean(x, torch.from_numpy(items[block] - centre)).min(1)
+        which = torch.where(here < distance, index + block.start, which)
         distance = torch.minimum(distance, here)
     return distance.double().numpy(), which.numpy()
 
