@@ -56,7 +56,7 @@ def test_the_table_is_on_stdout_and_the_chatter_on_stderr(done):
     assert "written:" not in done.out
     assert "..." not in done.out
     assert "3 trials to run" in done.err
-    assert done.err.count("written: ") == 4
+    assert done.err.count("written: ") == 7  # the table three times, two pictures twice
 
 
 def test_off_a_terminal_there_is_no_colour_and_no_row_is_folded(done):

@@ -35,6 +35,7 @@ def test_the_settings_of_the_papers_datasets() -> None:
     told = {name: entry.images for name, entry in datasets().items() if entry.images is not None}
     assert {name: each.latent for name, each in told.items() if "fold" not in name} == {
         "celeba": 100,
+        "digits32": 32,
         "digits8x8": 8,
         "faces-color": 100,
         "faces48": 15,
