@@ -17,7 +17,7 @@ from lde_bench.evaluation.sample_measures import Figure, Measure, SampleMetric, 
 
 #: Rows of each set, half of which train the classifier; and numbers in them, which bound its memory on large images.
 ROWS = 4000
-NUMBERS = 8_000_000
+NUMBERS = 5_000_000
 
 #: Principal components among the features.
 COMPONENTS = 256
@@ -84,8 +84,15 @@ class _Features:
         return np.concatenate([rows, self.pca.transform(rows)], 1)
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
-        z = np.clip((self._linear(rows) - self.mean) / self.scale, -CEILING, CEILING)
-        return np.concatenate([z, z**2 - 1], 1)
+        z = self._linear(rows)
+        z -= self.mean
+        z /= self.scale
+        features = np.empty((len(z), 2 * z.shape[1]))
+        linear, squares = np.split(features, 2, axis=1)
+        np.clip(z, -CEILING, CEILING, out=linear)
+        np.square(linear, out=squares)
+        squares -= 1
+        return features
 
 
 class ClassifierTwoSample(SampleMetric):

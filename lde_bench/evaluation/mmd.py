@@ -15,7 +15,15 @@ from torch import Tensor
 from lde_bench.arrays import Rows
 from lde_bench.errors import InputError
 from lde_bench.evaluation.neighbours import BLOCK_ROWS, pairwise
-from lde_bench.evaluation.sample_measures import Figure, Measure, SampleMetric, SampleSets, check_sets, subset
+from lde_bench.evaluation.sample_measures import (
+    SET_NUMBERS,
+    Figure,
+    Measure,
+    SampleMetric,
+    SampleSets,
+    check_sets,
+    subset,
+)
 
 #: Rows of each set whose kernel matrix, pooled, is held: 4,000 x 4,000.
 ROWS = 2000
@@ -100,13 +108,14 @@ def first_items(n: int, m: int) -> Tensor:
 
 
 def mmd2_with_null(*, real: Rows, generated: Rows, generator: np.random.Generator) -> Measure:
-    """`mmd2` of at most `ROWS` rows of each set, [n, D] and [m, D], with its null from permutations of the pooled set;
-    `generator` chooses both.
+    """`mmd2` of at most `ROWS` rows and `SET_NUMBERS` numbers of each set, [n, D] and [m, D], with its null from
+    permutations of the pooled set; `generator` chooses both.
 
     Raises:
         InputError: see `mmd2`.
     """
-    chosen = {"real": subset(real, ROWS, generator), "generated": subset(generated, ROWS, generator)}
+    most = min(ROWS, SET_NUMBERS // real.shape[1])
+    chosen = {"real": subset(real, most, generator), "generated": subset(generated, most, generator)}
     real, generated = check_sets(least=2, **chosen).values()
     n, m = len(real), len(generated)
     kernel = _kernel(real, generated, None, BLOCK_ROWS)

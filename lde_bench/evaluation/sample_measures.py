@@ -27,6 +27,9 @@ from lde_bench.seeds import as_seed, derive_seed
 #: Fewer rows than this in a set say nothing.
 MINIMUM_ROWS = 20
 
+#: Numbers of a set that a metric takes, where rows are long: three such sets are 150 MB of float32.
+SET_NUMBERS = 12_500_000
+
 _OWNER = "sample measures"
 
 
@@ -79,7 +82,10 @@ class SampleSets:
         return self.space.name == PIXELS.name
 
     def equal_points(self, most: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As many random held-out items, samples and training items, at most `most`, in the feature space: [n, F]."""
+        """As many random held-out items, samples and training items, at most `most` and of at most `SET_NUMBERS`
+        numbers, in the feature space: [n, F].
+        """
+        most = min(most, SET_NUMBERS // self.points("test").shape[1])
         n = min(most, len(self.test), len(self.samples), len(self.train))
         test, samples = (subset(self.points(name), n, generator) for name in ("test", "samples"))
         return test, samples, subset(self.points("train"), n, generator)
