@@ -143,8 +143,7 @@ class Generate(Experiment):
                 continue
             if not strips:
                 strips.append(Strip("test images", unrolled(arrays["test"], shape)))
-            label = row_title(row).replace("+lde ", "+lde\n")
-            strips.append(Strip(label, unrolled(arrays["samples"], shape)))
+            strips.append(Strip(row_title(row), unrolled(arrays["samples"], shape)))
             strips.append(Strip("nearest training", unrolled(arrays["nearest"], shape), below=True))
         return draw_strips(strips, [(HEADING, SHOWN)]) if strips else None
 

@@ -129,7 +129,7 @@ class Interpolate(Experiment):
             # [3, shown, STEPS, D] -> one strip for each of the shown, the three kinds side by side
             for number, walks in enumerate(arrays["walks"].swapaxes(0, 1)):
                 pictures = unrolled(walks.reshape(len(KINDS) * STEPS, -1), shape)
-                strips.append(Strip("" if number else row_title(row).replace(",", ",\n"), pictures, below=number > 0))
+                strips.append(Strip("" if number else row_title(row), pictures, below=number > 0))
         first, second = _domains(table)
         heads = (f"within {first}", f"within {second}", f"{first} to {second}")
         return draw_strips(strips, [(head, STEPS) for head in heads]) if strips else None

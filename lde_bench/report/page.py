@@ -122,7 +122,7 @@ def _methods(section: Section) -> list[str]:
 
 def _title(section: Section) -> str:
     table = section.table
-    return f"{table.dataset} (version {table.dataset_version}), {table.budget}"
+    return f"{table.experiment}: {table.dataset} (version {table.dataset_version}), {table.budget}"
 
 
 def _opening(sections: Sequence[Section], closing: Sequence[Line]) -> list[Block]:

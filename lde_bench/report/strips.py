@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 #: Inches: of a whole figure, of the room for labels, of a line of text.
 WIDTH, LABELS, LINE = 7.2, 1.35, 0.17
+
+#: Letters that fit into the room for labels.
+LETTERS = 17
 
 #: Of an image, how much white stands beside it, and between two groups.
 SPACE, GAP = 1 / 32, 1 / 4
@@ -54,7 +58,8 @@ def draw_strips(strips: Sequence[Strip], headings: Sequence[tuple[str, int]]) ->
         axes.imshow(row, cmap="gray", vmin=0, vmax=255, interpolation="none", aspect="auto")
         axes.set_axis_off()
         style = {"fontsize": 7, "color": "0.4"} if strip.below else {"fontsize": 8.5}
-        figure.text((LABELS - 0.08) / WIDTH, (y + inches / 2) / whole, strip.label, ha="right", va="center", **style)
+        label = _broken(strip.label)
+        figure.text((LABELS - 0.08) / WIDTH, (y + inches / 2) / whole, label, ha="right", va="center", **style)
     side = strips[0].pictures.shape[2]
     left = 0.0
     for text, columns in headings:
@@ -63,6 +68,11 @@ def draw_strips(strips: Sequence[Strip], headings: Sequence[tuple[str, int]]) ->
         figure.text(middle, 1 - (top - 0.04) / whole, text, ha="center", va="bottom", fontsize=8.5)
         left += wide + GAP * side
     return figure
+
+
+def _broken(label: str) -> str:
+    """A label on lines that fit beside the pictures: names of rows break where they are put together."""
+    return label if len(label) <= LETTERS else re.sub(r"([,:])| (?=[K(])", r"\1\n", label)
 
 
 def _joined(pictures: np.ndarray, groups: Sequence[int]) -> np.ndarray:
