@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from lde_bench.arrays import Rows
+from lde_bench.arrays import Rows, row_blocks
 from lde_bench.errors import InputError
 from lde_bench.evaluation.sample_measures import (
     Figure,
@@ -19,7 +19,7 @@ from lde_bench.evaluation.sample_measures import (
     mean_and_error,
 )
 
-#: Items that are encoded and decoded at once.
+#: Items that are encoded and decoded at once, and fewer where they are large.
 BLOCK_ROWS = 1024
 
 
@@ -41,8 +41,8 @@ def reconstruction_errors(
     """
     (real,) = check_readable_sets(least=1, real=real).values()
     errors = []
-    for first in range(0, len(real), block_rows):
-        x = real[first : first + block_rows]
+    for block in row_blocks(real, most=block_rows):
+        x = real[block]
         decoded = reconstruct(x)
         (decoded,) = check_sets(least=1, reconstructions=decoded).values()
         if decoded.shape != x.shape:

@@ -94,6 +94,7 @@ print(json.dumps(peaks))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # two minutes of processor time
 def test_a_large_set_of_images_takes_little_memory(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path)], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
