@@ -19,6 +19,7 @@ from lde_bench.evaluation.sample_measures import (
     SampleSets,
     check_sets,
     mean_and_error,
+    rows_within,
     subset,
 )
 
@@ -71,7 +72,8 @@ class Memorisation(SampleMetric):
     def measure(self, sets: SampleSets) -> dict[str, Measure]:
         generator = sets.generator(self.name)
         train = sets.points("train")
-        test, samples = (subset(sets.points(name), ROWS, generator) for name in ("test", "samples"))
+        most = rows_within(ROWS, train)
+        test, samples = (subset(sets.points(name), most, generator) for name in ("test", "samples"))
         real, generated = nearest_distances(test, train), nearest_distances(samples, train)
         (near, near_error), (far, far_error) = mean_and_error(generated), mean_and_error(real)
         draws = [

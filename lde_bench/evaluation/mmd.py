@@ -16,12 +16,12 @@ from lde_bench.arrays import Rows
 from lde_bench.errors import InputError
 from lde_bench.evaluation.neighbours import BLOCK_ROWS, pairwise
 from lde_bench.evaluation.sample_measures import (
-    SET_NUMBERS,
     Figure,
     Measure,
     SampleMetric,
     SampleSets,
     check_sets,
+    rows_within,
     subset,
 )
 
@@ -114,7 +114,7 @@ def mmd2_with_null(*, real: Rows, generated: Rows, generator: np.random.Generato
     Raises:
         InputError: see `mmd2`.
     """
-    most = min(ROWS, SET_NUMBERS // real.shape[1])
+    most = rows_within(ROWS, real)
     chosen = {"real": subset(real, most, generator), "generated": subset(generated, most, generator)}
     real, generated = check_sets(least=2, **chosen).values()
     n, m = len(real), len(generated)

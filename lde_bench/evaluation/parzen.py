@@ -27,7 +27,7 @@ from lde_bench.training.device import resolve_device
 #: Test items and samples whose distances are held at once: 32 MiB, whatever the sizes of the sets.
 TEST_ROWS, SAMPLE_ROWS = 1024, 8192
 
-#: Numbers of test items, and of samples, that are held in float64 at once: 160 MB each.
+#: Numbers of samples, and twice those of test items, that are held in float64 at once: 160 MB and 80 MB.
 HELD_NUMBERS = 20_000_000
 
 #: Numbers gathered at once for the distances in float64: 8 MiB each way.
@@ -107,7 +107,7 @@ def parzen_curve(test: Rows, samples: Rows, grid: np.ndarray | Sequence[float], 
     centre = _block("samples", source[blocks[0]], place).mean(0)
     totals = []
     with _true_float32(), torch.no_grad():
-        for held in row_blocks(rows, HELD_NUMBERS):
+        for held in row_blocks(rows, HELD_NUMBERS // 2):
             x = _block("test", rows[held], place).sub_(centre)
             sums = _Sums(x, torch.from_numpy(sigmas).to(place), source.shape[0])
             for block in blocks:

@@ -27,8 +27,8 @@ from lde_bench.seeds import as_seed, derive_seed
 #: Fewer rows than this in a set say nothing.
 MINIMUM_ROWS = 20
 
-#: Numbers of a set that a metric takes, where rows are long: three such sets are 150 MB of float32.
-SET_NUMBERS = 12_500_000
+#: Numbers of a set that a metric takes, where rows are long: three such sets are 96 MB of float32.
+SET_NUMBERS = 8_000_000
 
 _OWNER = "sample measures"
 
@@ -85,7 +85,7 @@ class SampleSets:
         """As many random held-out items, samples and training items, at most `most` and of at most `SET_NUMBERS`
         numbers, in the feature space: [n, F].
         """
-        most = min(most, SET_NUMBERS // self.points("test").shape[1])
+        most = rows_within(most, self.points("test"))
         n = min(most, len(self.test), len(self.samples), len(self.train))
         test, samples = (subset(self.points(name), n, generator) for name in ("test", "samples"))
         return test, samples, subset(self.points("train"), n, generator)
@@ -223,6 +223,11 @@ def _check_widths(sets: Mapping[str, Rows]) -> None:
     if len(set(widths.values())) > 1:
         listed = ", ".join(f"{name} {width}" for name, width in widths.items())
         raise InputError(f"the widths of the sets differ ({listed}); give items of one size.")
+
+
+def rows_within(most: int, rows: Rows) -> int:
+    """`most`, or as many of these rows as hold `SET_NUMBERS` numbers, though never fewer than `MINIMUM_ROWS`."""
+    return min(most, max(MINIMUM_ROWS, SET_NUMBERS // rows.shape[1]))
 
 
 def subset(rows: Rows, count: int, generator: np.random.Generator) -> np.ndarray:

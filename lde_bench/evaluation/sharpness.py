@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from lde_bench.arrays import row_blocks
 from lde_bench.evaluation.neighbours import SPLITS
 from lde_bench.evaluation.sample_measures import Figure, Measure, SampleMetric, SampleSets, mean_and_error, subset
 
@@ -30,7 +31,12 @@ def laplacian_variances(rows: np.ndarray, image_shape: Sequence[int]) -> np.ndar
         rows: images [n, C * H * W].
         image_shape: (C, H, W), with sides of `LEAST_SIDE` or more.
     """
-    images = rows.reshape(-1, *image_shape).mean(1, dtype=np.float64)  # [n, H, W]
+    return np.concatenate([_variances(rows[block].reshape(-1, *image_shape)) for block in row_blocks(rows)])
+
+
+def _variances(images: np.ndarray) -> np.ndarray:
+    """Those of images [B, C, H, W]: float64 [B]."""
+    images = images.mean(1, dtype=np.float64)  # [B, H, W]
     inner = images[:, 1:-1, 1:-1]
     around = images[:, :-2, 1:-1] + images[:, 2:, 1:-1] + images[:, 1:-1, :-2] + images[:, 1:-1, 2:]
     return (around - 4 * inner).var((1, 2))
