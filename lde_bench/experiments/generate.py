@@ -14,16 +14,13 @@ from lde_bench.errors import InputError
 from lde_bench.evaluation.sample_measures import Figure as MeasureFigure
 from lde_bench.evaluation.sample_measures import sample_figures
 from lde_bench.experiments.parzen import expand_methods
-from lde_bench.generators import place_of
 from lde_bench.report import parts
+from lde_bench.report.colour import FigureInColour
 from lde_bench.report.document import Block
-from lde_bench.report.experiment import Experiment
-from lde_bench.report.measures import figure_notes, measure_columns
 from lde_bench.report.plots import square_shape
-from lde_bench.report.rows import Row
 from lde_bench.report.section import Section, row_title
 from lde_bench.report.strips import Strip, draw_strips, first_picture, unrolled
-from lde_bench.report.table import Column, Table, cost_column, model_columns
+from lde_bench.report.table import Table
 from lde_bench.runs.store import RunPaths
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
@@ -57,12 +54,11 @@ FIGURES = (
 )
 
 
-class Generate(Experiment):
+class Generate(FigureInColour):
     """Figures 1 and 6, with numbers that say what the eye sees."""
 
     name = "generate"
     title = "Samples of autoencoders: the paper's Figures 1 and 6"
-    score = ""
     held = "a model of images, and that of its codes to those of a density,"
 
     def plan(
@@ -119,20 +115,8 @@ class Generate(Experiment):
             trial.check_needs()
         return planned
 
-    def order(self, methods: Sequence[str]) -> list[str]:
-        return sorted(methods, key=place_of)
-
     def figures(self) -> Mapping[str, MeasureFigure]:
         return {name: sample_figures()[name] for name in FIGURES}
-
-    def columns(self, table: Table) -> list[Column]:
-        return [*model_columns(), *measure_columns(table.figures), cost_column()]
-
-    def first_notes(self, table: Table) -> list[str]:
-        return [loss_note(table), *figure_notes(table.rows, table.figures)]
-
-    def panels(self, rows: Sequence[Row]) -> list[Block]:
-        return []  # every measure has its column
 
     def picture(self, table: Table, places: Mapping[str, RunPaths]) -> Figure | None:
         strips: list[Strip] = []
@@ -149,17 +133,6 @@ class Generate(Experiment):
 
     def headline(self, section: Section) -> list[Block]:
         return parts.headline(section, self.picture(section.table, section.places), ALT, CAPTION)
-
-    def details(self, section: Section, pair: tuple[str, str] | None) -> list[Block]:
-        return []
-
-
-def loss_note(table: Table) -> str:
-    """What autoencoders in colour were trained on."""
-    profile = table.budget.partition("-")[0]
-    weight = PERCEPTUAL[profile]
-    term = f" plus {weight:g} times the distance in features of VGG19 (eq. 5)" if weight else ""
-    return f"Reconstruction loss: squared error{term}, where a row does not say otherwise."
 
 
 HEADING = "successive samples, each over its nearest training image"

@@ -17,18 +17,15 @@ from lde_bench.errors import InputError
 from lde_bench.evaluation.interpolation import KINDS, STEPS, walk_figures
 from lde_bench.evaluation.sample_measures import Figure as MeasureFigure
 from lde_bench.evaluation.sample_measures import sample_figures
-from lde_bench.experiments.generate import loss_note
-from lde_bench.generators import create_generator, parse_generator, place_of
+from lde_bench.generators import create_generator, parse_generator
 from lde_bench.generators.autoencoder import Autoencoder
 from lde_bench.report import parts
+from lde_bench.report.colour import FigureInColour
 from lde_bench.report.document import Block
-from lde_bench.report.experiment import Experiment
-from lde_bench.report.measures import figure_notes, measure_columns
 from lde_bench.report.plots import square_shape
-from lde_bench.report.rows import Row
 from lde_bench.report.section import Section, row_title
 from lde_bench.report.strips import Strip, draw_strips, first_picture, unrolled
-from lde_bench.report.table import Column, Table, cost_column, model_columns
+from lde_bench.report.table import Table
 from lde_bench.runs.store import RunPaths
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
@@ -42,12 +39,11 @@ if TYPE_CHECKING:
 METHODS = ("aae:backbone=conv", "aae:backbone=conv,prior=mixture,modes=2", "ae", "iae")
 
 
-class Interpolate(Experiment):
+class Interpolate(FigureInColour):
     """Figure 5, with numbers that say what the eye sees."""
 
     name = "interpolate"
     title = "Walks through the codes of two domains: the paper's Figure 5"
-    score = ""
     held = "a model of images"
 
     def plan(
@@ -104,20 +100,8 @@ class Interpolate(Experiment):
             trial.check_needs()
         return planned
 
-    def order(self, methods: Sequence[str]) -> list[str]:
-        return sorted(methods, key=place_of)
-
     def figures(self) -> Mapping[str, MeasureFigure]:
         return {**walk_figures(), "reconstruction_mse": sample_figures()["reconstruction_mse"]}
-
-    def columns(self, table: Table) -> list[Column]:
-        return [*model_columns(), *measure_columns(table.figures), cost_column()]
-
-    def first_notes(self, table: Table) -> list[str]:
-        return [loss_note(table), *figure_notes(table.rows, table.figures)]
-
-    def panels(self, rows: Sequence[Row]) -> list[Block]:
-        return []  # every measure has its column
 
     def picture(self, table: Table, places: Mapping[str, RunPaths]) -> Figure | None:
         strips: list[Strip] = []
@@ -139,9 +123,6 @@ class Interpolate(Experiment):
 
     def samples(self, section: Section, cache_dir: Path | None) -> list[Block]:
         return []  # the walks are what there is to see
-
-    def details(self, section: Section, pair: tuple[str, str] | None) -> list[Block]:
-        return []
 
 
 ALT = "Decoded walks between the codes of test images"

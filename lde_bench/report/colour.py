@@ -1,0 +1,43 @@
+"""What the figures in colour share: no one figure ranks their rows, and every measure is a column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lde_bench.generators import place_of
+from lde_bench.report.document import Block
+from lde_bench.report.experiment import Experiment
+from lde_bench.report.measures import figure_notes, measure_columns
+from lde_bench.report.rows import Row
+from lde_bench.report.section import Section
+from lde_bench.report.table import Column, Table, cost_column, model_columns
+from lde_bench.trials.images import PERCEPTUAL
+
+
+class FigureInColour(Experiment):
+    """A figure of models of images, whose subclass says what is measured and drawn."""
+
+    score = ""
+
+    def order(self, methods: Sequence[str]) -> list[str]:
+        return sorted(methods, key=place_of)
+
+    def columns(self, table: Table) -> list[Column]:
+        return [*model_columns(), *measure_columns(table.figures), cost_column()]
+
+    def first_notes(self, table: Table) -> list[str]:
+        return [loss_note(table), *figure_notes(table.rows, table.figures)]
+
+    def panels(self, rows: Sequence[Row]) -> list[Block]:
+        return []  # every measure has its column
+
+    def details(self, section: Section, pair: tuple[str, str] | None) -> list[Block]:
+        return []
+
+
+def loss_note(table: Table) -> str:
+    """What autoencoders in colour were trained on."""
+    profile = table.budget.partition("-")[0]
+    weight = PERCEPTUAL[profile]
+    term = f" plus {weight:g} times the distance in features of VGG19 (eq. 5)" if weight else ""
+    return f"Reconstruction loss: squared error{term}, where a row does not say otherwise."
