@@ -185,6 +185,16 @@ class PictureOptions:
 #: What stands where a command is given none of them.
 PICTURE_OPTIONS = PictureOptions()
 
+# Of the commands that sample autoencoders.
+CodeDensities = Annotated[
+    list[str] | None,
+    Parameter(
+        consume_multiple=True,
+        negative=(),
+        help="Densities of the codes of ae and iae: lde if left out, any other method, or package.module:Class.",
+    ),
+]
+
 # Of the figures in colour.
 Perceptual = Annotated[
     float | None,

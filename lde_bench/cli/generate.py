@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from lde_bench.cli.app import (
     IMAGE_SOURCE,
     RUNNING,
+    CodeDensities,
     Components,
     ImageSource,
     Perceptual,
@@ -38,14 +39,7 @@ def generate(
             "a prior, ae or iae, gets every density of --density. None named: aae, ae and iae, the paper's.",
         ),
     ] = None,
-    density: Annotated[
-        list[str] | None,
-        Parameter(
-            consume_multiple=True,
-            negative=(),
-            help="Densities of the codes of ae and iae: lde if left out, any other method, or package.module:Class.",
-        ),
-    ] = None,
+    density: CodeDensities = None,
     K: Components = [30],  # noqa: B006 (cyclopts shows it, nothing changes it)
     profile: Profile = "quick",
     trials: Annotated[TrialCount, Parameter(help="Training runs per row, each with its own seed.")] = 1,

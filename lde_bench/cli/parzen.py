@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from lde_bench.cli.app import (
     IMAGE_SOURCE,
     RUNNING,
+    CodeDensities,
     Components,
     Features,
     ImageSource,
@@ -37,14 +38,7 @@ def parzen(
             "a prior, ae or iae, gets every density of --density. all, or none named: every row.",
         ),
     ] = None,
-    density: Annotated[
-        list[str] | None,
-        Parameter(
-            consume_multiple=True,
-            negative=(),
-            help="Densities of the codes of ae and iae: lde if left out, any other method, or package.module:Class.",
-        ),
-    ] = None,
+    density: CodeDensities = None,
     K: Components = [30],  # noqa: B006 (cyclopts shows it, nothing changes it)
     profile: Profile = "quick",
     trials: Annotated[
