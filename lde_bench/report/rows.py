@@ -17,10 +17,13 @@ from lde_bench.evaluation.statistics import (
 from lde_bench.features.pixels import PIXELS
 from lde_bench.report.published import PublishedFigure, paper_lde
 from lde_bench.runs.record import Record
-from lde_bench.runs.rows import PLAIN_DATA, group_means, is_reference, row_options, unverified
+from lde_bench.runs.rows import PLAIN_DATA, group_means, is_closed, is_reference, row_options, unverified
 
 #: The paper's own rows: K -> test log-likelihood (nats), 2 standard deviations of 5 trials.
 PAPER_LDE = paper_lde()
+
+#: Rows compare as equals whose CPU seconds of training are within this share of their median.
+BUDGET_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class Samples:
 class Row:
     """One method at one K: means over its trials, log-likelihoods in nats; None where there is nothing to
     tell, as of the log-likelihood in an experiment without a score. `unverified` says which law could not be told to
-    hold, of a trial that has such a one.
+    hold, of a trial that has such a one. The differences are those to the row of the models that `is_highest`; it
+    `is_best` where all had the same budget.
     """
 
     method: str
@@ -63,10 +67,12 @@ class Row:
     trial_nats: tuple[float, ...]
     two_standard_deviations: float | None
     standard_error_clustered: float | None
+    is_highest: bool
     is_best: bool
     difference: float | None
     difference_standard_error: float | None
     cpu_seconds: float | None
+    training_cpu_seconds: float | None
     paper_nats: float | None
     paper_two_standard_deviations: float | None
     run_ids: tuple[str, ...] = ()
@@ -93,8 +99,8 @@ def build_rows(
 ) -> tuple[Row, ...]:
     """The rows of a table from the labelled trials of each, in order.
 
-    A reference row, which models nothing, is the best only where there are no others; one that may be no density, for
-    all that could be told, never is.
+    A reference row, which models nothing, is the highest only where there are no others; one that may be no density,
+    for all that could be told, never is. The highest is the best where the rows of models had equal budgets.
 
     Args:
         groups: label and trials of each row.
@@ -110,22 +116,25 @@ def build_rows(
         if not is_reference(trials[0].method) and doubts[number] is None
     ]
     means = [_mean(nats) for nats in values]
-    best = max(models or range(len(groups)), key=lambda number: means[number] or 0.0, default=0)
-    best_photographs = by_photograph[best] if groups else None
+    top = max(models or range(len(groups)), key=lambda number: means[number] or 0.0, default=0)
+    top_photographs = by_photograph[top] if groups else None
+    spent = [_training_seconds(trials) for _, trials in groups]
+    equal = budgets_are_equal([spent[number] for number in models])
     rows = []
     for number, (label, trials) in enumerate(groups):
         record, photographs = trials[0], by_photograph[number]
-        mean, highest = means[number], means[best]
+        mean, highest = means[number], means[top]
         difference = None if mean is None or highest is None else Difference(mean - highest, None)
-        if photographs is not None and best_photographs is not None and number != best:
-            difference = paired_difference(photographs, best_photographs)
-            if len(values[number]) > 1 and len(values[best]) > 1:
-                found = difference_of_methods(difference, len(photographs.ids), values[number], values[best])
+        if photographs is not None and top_photographs is not None and number != top:
+            difference = paired_difference(photographs, top_photographs)
+            if len(values[number]) > 1 and len(values[top]) > 1:
+                found = difference_of_methods(difference, len(photographs.ids), values[number], values[top])
                 difference = Difference(found.mean, found.standard_error)
         error = photographs.standard_error if photographs is not None else None
         plain = all(row_options(record)[name] == value for name, value in PLAIN_DATA.items())
         paper = PAPER_LDE.get(record.components or 0) if record.method == "lde" and plain else None
         seconds = [trial.cost.cpu_seconds for trial in trials if trial.cost]
+        is_highest = number == top and mean is not None and doubts[number] is None
         results = [trial.result for trial in trials if trial.result]
         rows.append(
             Row(
@@ -138,10 +147,12 @@ def build_rows(
                 trial_nats=tuple(values[number]),
                 two_standard_deviations=two_standard_deviations(values[number]) if values[number] else None,
                 standard_error_clustered=error,
-                is_best=number == best and mean is not None and doubts[number] is None,
+                is_highest=is_highest,
+                is_best=is_highest and equal,
                 difference=None if difference is None else difference.mean,
                 difference_standard_error=None if difference is None else difference.standard_error,
                 cpu_seconds=float(np.mean(seconds)) if seconds else None,
+                training_cpu_seconds=spent[number],
                 paper_nats=paper[0] if paper and shows_paper else None,
                 paper_two_standard_deviations=paper[1] if paper and shows_paper else None,
                 run_ids=tuple(trial.run_id for trial in trials),
@@ -154,6 +165,24 @@ def build_rows(
             )
         )
     return tuple(rows)
+
+
+def budgets_are_equal(seconds: Sequence[float | None]) -> bool:
+    """Whether rows that trained for so many CPU seconds had one budget: none is further from their median than
+    `BUDGET_TOLERANCE` of it. None stands for a fit that ends by itself, which no longer one would change.
+    """
+    known = [each for each in seconds if each is not None]
+    middle = float(np.median(known)) if known else 0.0
+    return all(abs(each - middle) <= BUDGET_TOLERANCE * middle for each in known)
+
+
+def _training_seconds(trials: Sequence[Record]) -> float | None:
+    """The mean CPU seconds of training of a row's trials; of records that do not tell it, of the trials as a whole."""
+    costs = [trial.cost for trial in trials if trial.cost]
+    if any(cost.training_cpu_seconds is not None for cost in costs):
+        return _mean([cost.training_cpu_seconds for cost in costs])
+    closed = any(is_closed(trial.training) for trial in trials)
+    return None if closed or not costs else float(np.mean([cost.cpu_seconds for cost in costs]))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

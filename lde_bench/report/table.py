@@ -84,6 +84,11 @@ class Table:
         return f"SE by {self.group}" if self.is_patch or self.is_grouped else f"SE over {self.items}"
 
     @property
+    def top(self) -> str:
+        """What the row of the highest figure is called: the best, where the budgets were equal."""
+        return "best" if any(row.is_best for row in self.rows) else "highest"
+
+    @property
     def shows_truth(self) -> bool:
         """Whether the true density of the dataset is known."""
         return any(row.true_gap is not None for row in self.rows)
@@ -140,7 +145,7 @@ def standard_columns(table: Table) -> list[Column]:
             table.error_column,
             lambda row: error_text(row.standard_error_clustered if clustered else row.standard_error_naive),
         ),
-        Column("difference to best", _difference_cell),
+        Column(f"difference to {table.top}", lambda row: _difference_cell(row, table)),
         cost_column(),
         *(truth if table.shows_truth else []),
     ]
@@ -158,8 +163,8 @@ def _score_cell(row: Row) -> str:
     return f"{row.nats:.2f} ± {DASH}"
 
 
-def _difference_cell(row: Row) -> str:
-    return "best" if row.is_best else f"{row.difference:+.2f} ± {error_text(row.difference_standard_error)}"
+def _difference_cell(row: Row, table: Table) -> str:
+    return table.top if row.is_highest else f"{row.difference:+.2f} ± {error_text(row.difference_standard_error)}"
 
 
 def _seconds_cell(row: Row) -> str:

@@ -44,6 +44,7 @@ COLUMNS = (
     "best_step",
     "wall_seconds",
     "cpu_seconds",
+    "training_cpu_seconds",
     "sample_cost",
     "patches",
     "augment",

@@ -107,11 +107,16 @@ class Result:
 
 @dataclass(frozen=True)
 class Cost:
-    """Time of the trial, and what one sample costs, in words."""
+    """Time of the trial, and what one sample costs, in words.
+
+    `training_cpu_seconds` are those of `cpu_seconds` that were spent on training: the budget, which tables compare.
+    None where records of before do not tell, or where the fit ends by itself and a longer one would change nothing.
+    """
 
     wall_seconds: float
     cpu_seconds: float
     sample_cost: str
+    training_cpu_seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Said once, for tables, figures, reports and comparisons.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any
 
@@ -59,6 +59,12 @@ def is_reference(method: str) -> bool:
     from lde_bench import generators  # torch, which whoever reads records need not wait for
 
     return generators.is_reference(method)
+
+
+def is_closed(training: Mapping[str, Any]) -> bool:
+    """Whether by what a record says of it a fit, or a part of it, needs no iteration."""
+    parts = [part for part in training.values() if isinstance(part, dict)]
+    return bool(training.get("closed_form")) or any(map(is_closed, parts))
 
 
 def refusal(record: Record) -> str | None:

@@ -266,6 +266,7 @@ def run_density_trial(
             wall_seconds=round(trained.earlier.wall + spent.wall - clock.wall, 2),
             cpu_seconds=round(trained.earlier.cpu + spent.cpu - clock.cpu, 2),
             sample_cost=density_class(trial.spec.name).card.sample_cost,
+            training_cpu_seconds=trained.cpu_seconds,
         ),
         provenance=provenance(started, utc_now()),
     )
