@@ -128,27 +128,39 @@ class Model(nn.Module):
         """Number of learnt parameters; None where the model cannot tell."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    @torch.no_grad()
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
         """`n` independent samples [n, D], the same for the same seed.
 
         Raises:
             InputError: `n` is negative or no whole number, or more than the memory holds, or `seed` is none.
         """
+        blocks = self.sample_blocks(n, seed)
+        needed = int(n) * self.features * self.dtype.itemsize
+        check_memory(f"{n:,} samples of {self.features:,} numbers", needed, "ask for fewer.")
+        samples = torch.empty(int(n), self.features, dtype=self.dtype)
+        for block, drawn in blocks:
+            if drawn.dtype != samples.dtype:  # in units that float32 would not hold
+                samples = samples.to(drawn.dtype)
+            samples[block] = drawn
+        return samples.numpy()
+
+    def sample_blocks(self, n: int, seed: int = 0) -> Iterator[tuple[slice, Tensor]]:
+        """The samples of `sample`, block after block, each with its place among them: [b, D].
+
+        Raises:
+            InputError: `n` is negative or no whole number, or `seed` is none.
+        """
         seed = as_seed(self.name, seed)
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
             raise InputError(f"{self.name}: cannot draw {n} samples; ask for a whole number from 0 up.")
-        needed = int(n) * self.features * self.dtype.itemsize
-        check_memory(f"{n:,} samples of {self.features:,} numbers", needed, "ask for fewer.")
-        generator = torch.Generator(self.device).manual_seed(seed)
-        samples = torch.empty(int(n), self.features, dtype=self.dtype)
-        with self._evaluating():
-            for block in row_blocks(samples, SAMPLE_NUMBERS, SAMPLE_ROWS):
+        return self._sample_blocks(int(n), torch.Generator(self.device).manual_seed(seed))
+
+    def _sample_blocks(self, n: int, generator: torch.Generator) -> Iterator[tuple[slice, Tensor]]:
+        shape = torch.empty(n, self.features, device="meta")
+        for block in row_blocks(shape, SAMPLE_NUMBERS, SAMPLE_ROWS):
+            with self._evaluating(), torch.no_grad():
                 drawn = self.draw(block.stop - block.start, generator).cpu()
-                if drawn.dtype != samples.dtype:  # in units that float32 would not hold
-                    samples = samples.to(drawn.dtype)
-                samples[block] = drawn
-        return samples.numpy()
+            yield block, drawn
 
     def fit(
         self,
