@@ -322,7 +322,8 @@ def _score_notes(table: Table) -> list[str]:
     return [
         spread,
         f"SE over {things}: standard error over test {things}, taken as independent.",
-        f"Difference to {table.top}: on the same test {things}; lde-bench compare tells its own SE.",
+        f"Difference to {table.top}: paired on the same test {things}, ± its own SE over blocks of them; with the "
+        "spread over seeds in it where both rows have two trials or more, else it is between these trained models.",
     ]
 
 

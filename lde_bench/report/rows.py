@@ -17,7 +17,7 @@ from lde_bench.evaluation.statistics import (
 from lde_bench.features.pixels import PIXELS
 from lde_bench.report.published import PublishedFigure, paper_lde
 from lde_bench.runs.record import Record
-from lde_bench.runs.rows import PLAIN_DATA, group_means, is_closed, is_reference, row_options, unverified
+from lde_bench.runs.rows import PLAIN_DATA, block_means, group_means, is_closed, is_reference, row_options, unverified
 
 #: The paper's own rows: K -> test log-likelihood (nats), 2 standard deviations of 5 trials.
 PAPER_LDE = paper_lde()
@@ -117,18 +117,20 @@ def build_rows(
     ]
     means = [_mean(nats) for nats in values]
     top = max(models or range(len(groups)), key=lambda number: means[number] or 0.0, default=0)
-    top_photographs = by_photograph[top] if groups else None
+    # Where no items belong together, blocks of them tell the error of a paired difference.
+    paired = [means or block_means(trials) for means, (_, trials) in zip(by_photograph, groups, strict=True)]
+    top_means = paired[top] if groups else None
     spent = [_training_seconds(trials) for _, trials in groups]
     equal = budgets_are_equal([spent[number] for number in models])
     rows = []
     for number, (label, trials) in enumerate(groups):
-        record, photographs = trials[0], by_photograph[number]
+        record, photographs, here = trials[0], by_photograph[number], paired[number]
         mean, highest = means[number], means[top]
         difference = None if mean is None or highest is None else Difference(mean - highest, None)
-        if photographs is not None and top_photographs is not None and number != top:
-            difference = paired_difference(photographs, top_photographs)
+        if here is not None and top_means is not None and number != top:
+            difference = paired_difference(here, top_means)
             if len(values[number]) > 1 and len(values[top]) > 1:
-                found = difference_of_methods(difference, len(photographs.ids), values[number], values[top])
+                found = difference_of_methods(difference, len(here.ids), values[number], values[top])
                 difference = Difference(found.mean, found.standard_error)
         error = photographs.standard_error if photographs is not None else None
         plain = all(row_options(record)[name] == value for name, value in PLAIN_DATA.items())

@@ -82,7 +82,8 @@ class Result:
     """What was measured, once, after the weights were chosen on validation data (nats); what was not is None.
 
     Of a model of images, the log-likelihoods are those of the `parzen` window around its samples, of which there are
-    other `measures` too. Where the truth is known, `true_test_nats` is its mean log-density on the same test items, and
+    other `measures` too. `groups` are the means of photographs or persons, `blocks` those of blocks of items where none
+    belong together. Where the truth is known, `true_test_nats` is its mean log-density on the same test items, and
     `true_gap_standard_error` the standard error, paired by item, of what the model falls short of it.
     """
 
@@ -96,6 +97,7 @@ class Result:
     true_gap_standard_error: float | None = None
     parzen: ParzenWindow | None = None
     measures: dict[str, Measure] = field(default_factory=dict)
+    blocks: GroupMeans | None = None
 
     @property
     def true_gap(self) -> float | None:

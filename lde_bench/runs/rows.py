@@ -171,7 +171,16 @@ def with_components(label: str, components: int | None) -> str:
 
 def group_means(trials: Sequence[Record]) -> GroupMeans | None:
     """Each photograph's mean over the trials; None when the dataset has no photographs."""
-    groups = [trial.result.groups for trial in trials if trial.result and trial.result.groups]
-    if len(groups) < len(trials):
+    return _average([trial.result.groups if trial.result else None for trial in trials])
+
+
+def block_means(trials: Sequence[Record]) -> GroupMeans | None:
+    """The mean of each block of items over the trials; None where they belong together, or records do not tell."""
+    return _average([trial.result.blocks if trial.result else None for trial in trials])
+
+
+def _average(means: Sequence[GroupMeans | None]) -> GroupMeans | None:
+    known = [each for each in means if each is not None]
+    if not known or len(known) < len(means):
         return None
-    return average_over_trials([GroupMeans.of(each.ids, each.counts, each.mean_nats) for each in groups])
+    return average_over_trials([GroupMeans.of(each.ids, each.counts, each.mean_nats) for each in known])

@@ -257,6 +257,7 @@ def run_density_trial(
             test_standard_error_clustered=test.groups.standard_error if test.groups else None,
             best_step=trained.best_step,
             groups=test.groups,
+            blocks=test.blocks,
             true_test_nats=truth,
             true_gap_standard_error=error,
         ),

@@ -61,6 +61,7 @@ class ParzenTrial(ImageTrial):
             test_standard_error_naive=test.standard_error,
             test_standard_error_clustered=test.groups.standard_error if test.groups else None,
             groups=test.groups,
+            blocks=test.blocks,
             parzen=window,
             measures=measures,
         )
