@@ -255,8 +255,8 @@ def _window_notes(table: Table) -> list[str]:
         notes.append(f"Best: of the models; {' and '.join(references)} cannot be it.")
     if table.shows_published:
         notes.append(
-            "Published: Table 2 of Yoo, Lee, Kwak 2020 (arXiv 1902.04294), its own rows and those it cites, ± as "
-            "printed, the standard error."
+            "Published: Table 2 of Yoo, Lee, Kwak 2020 (arXiv 1902.04294), its own rows and those it cites, and of the "
+            "VAEs Yeung et al. 2017 (arXiv 1706.03643), ± as printed, the standard error."
         )
     return notes
 
