@@ -32,6 +32,9 @@ FIRST_CHANNELS = 16
 WEIGHT_SCALE = 0.02
 SLOPE = 0.2
 
+#: Shares of the 200 epochs on codes at which the rate is halved.
+CODE_HALVINGS = (15 / 200, 35 / 200, 60 / 200, 100 / 200)
+
 
 class _CausalProduct(torch.autograd.Function):
     """h_t W_1' + h_{t-d} W_0' + b in time-major layout, where h before the first step is the blank.
@@ -237,7 +240,7 @@ class LDE(ScaledMixture):
         ),
     }
 
-    # Standard: codes are few numbers and a step costs little. Paper: 200 epochs of the codes of MNIST, 430 steps each.
+    # Standard: codes are few numbers and a step costs little. Paper: 200 epochs, halved at the 15th, 35th, 60th, 100th.
     code_plans: ClassVar[dict[str, Plan]] = {
         "standard": Plan(
             steps=10_000,
@@ -250,11 +253,12 @@ class LDE(ScaledMixture):
         ),
         "paper": Plan(
             steps=86_000,
+            rows=55_000,  # MNIST
             batch_size=128,
             rate=2e-4,
             betas=(0.5, 0.999),
             schedule="halving",
-            halve_at=(6_450, 15_050, 25_800, 43_000),
+            halve_at=CODE_HALVINGS,
             validate_every=430,
             bf16=False,
             reference_seconds=1_800,
@@ -275,11 +279,12 @@ class LDE(ScaledMixture):
         ),
         "paper": Plan(
             steps=254_400,
+            rows=162_770,
             batch_size=128,
             rate=2e-4,
             betas=(0.5, 0.999),
             schedule="halving",
-            halve_at=(19_080, 44_520, 76_320, 127_200),
+            halve_at=CODE_HALVINGS,
             validate_every=1_272,
             bf16=False,
             reference_seconds=200_000,

@@ -74,6 +74,7 @@ class DeepGSN(Generator):
         # The published momentum weighs the gradient by 1 - 0.5, at a rate of 0.25.
         "paper": Plan(
             steps=1000 * EPOCH,
+            rows=100 * EPOCH,
             batch_size=100,
             rate=0.125,
             optimizer="sgd",

@@ -16,6 +16,7 @@ from torch.nn.functional import binary_cross_entropy
 
 from lde_bench.arrays import Rows
 from lde_bench.generators.autoencoder import Autoencoder
+from lde_bench.generators.networks import is_large
 from lde_bench.generators.staged import Stage, StagedGenerator
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, LossLearner
@@ -46,14 +47,10 @@ TFD = Published(
     (512, 512, 128), (0.1, 0.1, 0.1), (1.0, 2.0, 5.0, 10.0, 20.0, 40.0), autoencoder_steps=4 * 15_000, code_steps=48_000
 )
 
-#: Pixels of an image from which on it has the settings of TFD: its 48x48.
-LARGE = 48 * 48
-
 
 def published(image_shape: Sequence[int]) -> Published:
     """The settings for images [C, H, W]."""
-    *_, height, width = image_shape
-    return TFD if height * width >= LARGE else MNIST
+    return TFD if is_large(image_shape) else MNIST
 
 
 #: Units of the generator of codes: the uniform noise, then the hidden layers.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ from lde_bench.training.model import positive_integer
 
 #: (channels, height, width) of the images of a model: one channel where they are grey, three in colour.
 ImageShape = tuple[int, int, int]
+
+#: Pixels of an image of TFD.
+LARGE = 48 * 48
 
 #: Channels of the first convolution; each further one has twice as many.
 CHANNELS = 64
@@ -75,6 +79,12 @@ class Signed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return signed(x)
+
+
+def is_large(image_shape: Sequence[int]) -> bool:
+    """Whether images are of the size of TFD's, 48x48, or more; what was published for MNIST is for those below."""
+    *_, height, width = image_shape
+    return height * width >= LARGE
 
 
 def is_colour(image_shape: ImageShape) -> bool:

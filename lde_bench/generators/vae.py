@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -117,9 +118,17 @@ class VAE(Autoencoder):
         "quick": Plan(steps=500, batch_size=128, rate=2e-3, warmup=50, reference_seconds=15.0),
         "standard": Plan(steps=12_000, batch_size=128, rate=1e-3, reference_seconds=330.0),
         "paper": Plan(
-            steps=200 * EPOCH, batch_size=100, rate=1e-3, schedule="constant", bf16=False, reference_seconds=4000.0
+            steps=200 * EPOCH,
+            rows=100 * EPOCH,
+            batch_size=100,
+            rate=1e-3,
+            schedule="constant",
+            bf16=False,
+            reference_seconds=4000.0,
         ),
     }
+    # The published VAEs of TFD have 250 epochs.
+    large_plans: ClassVar[dict[str, Plan]] = {"paper": replace(plans["paper"], steps=250 * EPOCH)}
 
     def __init__(
         self,

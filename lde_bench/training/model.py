@@ -192,7 +192,8 @@ class Model(nn.Module):
             profile: `quick` (the default), `standard` or `paper`; `steps` or `seconds` replace its number of steps.
             clock: what `seconds` are: `wall`, or `cpu` seconds of this process and the compilers it ran. Those of the
                 data-dependent initialisation count.
-            plan: replaces the profile's plan, e.g. by one with another rate.
+            plan: replaces the profile's plan, e.g. by one with another rate. A plan of epochs is one of those of the
+                training rows.
             device: `auto`, `cpu`, `cuda`.
             precision: of the training steps: `auto`, `fp32`, `bf16`. Evaluation is in float32 or better.
             compile: overrides the plan's choice to use `torch.compile`.
@@ -210,6 +211,7 @@ class Model(nn.Module):
         place = resolve_device(device)
         resolved = self.training_precision(precision, place, plan)
         batches = self._batches(train_rows, seed)
+        plan = plan.over(batches.size)
         held_out = self._held_out(validation)
         held_out = None if held_out is None else held_out.to(place)
         self.to(place)
@@ -265,9 +267,9 @@ class Model(nn.Module):
         resolved = resolve_precision(choice, device, plan.bf16)
         return resolved if self.trains_in_bf16 else "fp32"
 
-    def expected_seconds(self, budget: Budget, plan: Plan | None = None) -> float:
-        """About how long a trial takes on the reference machine: 2 cores with bf16."""
-        plan = plan or self.plan(budget)
+    def expected_seconds(self, budget: Budget, plan: Plan | None = None, rows: int | None = None) -> float:
+        """About how long a trial on so many training rows takes on the reference machine: 2 cores with bf16."""
+        plan = (plan or self.plan(budget)).over(rows)
         if budget.seconds is not None and not plan.closed_form:
             return budget.seconds
         return self.reference_seconds(plan) * plan.steps_within(budget) / plan.steps

@@ -155,7 +155,7 @@ class Trial(ABC):
 
     def reference_seconds(self) -> float:
         """About how long the trial takes on the reference machine: 2 cores with bf16."""
-        return self.model().expected_seconds(self.budget)
+        return self.model().expected_seconds(self.budget, rows=len(self.dataset.train))
 
 
 @dataclass(frozen=True)
