@@ -105,10 +105,19 @@ CANDIDATES: dict[str, list[Candidate]] = {
             (3e-3, 6e-3, 0.5),
         )
     ],
-    "aae": [*_rates(5e-4, 1e-3, 2e-3), *_rates(5e-4, 1e-3, batch_size=64), *_rates(1e-3, warmup=1000)],
+    "aae": [
+        *_rates(5e-4, 1e-3, 2e-3),
+        Candidate("scale=5", {"rate": 1e-3}),
+        Candidate("layers=3,hidden=500", {"rate": 1e-3}),
+        Candidate("", {"rate": 5e-4, "batch_size": 64}),
+    ],
     "vae": [*_rates(1e-3, 2e-3, 4e-3), *_rates(5e-4, 1e-3, batch_size=64), *_rates(2e-3, batch_size=256)],
     "vae-iaf": [*_rates(1e-3, 2e-3, 4e-3), *_rates(5e-4, 1e-3, batch_size=64), *_rates(2e-3, batch_size=256)],
-    "evae": [*_rates(1e-3, 2e-3, 4e-3), *_rates(5e-4, 1e-3, batch_size=64), *_rates(2e-3, batch_size=256)],
+    "evae": [
+        *_rates(1e-3, 2e-3, 4e-3),
+        *_rates(5e-4, 1e-3, batch_size=64),
+        Candidate("layers=2,hidden=1000", {"rate": 1e-3}),
+    ],
     "ae": _CODES,
     "iae": _CODES,
 }
