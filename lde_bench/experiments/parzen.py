@@ -25,7 +25,7 @@ from lde_bench.generators import (
 from lde_bench.report import parts
 from lde_bench.report.document import Block, Paragraph, Strong
 from lde_bench.report.experiment import Experiment
-from lde_bench.report.measures import agreement
+from lde_bench.report.measures import agreement, measures_panel
 from lde_bench.report.numbers import DASH
 from lde_bench.report.published import PublishedFigure, is_official, load_published_parzen, published_text
 from lde_bench.report.published_comparison import VARIANT
@@ -191,11 +191,18 @@ class Parzen(Experiment):
     def first_notes(self, table: Table) -> list[str]:
         return _window_notes(table)
 
+    def leading(self, rows: Sequence[Row]) -> list[Block]:
+        return measures_panel(rows)
+
+    def panels(self, rows: Sequence[Row]) -> list[Block]:
+        return []
+
     def headline(self, section: Section) -> list[Block]:
         warning = Paragraph(
             (
                 Strong("These are figures of samples, not of models"),
-                f": {self.score}s of windows around samples; better-founded measures of the same samples stand below.",
+                f": {self.score}s of windows around samples; better-founded measures of the same samples stand before "
+                "them in the table.",
             )
         )
         return [*super().headline(section), warning]

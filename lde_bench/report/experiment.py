@@ -91,6 +91,10 @@ class Experiment:
         """Notes that stand behind those on errors."""
         return []
 
+    def leading(self, rows: Sequence[Row]) -> list[Block]:
+        """Tables of the same rows that are to be read before their scores."""
+        return []
+
     def panels(self, rows: Sequence[Row]) -> list[Block]:
         """Further tables of the same rows: the measures of their samples, where there are any."""
         return measures_panel(rows)
@@ -195,6 +199,7 @@ class Experiment:
                 *self.last_notes(table),
             ),
             columns=tuple(self.columns(table)),
+            leading=tuple(self.leading(table.rows)),
             panels=tuple(self.panels(table.rows)),
         )
 

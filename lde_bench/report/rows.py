@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -38,6 +38,7 @@ class Samples:
         measures: by name; a value, error or null is None where a trial has none.
         encoders: the trained autoencoder of each trial whose codes have a density.
         space: labels the feature space of the measures.
+        beside: the measures in further spaces, by the label of the space.
         version: of the measures, `lde_bench.evaluation.sample_measures.MEASURES_VERSION` when they were made.
     """
 
@@ -50,6 +51,7 @@ class Samples:
     encoders: tuple[str, ...]
     space: str = PIXELS.label
     version: int = 1
+    beside: Mapping[str, Mapping[str, Measure]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,19 @@ class Row:
     def measures(self) -> Mapping[str, Measure]:
         """Its measures by name."""
         return self.samples.measures if self.samples else {}
+
+
+def by_space(rows: Sequence[Row]) -> list[Row]:
+    """The rows once for every feature space in which they were measured, with the measures of that space."""
+    views = []
+    for row in rows:
+        views.append(row)
+        if row.samples is not None:
+            views += [
+                replace(row, samples=replace(row.samples, measures=measures, space=space, beside={}))
+                for space, measures in row.samples.beside.items()
+            ]
+    return views
 
 
 def build_rows(
@@ -199,8 +214,8 @@ def _samples(trials: Sequence[Record], figures: Sequence[PublishedFigure]) -> Sa
     """What the trials of a row say of their samples; None where there is neither a window around them nor a measure."""
     results = [trial.result for trial in trials if trial.result]
     windows = [result.parzen for result in results if result.parzen]
-    names = [name for name in results[0].measures if all(name in result.measures for result in results)]
-    if not windows and not names:
+    measures = _averages([result.measures for result in results])
+    if not windows and not measures:
         return None
     record = trials[0]
     figure = next((f for f in figures if (f.method, f.components) == (record.method, record.components)), None)
@@ -210,11 +225,17 @@ def _samples(trials: Sequence[Record], figures: Sequence[PublishedFigure]) -> Sa
         count=windows[0].samples if windows else None,
         published_nats=None if figure is None else figure.test_nats,
         published_plus_minus=None if figure is None else figure.plus_minus,
-        measures={name: _average([result.measures[name] for result in results]) for name in names},
+        measures=measures,
         encoders=tuple(str(trial.training["encoder"]) for trial in trials if "encoder" in trial.training),
         space=str(record.training.get("space", PIXELS.label)),
         version=int(record.training.get("measures", 1)),
+        beside={space: _averages([result.beside.get(space, {}) for result in results]) for space in results[0].beside},
     )
+
+
+def _averages(trials: Sequence[Mapping[str, Measure]]) -> dict[str, Measure]:
+    """The measures that every trial has."""
+    return {name: _average([trial[name] for trial in trials]) for name in trials[0] if all(name in t for t in trials)}
 
 
 def _average(measures: Sequence[Measure]) -> Measure:

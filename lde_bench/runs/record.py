@@ -82,8 +82,9 @@ class Result:
     """What was measured, once, after the weights were chosen on validation data (nats); what was not is None.
 
     Of a model of images, the log-likelihoods are those of the `parzen` window around its samples, of which there are
-    other `measures` too. `groups` are the means of photographs or persons, `blocks` those of blocks of items where none
-    belong together. Where the truth is known, `true_test_nats` is its mean log-density on the same test items, and
+    other `measures` too, and of those that take distances in a feature space the same in further spaces, `beside`, by
+    the label of the space. `groups` are the means of photographs or persons, `blocks` those of blocks of items where
+    none belong together. Where the truth is known, `true_test_nats` is its mean log-density on the same test items, and
     `true_gap_standard_error` the standard error, paired by item, of what the model falls short of it.
     """
 
@@ -98,6 +99,7 @@ class Result:
     parzen: ParzenWindow | None = None
     measures: dict[str, Measure] = field(default_factory=dict)
     blocks: GroupMeans | None = None
+    beside: dict[str, dict[str, Measure]] = field(default_factory=dict)
 
     @property
     def true_gap(self) -> float | None:
