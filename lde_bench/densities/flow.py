@@ -23,6 +23,7 @@ FLOW_PLAN = Plan(
     batch_size=100,
     rate=1e-4,
     weight_decay=1e-6,
+    of_nats=True,
     schedule="constant",
     validate_every=10_000,
     patience=30,

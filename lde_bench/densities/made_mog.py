@@ -62,6 +62,7 @@ class MadeMog(ScaledMixture):
             batch_size=100,
             rate=1e-3,
             weight_decay=1e-6,
+            of_nats=True,
             schedule="constant",
             validate_every=10_000,
             patience=30,

@@ -259,6 +259,7 @@ class MafDdsf(Flow):
             batch_size=100,
             rate=1e-4,
             clip=5.0,
+            of_nats=True,
             average=0.999,
             schedule="constant",
             validate_every=10_000,

@@ -65,6 +65,7 @@ class Nsf(Flow):
             batch_size=512,
             rate=5e-4,
             clip=5.0,
+            of_nats=True,
             warmup=0,
             validate_every=5000,
             bf16=False,

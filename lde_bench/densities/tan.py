@@ -296,6 +296,7 @@ class Tan(Flow):
             schedule="halving",
             halve_every=5000,
             clip=1.0,
+            of_nats=True,
             validate_every=2500,
             bf16=False,
             reference_seconds=1e5,

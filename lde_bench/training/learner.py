@@ -204,6 +204,7 @@ class GradientLearner(LossLearner):
         def loss(batch: Tensor, progress: float) -> Tensor:
             return -density(batch).mean() / batch.shape[1]
 
+        plan = plan.per_feature(getattr(module, "features", 1))
         super().__init__(module, plan, device, precision, loss, compiler=compiler)
 
     def step(self, batch: Tensor, step: int, progress: float) -> float:

@@ -39,6 +39,9 @@ class Plan:
     halve_at: tuple[float, ...] = ()
     decay: float = 1.0
     clip: float | None = None
+    #: Whether `clip` and `weight_decay` are those of a loss in nats, as published; the loss of a density is one in nats
+    #: a feature, whose gradients are that much smaller.
+    of_nats: bool = False
     #: Decay of the exponential moving average of the weights; None trains without one.
     average: float | None = None
     #: Steps between two looks at the validation set.
@@ -80,6 +83,17 @@ class Plan:
             reference_seconds=self.reference_seconds * ratio,
         )
 
+    def per_feature(self, features: int) -> Plan:
+        """The plan with `clip` and `weight_decay` for a loss in nats a feature; AdamW's decay knows no loss."""
+        if not self.of_nats:
+            return self
+        return replace(
+            self,
+            of_nats=False,
+            clip=None if self.clip is None else self.clip / features,
+            weight_decay=self.weight_decay if self.optimizer == "adamw" else self.weight_decay / features,
+        )
+
     def steps_within(self, budget: Budget) -> int:
         """The number of steps, where the budget is none of seconds."""
         return self.steps if budget.steps is None or self.closed_form else budget.steps
@@ -88,7 +102,7 @@ class Plan:
         """What shapes the result, as JSON-able values, for the run record and the name of the run."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         del values["reference_seconds"]  # says how long it takes, changes nothing
-        for name in ("rows", "halve_at", "momentum", "decay"):  # the names of runs were given without
+        for name in ("rows", "halve_at", "momentum", "decay", "of_nats"):  # the names of runs were given without
             if getattr(self, name) == getattr(Plan, name):
                 del values[name]
         return values

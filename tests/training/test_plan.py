@@ -5,8 +5,11 @@ import json
 import math
 
 import pytest
+import torch
 
+import lde_bench as lb
 from lde_bench.errors import InputError
+from lde_bench.training.learner import GradientLearner
 from lde_bench.training.plan import PROFILES, Budget, Plan
 
 
@@ -122,3 +125,28 @@ def test_seconds_are_marked_machine_dependent():
 def test_a_bad_budget_is_an_input_error(arguments):
     with pytest.raises(InputError):
         Budget.of(**arguments)
+
+
+@pytest.mark.parametrize("clip", [None, 0.7, 1e6])
+def test_clip_and_weight_decay_of_nats_act_as_on_a_loss_in_nats(clip):
+    """Plain gradient descent at a rate that is divided by D in place of the loss."""
+    plan = Plan(steps=3, rate=0.1, optimizer="sgd", weight_decay=0.3, schedule="constant", clip=clip, of_nats=True)
+    ours, theirs = (lb.create("made-mog:hidden=8", features=5, components=2) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    rows = torch.randn(20, 5, generator=torch.Generator().manual_seed(3))
+    learner = GradientLearner(ours, plan, torch.device("cpu"), "fp32")
+    descent = torch.optim.SGD(theirs.parameters(), lr=plan.rate / 5, weight_decay=0.3)
+    for step in range(3):
+        learner.step(rows, step, step / 3)
+        descent.zero_grad()
+        (-theirs(rows).mean()).backward()
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_(theirs.parameters(), clip)
+        descent.step()
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_the_decay_of_adamw_knows_no_loss():
+    plan = Plan(steps=1, optimizer="adamw", weight_decay=0.3, clip=6.3, of_nats=True).per_feature(63)
+    assert (plan.weight_decay, plan.clip) == (0.3, pytest.approx(0.1))
