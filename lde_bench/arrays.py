@@ -89,6 +89,11 @@ class PixelRows:
 Rows: TypeAlias = np.ndarray | PixelRows
 
 
+def first_rows(rows: Rows, n: int) -> Rows:
+    """The first `n` rows, where they are."""
+    return rows.first(n) if isinstance(rows, PixelRows) else rows[:n]
+
+
 def _as_numbers(pixels: np.ndarray) -> np.ndarray:
     return np.divide(pixels, np.float32(255), dtype=np.float32)
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from scipy.stats import binom
+from scipy.stats import norm
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 
+from lde_bench.arrays import Rows
+from lde_bench.evaluation.nulls import Null, with_null
 from lde_bench.evaluation.sample_measures import Figure, Measure, SampleMetric, SampleSets, check_sets, subset
 
 #: Rows of each set, half of which train the classifier; and numbers in them, which bound its memory on large images.
@@ -96,7 +98,10 @@ class _Features:
 
 
 class ClassifierTwoSample(SampleMetric):
-    """`c2st_accuracy` on the samples, and `c2st_power`, the accuracy on real items with a known small fault."""
+    """`c2st_accuracy` on the samples, and `c2st_power`, the accuracy on real items with a known small fault.
+
+    The null of both is the accuracy on the same real items without it.
+    """
 
     name = "classifier-two-sample"
     summary = "held-out accuracy of telling samples from real items, and its power on a known small fault"
@@ -105,39 +110,54 @@ class ClassifierTwoSample(SampleMetric):
     place = 40
     figures: ClassVar[dict[str, Figure]] = {
         "c2st_accuracy": Figure(
-            "C2ST accuracy", "lower", meaning="share that a classifier tells rightly from held-out items; by chance 1/2"
+            "C2ST accuracy",
+            "null",
+            meaning="share that a classifier tells rightly from held-out items, 1/2 where it cannot; below, by chance "
+            "only; above, told apart",
         ),
         "c2st_power": Figure(
             "C2ST power",
             "",
-            meaning=f"accuracy of the same classifier on training items, each mixed with {GHOST:.0%} of another",
+            meaning=f"accuracy of the same classifier on validation items, each mixed with {GHOST:.0%} of another",
             in_table=False,
         ),
     }
 
     def measure(self, sets: SampleSets) -> dict[str, Measure]:
         generator = sets.generator(self.name)
-        n = min(ROWS, NUMBERS // sets.points("test").shape[1], *map(len, (sets.test, sets.samples, sets.train)))
-        real = subset(sets.points("test"), n, generator)
-        mixed = subset(np.arange(len(sets.train)), n, generator)
-        generated = subset(sets.points("samples"), n, generator)
         seed = int(generator.integers(2**31))
-        # Items are mixed, and not their features; the same ones for every model, so that their features are kept.
-        items = (1 - GHOST) * sets.train[mixed] + GHOST * sets.train[np.roll(mixed, 1)]
-        faulty = np.asarray(sets.space.real_features(items, sets.image_shape))
+        pool = sets.null_items
+        n = min(ROWS, NUMBERS // sets.points("test").shape[1], len(sets.test), len(sets.samples))
+        n = n if pool is None else min(n, len(pool))
+        real = subset(sets.points("test"), n, generator)
+
+        def accuracy(others: Rows) -> tuple[float, int]:
+            return classifier_accuracy(real=real, generated=np.asarray(others), seed=seed)
+
         how = (
             f"logistic regression on {sets.space.words}, components and squares; {n} real items and {n} others, half "
             "held out"
         )
+        null, faulty = None, {}
+        if pool is not None:
+            chosen = subset(np.arange(len(pool)), n, generator)
+            null = accuracy_null(*accuracy(sets.points("validation")[chosen]))
+            # Items are mixed, and not their features; the same ones for every model, so that their features are kept.
+            items = (1 - GHOST) * pool[chosen] + GHOST * pool[np.roll(chosen, 1)]
+            mixed = f"{how}; the others are validation items, each mixed with {GHOST:.0%} of another"
+            faulty = {"c2st_power": _measure(*accuracy(sets.space.real_features(items, sets.image_shape)), null, mixed)}
         return {
-            "c2st_accuracy": _measure(*classifier_accuracy(real=real, generated=generated, seed=seed), how),
-            "c2st_power": _measure(
-                *classifier_accuracy(real=real, generated=faulty, seed=seed),
-                f"{how}; the others are training items, each mixed with {GHOST:.0%} of another",
-            ),
+            "c2st_accuracy": _measure(*accuracy(subset(sets.points("samples"), n, generator)), null, how),
+            **faulty,
         }
 
 
-def _measure(accuracy: float, items: int, detail: str) -> Measure:
-    low, high = binom.ppf([0.025, 0.975], items, 0.5) / items
-    return Measure(accuracy, (accuracy * (1 - accuracy) / items) ** 0.5, 0.5, float(low), float(high), detail)
+def accuracy_null(accuracy: float, items: int) -> Null:
+    """The null of the accuracy on so many held-out items, of that found on as many: both are left to chance."""
+    off = float(norm.ppf(0.975)) * (2 * accuracy * (1 - accuracy) / items) ** 0.5
+    return Null(accuracy, accuracy - off, accuracy + off)
+
+
+def _measure(accuracy: float, items: int, null: Null | None, detail: str) -> Measure:
+    error = (accuracy * (1 - accuracy) / items) ** 0.5
+    return with_null(accuracy, error, null, detail, "accuracy on as many validation items, with the chance in both")

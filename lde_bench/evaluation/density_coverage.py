@@ -70,8 +70,18 @@ class DensityCoverage(SampleMetric):
     bibtex = ("naeem2020reliable",)
     place = 20
     figures: ClassVar[dict[str, Figure]] = {
-        "density": Figure("density", "higher", meaning="held-out items whose neighbourhood a sample lies in, over k"),
-        "coverage": Figure("coverage", "higher", meaning="share of held-out items that have a sample near"),
+        "density": Figure(
+            "density",
+            "null",
+            meaning="held-out items whose neighbourhood a sample lies in, over k; below, samples off the data; above, "
+            "crowded into modes or blurred",
+        ),
+        "coverage": Figure(
+            "coverage",
+            "null",
+            meaning="share of held-out items that have a sample near; below, data that the samples miss; above, more "
+            "evenly spread than real items",
+        ),
     }
 
     def measure(self, sets: SampleSets) -> dict[str, Measure]:

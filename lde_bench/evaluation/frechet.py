@@ -17,13 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lde_bench.evaluation.neighbours import SPLITS, points
+from lde_bench.evaluation.neighbours import points
+from lde_bench.evaluation.nulls import HALVES, null_of_halves, with_null
 from lde_bench.evaluation.sample_measures import Figure, Measure, SampleMetric, SampleSets, check_sets
 
 #: Rows of each set: so many are hardly biased.
 ROWS = 10_000
 
-#: Random groups of each set, whose moments add up: for halves, for splits of real items, and for the jackknife.
+#: Random groups of each set, whose moments add up: for halves, for the null, and for the jackknife.
 GROUPS = 20
 
 
@@ -110,7 +111,10 @@ class Frechet(SampleMetric):
     place = 4
     figures: ClassVar[dict[str, Figure]] = {
         "frechet": Figure(
-            "Frechet distance", "lower", meaning="between Gaussians of features; above 0 also of two real sets"
+            "Frechet distance",
+            "null",
+            meaning="between Gaussians of features; below, nearer to the held-out items than real ones are; above, off "
+            "the data",
         ),
         "frechet_half": Figure(
             "Frechet distance, half",
@@ -119,7 +123,9 @@ class Frechet(SampleMetric):
             in_table=False,
         ),
         "frechet_limit": Figure(
-            "Frechet distance, n to infinity", "lower", meaning="the same extrapolated to any number of items"
+            "Frechet distance, n to infinity",
+            "null",
+            meaning="the same extrapolated to any number of items; below, by chance; above, off the data",
         ),
     }
 
@@ -127,33 +133,28 @@ class Frechet(SampleMetric):
         if sets.in_pixels:
             return {}
         generator = sets.generator(self.name)
-        test, samples, train = points(*sets.equal_points(ROWS, generator))
-        n = len(test)
-        real, generated, both = (
-            _Moments(test, GROUPS),
-            _Moments(samples, GROUPS),
-            _Moments(torch.cat([test, train]), 2 * GROUPS),
-        )
+        chosen = sets.equal_points(ROWS, generator)
+        n = len(chosen.test)
+        test, samples = points(chosen.test, chosen.samples)
+        real, generated = _Moments(test, GROUPS), _Moments(samples, GROUPS)
         halves = _halves(list(range(GROUPS)))
-        values = _figures(real, halves, generated, halves)
         jackknife = [
             _figures(real, rest, generated, rest) for rest in (_without(group, halves) for group in range(GROUPS))
         ]
-        nulls = []
-        for _ in range(SPLITS):
-            order = generator.permutation(2 * GROUPS).tolist()
-            nulls.append(_figures(both, _halves(order[:GROUPS]), both, _halves(order[GROUPS:])))
+        draws = []
+        if chosen.validation is not None:
+            _, validation = points(chosen.test, chosen.validation)  # shifted as the samples were
+            pool = _Moments(validation, 2 * GROUPS)
+            orders = [generator.permutation(2 * GROUPS)[:GROUPS].tolist() for _ in range(HALVES)]
+            draws = [_figures(real, halves, pool, _halves(order)) for order in orders]
         figures = {}
-        for name, value in values.items():
-            null = np.array([draw[name] for draw in nulls])
+        for name, value in _figures(real, halves, generated, halves).items():
             spread = np.var([draw[name] for draw in jackknife])
-            figures[name] = Measure(
+            figures[name] = with_null(
                 value,
                 float(np.sqrt((GROUPS - 1) * spread)),
-                float(null.mean()),
-                float(null.min()),
-                float(null.max()),
-                f"{n} held-out items and {n} samples, {sets.space.words}; error: jackknife over {GROUPS} groups; "
-                f"null: {SPLITS} splits of held-out and training items",
+                null_of_halves([draw[name] for draw in draws]) if draws else None,
+                f"{n} held-out items and {n} samples, {sets.space.words}; error: jackknife over {GROUPS} groups",
+                f"{HALVES} random halves of {2 * n} validation items",
             )
         return figures

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lde_bench.evaluation.mmd import PERMUTATIONS, first_items, standard_error, unbiased
+from lde_bench.evaluation.mmd import PERMUTATIONS, first_items, kernel_null, standard_error, unbiased
+from lde_bench.evaluation.nulls import with_null
 from lde_bench.evaluation.sample_measures import Figure, Measure, SampleMetric, SampleSets, check_sets
 
 #: Rows of each set, whose kernel matrix, pooled, is held: 4,000 x 4,000.
@@ -32,14 +33,15 @@ def kernel_distance(*, real: np.ndarray, generated: np.ndarray) -> tuple[float, 
         InputError: a set has fewer than 2 rows, is not [n, F], holds NaN, or the widths differ.
     """
     real, generated = check_sets(least=2, real=real, generated=generated).values()
-    kernel = polynomial_kernel(np.concatenate([real, generated]))
+    both = np.concatenate([real, generated])
+    kernel = polynomial_kernel(both, both)
     return unbiased(kernel, first_items(len(real), len(generated))).item(), standard_error(kernel, len(real))
 
 
-def polynomial_kernel(rows: np.ndarray) -> Tensor:
-    """(x.y / F + 1)^3 between all rows [N, F]: float64 [N, N]."""
-    x = torch.from_numpy(rows.astype(np.float64))
-    return (x @ x.T).div_(x.shape[1]).add_(1).pow_(3)
+def polynomial_kernel(rows: np.ndarray, others: np.ndarray) -> Tensor:
+    """(x.y / F + 1)^3 between all rows [N, F] and all others [M, F]: float64 [N, M]."""
+    x, y = (torch.from_numpy(each.astype(np.float64)) for each in (rows, others))
+    return (x @ y.T).div_(x.shape[1]).add_(1).pow_(3)
 
 
 class KernelDistance(SampleMetric):
@@ -52,7 +54,10 @@ class KernelDistance(SampleMetric):
     place = 6
     figures: ClassVar[dict[str, Figure]] = {
         "kernel_distance": Figure(
-            "kernel distance", "lower", meaning="of features, unbiased, so that it may be negative; 0 for real items"
+            "kernel distance",
+            "null",
+            meaning="of features, unbiased, so that it may be negative; below, nearer to these held-out items than new "
+            "real ones; above, off the data",
         ),
     }
 
@@ -60,20 +65,23 @@ class KernelDistance(SampleMetric):
         if sets.in_pixels:
             return {}
         generator = sets.generator(self.name)
-        test, samples, train = sets.equal_points(ROWS, generator)
-        n = len(test)
-        value, error = kernel_distance(real=test, generated=samples)
-        kernel = polynomial_kernel(np.concatenate([test, train]))
-        orders = np.stack([generator.permutation(2 * n) < n for _ in range(PERMUTATIONS)], 1)  # [2n, P]
-        low, high = np.quantile(unbiased(kernel, torch.from_numpy(orders).double()).numpy(), [0.025, 0.975])
+        chosen = sets.equal_points(ROWS, generator)
+        n = len(chosen.test)
+        value, error = kernel_distance(real=chosen.test, generated=chosen.samples)
+        null = None
+        if chosen.validation is not None:
+            null = kernel_null(
+                polynomial_kernel(chosen.test, chosen.test),
+                polynomial_kernel(chosen.validation, chosen.test).mean(1),
+                polynomial_kernel(chosen.validation, chosen.validation),
+                generator,
+            )
         return {
-            "kernel_distance": Measure(
+            "kernel_distance": with_null(
                 value,
                 error,
-                0.0,
-                float(low),
-                float(high),
-                f"{n} held-out items and {n} samples, {sets.space.words}; null: {PERMUTATIONS} splits of held-out and "
-                "training items",
+                null,
+                f"{n} held-out items and {n} samples, {sets.space.words}",
+                f"{PERMUTATIONS} random halves of {2 * n} validation items",
             )
         }

@@ -7,11 +7,12 @@ test per cell of a partition; this is the difference of the means, in the units 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from lde_bench.evaluation.neighbours import BLOCK_ROWS, nearest_distances
+from lde_bench.evaluation.nulls import DRAWS, null_of_means, with_null
 from lde_bench.evaluation.sample_measures import (
     Figure,
     Measure,
@@ -23,11 +24,8 @@ from lde_bench.evaluation.sample_measures import (
     subset,
 )
 
-#: Samples, and held-out items, whose nearest training item is looked for; among all training items.
+#: Items of each set whose nearest training item is looked for; among all training items.
 ROWS = 2000
-
-#: Draws behind the null.
-DRAWS = 999
 
 
 def memorisation_gap(
@@ -56,7 +54,7 @@ def memorisation_gap(
 
 
 class Memorisation(SampleMetric):
-    """`memorisation_gap` of the samples; the null draws both sets from the held-out items' distances."""
+    """`memorisation_gap` of the samples, with that of validation items as the null."""
 
     name = "memorisation"
     summary = "distance of samples to the nearest training item, minus that of held-out items; a copier is far below 0"
@@ -65,7 +63,7 @@ class Memorisation(SampleMetric):
     place = 50
     figures: ClassVar[dict[str, Figure]] = {
         "memorisation_gap": Figure(
-            "memorisation gap", "null", meaning="far below, the samples are copies; far above, off the data"
+            "memorisation gap", "null", meaning="below, the samples are copies; above, off the data"
         ),
     }
 
@@ -73,23 +71,25 @@ class Memorisation(SampleMetric):
         generator = sets.generator(self.name)
         train = sets.points("train")
         most = rows_within(ROWS, train)
-        test, samples = (subset(sets.points(name), most, generator) for name in ("test", "samples"))
-        real, generated = nearest_distances(test, train), nearest_distances(samples, train)
+
+        def distances(name: Literal["test", "samples", "validation"]) -> np.ndarray:
+            return nearest_distances(subset(sets.points(name), most, generator), train)
+
+        real = distances("test")
+        validation = distances("validation") if sets.null_items is not None else None
+        generated = distances("samples")
         (near, near_error), (far, far_error) = mean_and_error(generated), mean_and_error(real)
-        draws = [
-            generator.choice(real, len(generated)).mean() - generator.choice(real, len(real)).mean()
-            for _ in range(DRAWS)
-        ]
-        low, high = np.quantile(draws, [0.025, 0.975])
+        null, how = None, ""
+        if validation is not None:
+            null = null_of_means(validation, len(generated), generator).under(lambda mean: mean - far)
+            how = f"the gap of {len(validation)} validation items, {DRAWS} draws"
         return {
-            "memorisation_gap": Measure(
+            "memorisation_gap": with_null(
                 near - far,
                 float(np.hypot(near_error, far_error)),
-                0.0,
-                float(low),
-                float(high),
-                f"{len(samples)} samples and {len(test)} held-out items, which lie {far:.4g} off, against all "
-                f"{len(sets.train)} training items, {sets.space.words}; null: {DRAWS} draws of two sets of "
-                "held-out items",
+                null,
+                f"{len(generated)} samples and {len(real)} held-out items, which lie {far:.4g} off, against all "
+                f"{len(sets.train)} training items, {sets.space.words}",
+                how,
             )
         }

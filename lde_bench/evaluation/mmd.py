@@ -5,7 +5,6 @@ Gretton, Borgwardt, Rasch, Schölkopf, Smola 2012, "A Kernel Two-Sample Test", J
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +13,8 @@ from torch import Tensor
 
 from lde_bench.arrays import Rows
 from lde_bench.errors import InputError
-from lde_bench.evaluation.neighbours import BLOCK_ROWS, pairwise
+from lde_bench.evaluation.neighbours import BLOCK_ROWS, euclidean, pairwise, points
+from lde_bench.evaluation.nulls import Null, null_of_halves, with_null
 from lde_bench.evaluation.sample_measures import (
     Figure,
     Measure,
@@ -28,7 +28,7 @@ from lde_bench.evaluation.sample_measures import (
 #: Rows of each set whose kernel matrix, pooled, is held: 4,000 x 4,000.
 ROWS = 2000
 
-#: Permutations of the pooled set behind the null.
+#: Permutations of the pooled set, or random halves of the validation items, behind the null.
 PERMUTATIONS = 199
 
 
@@ -75,8 +75,11 @@ def _kernel(real: np.ndarray, generated: np.ndarray, bandwidth: float | None, bl
     width = median_distance(real, block_rows) if bandwidth is None else bandwidth
     if not (np.isfinite(width) and width > 0):
         raise InputError(f"mmd: bandwidth = {width:g} is not a positive number; give one, or None for the median.")
-    squares = pairwise(real, generated, block_rows=block_rows).double().square_()
-    return squares.mul_(-0.5 / width**2).exp_()
+    return _gaussian(pairwise(real, generated, block_rows=block_rows), width)
+
+
+def _gaussian(distances: Tensor, width: float) -> Tensor:
+    return distances.double().square_().mul_(-0.5 / width**2).exp_()
 
 
 def unbiased(kernel: Tensor, real: Tensor) -> Tensor:
@@ -109,7 +112,7 @@ def first_items(n: int, m: int) -> Tensor:
 
 def mmd2_with_null(*, real: Rows, generated: Rows, generator: np.random.Generator) -> Measure:
     """`mmd2` of at most `ROWS` rows and `SET_NUMBERS` numbers of each set, [n, D] and [m, D], with its null from
-    permutations of the pooled set; `generator` chooses both.
+    permutations of the pooled set; `generator` chooses both. For sets that nothing but what is measured tells apart.
 
     Raises:
         InputError: see `mmd2`.
@@ -132,8 +135,25 @@ def mmd2_with_null(*, real: Rows, generated: Rows, generator: np.random.Generato
     )
 
 
+def kernel_null(own: Tensor, to_test: Tensor, kernel: Tensor, generator: np.random.Generator) -> Null:
+    """The null of MMD^2 between n test items and n new real ones, of halves of 2 n validation items.
+
+    Args:
+        own: the kernel between the test items, [n, n].
+        to_test: the mean kernel of each validation item to the test items, [2 n].
+        kernel: between validation items, [2 n, 2 n].
+        generator: chooses the halves.
+    """
+    n = len(own)
+    orders = [generator.permutation(2 * n) < n for _ in range(PERMUTATIONS)]
+    half = torch.from_numpy(np.stack(orders, 1)).double()  # [2 n, P]
+    among_test = own.sum() - own.trace()
+    among_half = (half * (kernel @ half)).sum(0) - kernel.diagonal() @ half  # [P]
+    return null_of_halves(((among_test + among_half) / (n * (n - 1)) - 2 * to_test @ half / n).numpy())
+
+
 class Mmd(SampleMetric):
-    """`mmd2_with_null` of the samples against held-out items."""
+    """`mmd2` of the samples against held-out items, with its null of validation items."""
 
     name = "mmd"
     summary = "unbiased squared maximum mean discrepancy, Gaussian kernel, bandwidth the data's median distance"
@@ -141,10 +161,37 @@ class Mmd(SampleMetric):
     bibtex = ("gretton2012kernel",)
     place = 30
     figures: ClassVar[dict[str, Figure]] = {
-        "mmd2": Figure("MMD^2", "lower", 4, "unbiased, so that it may be negative; 0 for samples of the data"),
+        "mmd2": Figure(
+            "MMD^2",
+            "null",
+            4,
+            "unbiased, so that it may be negative; below, nearer to the held-out items than real ones are; above, off "
+            "the data",
+        ),
     }
 
     def measure(self, sets: SampleSets) -> dict[str, Measure]:
         generator = sets.generator(self.name)
-        found = mmd2_with_null(real=sets.points("test"), generated=sets.points("samples"), generator=generator)
-        return {"mmd2": replace(found, detail=f"{found.detail}; {sets.space.words}")}
+        chosen = sets.equal_points(ROWS, generator)
+        n = len(chosen.test)
+        width = median_distance(chosen.test)
+        kernel = _gaussian(pairwise(chosen.test, chosen.samples), width)
+        value, error = unbiased(kernel, first_items(n, n)).item(), standard_error(kernel, n)
+        null = None
+        if chosen.validation is not None:
+            own = kernel[:n, :n].clone()
+            del kernel  # one matrix of so many items at a time
+            test, validation = points(chosen.test, chosen.validation)
+            to_test = torch.cat(
+                [_gaussian(euclidean(block, test), width).mean(1) for block in validation.split(BLOCK_ROWS)]
+            )
+            null = kernel_null(own, to_test, _gaussian(pairwise(chosen.validation), width), generator)
+        return {
+            "mmd2": with_null(
+                value,
+                error,
+                null,
+                f"{n} held-out items and {n} samples, {sets.space.words}",
+                f"{PERMUTATIONS} random halves of {2 * n} validation items",
+            )
+        }

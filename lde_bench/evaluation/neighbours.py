@@ -10,16 +10,14 @@ import torch
 from torch import Tensor
 
 from lde_bench.arrays import Rows, row_blocks
+from lde_bench.evaluation.nulls import HALVES, null_of_halves, with_null
 from lde_bench.evaluation.sample_measures import Measure, SampleSets, mean_and_error
 
 #: Rows whose distances to a whole set are held at once.
 BLOCK_ROWS = 1024
 
-#: Rows of each set that the ball-counting metrics take: their nulls need all the distances between three such sets.
+#: Rows of each set that the ball-counting metrics take: their nulls need all the distances between three times as many.
 ROWS = 2000
-
-#: Random splits behind a null: the smallest and the largest of 39 hold a fortieth draw in 95 % of cases.
-SPLITS = 39
 
 #: Of two sets of items, the distances [B, M]. An item is a row of coordinates, or the index of a row.
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -108,44 +106,47 @@ def nearest_distances(queries: np.ndarray, items: Rows, block_rows: int = BLOCK_
     return nearest(queries, items, block_rows)[0]
 
 
-def ball_measures(
-    sets: SampleSets, metric: str, per_item: Callable[[Tensor, Tensor, Distance], dict[str, Tensor]]
-) -> dict[str, Measure]:
-    """The figures of a metric that is a mean over items, with the null of splits of real items.
+#: Real items, generated items and the distance between any two of them, to the values per item of each figure.
+PerItem = Callable[[Tensor, Tensor, Distance], dict[str, Tensor]]
+
+
+def ball_measures(sets: SampleSets, metric: str, per_item: PerItem) -> dict[str, Measure]:
+    """The figures of a metric that is a mean over items, each with its null.
 
     Value and null have the same number of rows on both sides, on which such figures depend.
 
     Args:
         sets: what is measured.
         metric: its name.
-        per_item: real items, generated items and the distance between any two of them, to the values per item.
+        per_item: of the metric.
     """
     generator = sets.generator(metric)
     chosen = sets.equal_points(ROWS, generator)
-    n = len(chosen[0])
-    table = pairwise(*chosen)  # [3n, 3n]
+    n = len(chosen.test)
+    values = _values_of_parts(per_item, chosen.test, chosen.samples, [np.arange(n)])[0]
+    draws = []
+    if chosen.validation is not None:
+        halves = [generator.permutation(2 * n)[:n] for _ in range(HALVES)]
+        draws = _values_of_parts(per_item, chosen.test, chosen.validation, halves)
+    figures = {}
+    for name, part in values.items():
+        figures[name] = with_null(
+            *mean_and_error(part.numpy()),
+            null_of_halves([draw[name].mean().item() for draw in draws]) if draws else None,
+            f"{n} held-out items and {n} samples, {sets.space.words}; error over items, the other set held fixed",
+            f"{HALVES} random halves of {2 * n} validation items",
+        )
+    return figures
+
+
+def _values_of_parts(
+    per_item: PerItem, real: np.ndarray, others: np.ndarray, parts: list[np.ndarray]
+) -> list[dict[str, Tensor]]:
+    """The values per item between `real` [n, F] and each of some `parts` of `others`, of one table of distances."""
+    table = pairwise(real, others)
 
     def looked_up(x: Tensor, y: Tensor) -> Tensor:
         return table[x[:, None], y]
 
-    test, samples, train = torch.arange(3 * n).split(n)
-    values = per_item(test, samples, looked_up)
-    real = torch.cat([test, train])
-    nulls = []
-    for _ in range(SPLITS):
-        one, other = real[torch.from_numpy(generator.permutation(2 * n))].split(n)
-        nulls.append({name: part.mean().item() for name, part in per_item(one, other, looked_up).items()})
-    figures = {}
-    for name, part in values.items():
-        value, error = mean_and_error(part.numpy())
-        null = [draw[name] for draw in nulls]
-        figures[name] = Measure(
-            value,
-            error,
-            float(np.mean(null)),
-            min(null),
-            max(null),
-            f"{n} held-out items and {n} samples, {sets.space.words}; error over items, the other set held fixed; "
-            f"null: {SPLITS} splits of held-out and training items",
-        )
-    return figures
+    n = len(real)
+    return [per_item(torch.arange(n), n + torch.from_numpy(part), looked_up) for part in parts]

@@ -73,8 +73,17 @@ class PrecisionRecall(SampleMetric):
     bibtex = ("kynkaanniemi2019improved",)
     place = 10
     figures: ClassVar[dict[str, Figure]] = {
-        "precision": Figure("precision", "higher", meaning="share of samples that lie among held-out items"),
-        "recall": Figure("recall", "higher", meaning="share of held-out items that lie among samples"),
+        "precision": Figure(
+            "precision",
+            "null",
+            meaning="share of samples among held-out items; below, samples off the data; above, blurred or less varied",
+        ),
+        "recall": Figure(
+            "recall",
+            "null",
+            meaning="share of held-out items among samples; below, data that the samples miss; above, samples spread "
+            "too widely",
+        ),
     }
 
     def measure(self, sets: SampleSets) -> dict[str, Measure]:

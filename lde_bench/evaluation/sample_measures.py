@@ -24,6 +24,10 @@ from lde_bench.features.pixels import PIXELS
 from lde_bench.registry import LAST_PLACE, did_you_mean, discover, in_order
 from lde_bench.seeds import as_seed, derive_seed
 
+#: What the measures are: 1 had their nulls from splits of test and training items, 2 has them from validation items.
+#: Figures of two versions do not stand in one row.
+MEASURES_VERSION = 2
+
 #: Fewer rows than this in a set say nothing.
 MINIMUM_ROWS = 20
 
@@ -42,6 +46,8 @@ class SampleSets:
         test: real items that it has not seen, [n, D].
         samples: what it generated, [n, D].
         seed: decides every subset and every permutation that a metric draws; nothing else does.
+        validation: real items that are in none of the other sets, [n, D], which nulls are made of. Without them, or
+            with fewer than 2 `MINIMUM_ROWS`, figures have no null.
         reconstruct: decoder(encoder(x)) of an autoencoder, [n, D] -> [n, D]; None for a model without an encoder.
         code_log_prob: log-density of the codes of items in nats, [n, D] -> [n]; None for a model without a density of
             codes.
@@ -59,6 +65,7 @@ class SampleSets:
     test: Rows
     samples: np.ndarray
     seed: int
+    validation: Rows | None = None
     reconstruct: Callable[[np.ndarray], np.ndarray] | None = None
     code_log_prob: Callable[[Rows], np.ndarray] | None = None
     encoder: str = ""
@@ -68,6 +75,9 @@ class SampleSets:
 
     def __post_init__(self) -> None:
         sets = check_readable_sets(least=MINIMUM_ROWS, train=self.train, test=self.test, samples=self.samples)
+        if self.validation is not None:
+            sets |= check_readable_sets(least=0, validation=self.validation)
+            _check_widths(sets)
         for name, value in {**sets, "seed": as_seed("sample measures", self.seed)}.items():
             object.__setattr__(self, name, value)
         if self.image_shape is not None and self.train.shape[1] != math.prod(self.image_shape):
@@ -81,16 +91,21 @@ class SampleSets:
         """Whether distances are those between the rows themselves."""
         return self.space.name == PIXELS.name
 
-    def equal_points(self, most: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As many random held-out items, samples and training items, at most `most` and of at most `SET_NUMBERS`
-        numbers, in the feature space: [n, F].
-        """
-        most = rows_within(most, self.points("test"))
-        n = min(most, len(self.test), len(self.samples), len(self.train))
-        test, samples = (subset(self.points(name), n, generator) for name in ("test", "samples"))
-        return test, samples, subset(self.points("train"), n, generator)
+    @property
+    def null_items(self) -> Rows | None:
+        """The validation items, where they are enough to make nulls of; else None."""
+        return self.validation if self.validation is not None and len(self.validation) >= 2 * MINIMUM_ROWS else None
 
-    def points(self, name: Literal["train", "test", "samples"]) -> Rows:
+    def equal_points(self, most: int, generator: np.random.Generator) -> EqualPoints:
+        """Random items of equal number, at most `most` and of at most `SET_NUMBERS` numbers a set."""
+        n = min(rows_within(most, self.points("test")), len(self.test), len(self.samples))
+        n = n if self.null_items is None else min(n, len(self.null_items) // 2)
+        test = subset(self.points("test"), n, generator)
+        validation = None if self.null_items is None else subset(self.points("validation"), 2 * n, generator)
+        # The samples last: which real items are drawn does not depend on how many there are of them.
+        return EqualPoints(test, subset(self.points("samples"), n, generator), validation)
+
+    def points(self, name: Literal["train", "validation", "test", "samples"]) -> Rows:
         """Where the items of a set lie in the feature space, [n, F]; computed once.
 
         Raises:
@@ -106,14 +121,29 @@ class SampleSets:
         return np.random.default_rng(derive_seed("sample-metric", metric, self.seed))
 
 
+@dataclass(frozen=True, eq=False)
+class EqualPoints:
+    """Where items of equal number lie in the feature space.
+
+    Attributes:
+        test: held-out items, [n, F].
+        samples: [n, F].
+        validation: real items behind the null, twice as many, [2 n, F]; None where there are too few.
+    """
+
+    test: np.ndarray
+    samples: np.ndarray
+    validation: np.ndarray | None = None
+
+
 @dataclass(frozen=True)
 class Measure:
-    """A number, how far to trust it, and what two sets of one distribution give.
+    """A number, how far to trust it, and what real items give in the place of the samples.
 
     Attributes:
         value: the figure.
         standard_error: of the value.
-        null: what two sets of one distribution give on average; `null_low` and `null_high` bound the central 95 %.
+        null: what real items give on average; `null_low` and `null_high` bound the central 95 %.
         detail: how it was computed, in words.
     """
 
@@ -124,6 +154,14 @@ class Measure:
     null_high: float | None = None
     detail: str = ""
 
+    @property
+    def distance_from_null(self) -> float | None:
+        """How far the value is from the null, in units of half the width of its band; None without a band."""
+        if self.null is None or self.null_low is None or self.null_high is None:
+            return None
+        half = max((self.null_high - self.null_low) / 2, np.finfo(np.float64).eps)
+        return abs(self.value - self.null) / half
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -131,10 +169,11 @@ class Figure:
 
     Attributes:
         header: of its column.
-        better: which way it improves: "higher", "lower", or "null", the nearer to the null the better; empty of what
-            says nothing about the samples.
+        better: which way it improves: "higher", "lower", or "null", the nearer to what real items give the better,
+            so that a figure beyond that on either side is a fault; empty of what says nothing about the samples.
         digits: behind the point.
-        meaning: what a reader of the column must know, in words.
+        meaning: what a reader of the column must know, in words; of what is best at its null, what it means to be
+            below and above.
         in_table: whether it has a column; others stand in a record, and in notes.
     """
 

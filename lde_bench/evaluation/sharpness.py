@@ -13,8 +13,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from lde_bench.arrays import row_blocks
-from lde_bench.evaluation.neighbours import SPLITS
+from lde_bench.arrays import Rows, row_blocks
+from lde_bench.evaluation.nulls import DRAWS, null_of_means, with_null
 from lde_bench.evaluation.sample_measures import Figure, Measure, SampleMetric, SampleSets, mean_and_error, subset
 
 #: Images of each set.
@@ -58,31 +58,32 @@ class Sharpness(SampleMetric):
     bibtex = ("pechpacheco2000diatom", "tolstikhin2018wasserstein")
     place = 55
     figures: ClassVar[dict[str, Figure]] = {
-        "sharpness": Figure("sharpness", "null", meaning="far below, the samples are blurred; far above, noisy"),
+        "sharpness": Figure("sharpness", "null", meaning="below, the samples are blurred; above, noisy"),
     }
 
     def measure(self, sets: SampleSets) -> dict[str, Measure]:
         if sets.image_shape is None or min(sets.image_shape[1:]) < LEAST_SIDE:
             return {}
         generator = sets.generator(self.name)
-        n = min(ROWS, len(sets.test), len(sets.samples), len(sets.train))
-        test, samples, train = (
-            laplacian_variances(subset(rows, n, generator), sets.image_shape)
-            for rows in (sets.test, sets.samples, sets.train)
-        )
+        shape = sets.image_shape
+
+        def variances(rows: Rows) -> np.ndarray:
+            return laplacian_variances(subset(rows, ROWS, generator), shape)
+
+        test = variances(sets.test)
         if test.mean() == 0:  # held-out images of one colour
             return {}
-        value, error = ratio_of_means(samples, test)
-        real = np.concatenate([test, train])
-        splits = [np.split(generator.permutation(real), 2) for _ in range(SPLITS)]
-        null = [ratio_of_means(one, other)[0] for one, other in splits]
+        validation = None if sets.null_items is None else variances(sets.null_items)
+        samples = variances(sets.samples)
+        null, how = None, ""
+        if validation is not None:
+            null = null_of_means(validation, len(samples), generator).under(lambda mean: mean / test.mean())
+            how = f"that of {len(validation)} validation images, {DRAWS} draws"
         return {
-            "sharpness": Measure(
-                value,
-                error,
-                float(np.mean(null)),
-                min(null),
-                max(null),
-                f"{n} samples and {n} held-out images, pixels; null: {SPLITS} splits of held-out and training images",
+            "sharpness": with_null(
+                *ratio_of_means(samples, test),
+                null,
+                f"{len(samples)} samples and {len(test)} held-out images, pixels",
+                how,
             )
         }

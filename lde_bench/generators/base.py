@@ -148,6 +148,13 @@ class Generator(Model):
         return None
 
     @property
+    def used_validation(self) -> int:
+        """How many of the last validation images it hands out as samples: what is chosen on validation images, and
+        nulls that are made of them, take the others. 0 of every model.
+        """
+        return 0
+
+    @property
     def reconstructs(self) -> Callable[[Rows], np.ndarray] | None:
         """x [n, D] -> the decoding of its encoding [n, D], of models with an encoder; else None."""
         return None

@@ -30,6 +30,11 @@ TITLE = "The same samples by better-founded measures"
 #: Behind a figure that two sets of one distribution would hardly give.
 OUTSIDE = "*"
 
+#: What the nulls are made of, by the version of the measures.
+NULLS = {
+    1: "splits of test and training images",
+    2: "validation images in the place of the samples, with all that sets them apart from the test images",
+}
 
 #: The power of the classifier test is one of the test: it stands in a note.
 POWER = "c2st_power"
@@ -145,15 +150,10 @@ def _better_notes(figures: Collection[Figure]) -> list[str]:
     ways = {
         "higher": "Higher is better: {}.",
         "lower": "Lower is better: {}.",
-        "null": "Best at what two real sets give: {}.",
+        "null": "Best at what two real sets give, and at fault on either side: {}.",
     }
-    headers = {way: [_way_header(figure) for figure in figures if figure.better == way] for way in ways}
+    headers = {way: [figure.header for figure in figures if figure.better == way] for way in ways}
     return [words.format(", ".join(headers[way])) for way, words in ways.items() if headers[way]]
-
-
-def _way_header(figure: Figure) -> str:
-    """The header; of what is best at its null, with what is wrong on either side of it."""
-    return f"{figure.header} ({figure.meaning})" if figure.better == "null" else figure.header
 
 
 def _outside_note() -> str:
@@ -180,10 +180,14 @@ def _null_cell(rows: Sequence[Row], name: str) -> str:
 
 def _measure_notes(rows: Sequence[Row], names: Sequence[str], space: str) -> list[str]:
     notes = [f"On {space_words(space)}; ± standard error over items, means over trials."]
-    notes += _better_notes([wording(name) for name in names])
+    figures = [wording(name) for name in names]
+    notes += _better_notes(figures)
+    notes += [f"{figure.header}: {figure.meaning}." for figure in figures if figure.better == "null"]
+    versions = sorted({row.samples.version for row in rows if row.samples})
+    null = " or ".join(NULLS.get(version, "real images") for version in versions)
     notes.append(
-        f"{OUTSIDE}: outside the band that holds 95 % of the figures of two sets of one distribution; the last line is "
-        "the widest such band of the rows."
+        f"{OUTSIDE}: outside the band that holds 95 % of the figures of {null}; the last line is the widest such band "
+        "of the rows."
     )
     power = [m for row in rows if row.samples and (m := row.samples.measures.get(POWER)) is not None]
     if power:
@@ -191,8 +195,8 @@ def _measure_notes(rows: Sequence[Row], names: Sequence[str], space: str) -> lis
         low, high = power[0].null_low, power[0].null_high
         band = "" if low is None or high is None else f" (by chance {low:.3f} to {high:.3f})"
         notes.append(
-            f"Power of the classifier two-sample test: training images, each mixed with 10 % of another, are told from "
-            f"test images with accuracy {power[0].value:.3f}{band}{blind}."
+            "Power of the classifier two-sample test: real images, each mixed with 10 % of another, are told from test "
+            f"images with accuracy {power[0].value:.3f}{band}{blind}."
         )
     if CODES in names:
         notes.append(
@@ -222,7 +226,8 @@ def agreement(rows: Sequence[Row], score: str) -> list[Block]:
     told = [f"{verdict} {', '.join(names)}" for verdict, names in verdicts.items() if names]
     words = (
         f"Over the {len(models)} models here the order of the {score} figures {_sentence(told)}: Spearman's rank "
-        f"correlation, each measure turned so that better is higher; from {AGREES} on it is called agreement."
+        "correlation, each measure turned so that better is higher; what is best at its null, by its distance from "
+        f"that in widths of its band. From {AGREES} on it is called agreement."
         if told
         else "No other measure of these samples gives an order to compare."
     )
@@ -241,7 +246,8 @@ def _comparisons(models: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
     """
     found: list[tuple[str, str, list[Row]]] = []
     for name in measure_names(models):
-        rows = [row for row in models if row.samples and name in row.samples.measures]
+        better = wording(name).better
+        rows = [row for row in models if (measure := row.measures.get(name)) and merit(measure, better) is not None]
         groups = {name: rows}
         if name == CODES:
             groups = {
@@ -253,7 +259,6 @@ def _comparisons(models: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
                 f"{name} [{space}]": [row for row in rows if row.samples and row.samples.space == space]
                 for space in spaces
             }
-        better = wording(name).better
         found += [(title, better, of) for title, of in groups.items() if better and len(of) >= LEAST_ROWS]
     return found
 
@@ -263,18 +268,20 @@ def _header(name: str) -> str:
     return wording(plain).header + bracket + mark
 
 
+def merit(measure: Measure, better: str) -> float | None:
+    """A figure turned so that better is higher; None of what is best at its null and has none."""
+    if better == "null":
+        return None if measure.distance_from_null is None else -measure.distance_from_null
+    return -measure.value if better == "lower" else measure.value
+
+
 def rank_correlation(rows: Sequence[Row], name: str, better: str) -> tuple[float | None, float | None]:
-    """Spearman's, between the log-likelihoods of rows and a measure turned so that better is higher, and its two-sided
-    p; None where all rows are alike.
+    """Spearman's, between the log-likelihoods of rows and the `merit` of a measure that all have, and its two-sided p;
+    None where all rows are alike.
     """
     from scipy.stats import permutation_test, rankdata, spearmanr
 
-    measures = [row.samples.measures[name] for row in rows if row.samples]
-    values = np.array([measure.value for measure in measures])
-    if better == "null":
-        values = -np.abs(values - np.array([measure.null or 0.0 for measure in measures]))
-    elif better == "lower":
-        values = -values
+    values = np.array([merit(row.measures[name], better) for row in rows], dtype=np.float64)
     nats = np.array([row.nats for row in rows])
     if np.ptp(values) == 0 or np.ptp(nats) == 0:
         return None, None

@@ -35,6 +35,7 @@ class Samples:
         measures: by name; a value, error or null is None where a trial has none.
         encoders: the trained autoencoder of each trial whose codes have a density.
         space: labels the feature space of the measures.
+        version: of the measures, `lde_bench.evaluation.sample_measures.MEASURES_VERSION` when they were made.
     """
 
     sigmas: tuple[float, ...]
@@ -45,6 +46,7 @@ class Samples:
     measures: Mapping[str, Measure]
     encoders: tuple[str, ...]
     space: str = PIXELS.label
+    version: int = 1
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,7 @@ def _samples(trials: Sequence[Record], figures: Sequence[PublishedFigure]) -> Sa
         measures={name: _average([result.measures[name] for result in results]) for name in names},
         encoders=tuple(str(trial.training["encoder"]) for trial in trials if "encoder" in trial.training),
         space=str(record.training.get("space", PIXELS.label)),
+        version=int(record.training.get("measures", 1)),
     )
 
 

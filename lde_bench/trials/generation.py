@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lde_bench.evaluation.neighbours import nearest
-from lde_bench.evaluation.sample_measures import measure_samples
+from lde_bench.evaluation.sample_measures import MEASURES_VERSION, measure_samples
 from lde_bench.generators.base import Generator
 from lde_bench.runs import Result, RunPaths
 from lde_bench.seeds import derive_seed
@@ -31,7 +31,7 @@ class GenerationTrial(ImageTrial):
     space: str = "vgg"
 
     def evaluation(self) -> dict[str, Any]:
-        return {"samples": self.samples, "space": self.space}
+        return {"samples": self.samples, "space": self.space, "measures": MEASURES_VERSION}
 
     @property
     def compared_images(self) -> int:
@@ -49,5 +49,11 @@ class GenerationTrial(ImageTrial):
         paths.save_picture({name: as_bytes(rows) for name, rows in {**shown, **real}.items()})
         paths.save_samples(samples[:KEPT_SAMPLES])
         return Measured(
-            Result(measures=measures), {"samples": len(samples), "space": sets.space.label, **self.unusual_loss()}
+            Result(measures=measures),
+            {
+                "samples": len(samples),
+                "space": sets.space.label,
+                "measures": MEASURES_VERSION,
+                **self.unusual_loss(),
+            },
         )

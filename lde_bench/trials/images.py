@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lde_bench.arrays import Rows, first_rows
 from lde_bench.data import Dataset, describe
 from lde_bench.data.base import ImageSettings
 from lde_bench.densities import method_classes
@@ -238,16 +239,22 @@ class ImageTrial(Trial):
         """What the measures of samples [n, D] are given; whatever they draw is the same for every row of a table."""
         seed = derive_seed(self.base_seed, "measures")
         return SampleSets(
-            self.dataset.train,
-            self.dataset.test,
-            samples,
-            seed,
-            model.reconstructs,
-            model.code_log_prob,
-            self.encoder(model),
-            self.features,
-            self.dataset.image_shape,
+            train=self.dataset.train,
+            test=self.dataset.test,
+            samples=samples,
+            seed=seed,
+            validation=self.unused_validation(model),
+            reconstruct=model.reconstructs,
+            code_log_prob=model.code_log_prob,
+            encoder=self.encoder(model),
+            space=self.features,
+            image_shape=self.dataset.image_shape,
         )
+
+    def unused_validation(self, model: Generator) -> Rows:
+        """The validation images that are not among the samples of a reference row: of a model all."""
+        validation = self.dataset.validation
+        return first_rows(validation, len(validation) - model.used_validation)
 
 
 def as_bytes(images: np.ndarray) -> np.ndarray:

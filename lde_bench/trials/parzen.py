@@ -13,7 +13,7 @@ import numpy as np
 from lde_bench.arrays import Rows
 from lde_bench.evaluation.likelihood import summarise
 from lde_bench.evaluation.parzen import parzen_curve, parzen_log_prob, select_sigma
-from lde_bench.evaluation.sample_measures import Measure, measure_samples
+from lde_bench.evaluation.sample_measures import MEASURES_VERSION, Measure, measure_samples
 from lde_bench.features.pixels import PIXELS
 from lde_bench.generators.base import Generator
 from lde_bench.runs import ParzenWindow, Result, RunPaths
@@ -39,7 +39,7 @@ class ParzenTrial(ImageTrial):
     def evaluation(self) -> dict[str, Any]:
         # Without it the names of runs stay as they were.
         space = {} if self.space == PIXELS.name else {"space": self.space}
-        return {"samples": self.samples, "grid": setting(self.dataset).grid, **space}
+        return {"samples": self.samples, "grid": setting(self.dataset).grid, "measures": MEASURES_VERSION, **space}
 
     @property
     def compared_images(self) -> int:
@@ -49,7 +49,7 @@ class ParzenTrial(ImageTrial):
         """Draw samples and choose sigma on validation images; then come the test images."""
         dataset, device = self.dataset, self.options.device
         samples = draw_samples(model, self.samples, derive_seed(self.seed, "samples"))
-        window = choose_window(dataset.validation, samples, setting(dataset).grid, device)
+        window = choose_window(self.unused_validation(model), samples, setting(dataset).grid, device)
         items = parzen_log_prob(dataset.test, samples, window.sigma, device=device)
         test = summarise(items, dataset.test_groups)
         measures = self._measures(model, samples)
@@ -65,7 +65,8 @@ class ParzenTrial(ImageTrial):
             measures=measures,
         )
         label = self.features.label
-        return Measured(result, {"samples": len(samples), **({} if label == PIXELS.label else {"space": label})})
+        space = {} if label == PIXELS.label else {"space": label}
+        return Measured(result, {"samples": len(samples), "measures": MEASURES_VERSION, **space})
 
     def _measures(self, model: Generator, samples: np.ndarray) -> dict[str, Measure]:
         """The window is one of pixels, and the measures beside it are those of the feature space."""

@@ -84,7 +84,14 @@ parzen_log_prob(data.test.first(3000), samples[:50], 0.1)
 note("parzen")
 memorisation.ROWS = 20  # its time, and not its memory, goes with the training images
 sets = SampleSets(
-    data.train, data.test, samples, 0, model.reconstructs, model.code_log_prob, image_shape=data.image_shape
+    train=data.train,
+    test=data.test,
+    samples=samples,
+    seed=0,
+    validation=data.validation,
+    reconstruct=model.reconstructs,
+    code_log_prob=model.code_log_prob,
+    image_shape=data.image_shape,
 )
 names = set(sample_metrics()) - {"density-coverage"}  # made of the same distances as precision and recall
 assert measure_samples(sets, sorted(names))

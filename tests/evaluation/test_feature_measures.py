@@ -36,11 +36,11 @@ def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def sets_of(seed: int, n: int, width: int, *, change=lambda rows: rows, **given: object) -> SampleSets:
-    """Three sets of a unit Gaussian, the samples changed."""
+    """Four sets of a unit Gaussian, the samples changed."""
     rng = np.random.default_rng([seed, 5])
-    train, test, samples = (normal(rng, n, width) for _ in range(3))
-    plain = {"train": train, "test": test, "samples": change(samples), "seed": seed, "space": Own()}
-    return SampleSets(**{**plain, **given})
+    train, test, samples, validation = (normal(rng, size, width) for size in (n, n, n, 2 * n))
+    real = {"train": train, "test": test, "validation": validation}
+    return SampleSets(**{**real, "samples": change(samples), "seed": seed, "space": Own(), **given})
 
 
 def measure(metric: str, sets: SampleSets) -> dict[str, Measure]:
@@ -104,7 +104,7 @@ def test_every_distance_is_one_of_the_space_and_each_set_is_looked_at_once():
     space = Doubled()
     plain, doubled = sets_of(0, 40, 5, space=Pixels()), sets_of(0, 40, 5, space=space)
     mine, theirs = measure_samples(doubled, names), measure_samples(plain, names)
-    assert space.asked == [40, 40, 40]
+    assert space.asked == [40, 80, 40, 40]
     assert mine["memorisation_gap"].value == pytest.approx(2 * theirs["memorisation_gap"].value, rel=1e-5)
     for figure in ("precision", "recall", "density", "coverage"):  # of ranks of distances
         assert mine[figure].value == theirs[figure].value
@@ -124,9 +124,9 @@ def test_the_known_fault_of_the_classifier_is_mixed_from_items_and_not_from_feat
     sets = sets_of(0, 40, 5, space=space)
     measure("classifier-two-sample", sets)
     *_, mixed = space.asked
-    pairs = (0.9 * sets.train[:, None] + 0.1 * sets.train).reshape(-1, 5)
+    pairs = (0.9 * sets.validation[:, None] + 0.1 * sets.validation).reshape(-1, 5)
     assert nearest_distances(mixed, pairs).max() < 1e-5
-    assert nearest_distances(mixed, sets.train).min() > 1e-3
+    assert nearest_distances(mixed, sets.validation).min() > 1e-3
 
 
 def test_images_of_another_shape_than_the_rows_are_refused():
