@@ -33,7 +33,7 @@ def pixels() -> PixelRows:
 
 
 def test_spaces_are_found_by_themselves_and_say_what_they_are():
-    assert list(feature_spaces()) == ["pixels", "vgg"]
+    assert list(feature_spaces()) == ["mnist", "pixels", "vgg"]
     for name, kind in feature_spaces().items():
         assert isinstance(feature_space(name), kind)
         assert space_words(kind.label) == kind.words
