@@ -92,6 +92,9 @@ def compare(a: Side, b: Side) -> Comparison:
     naive = None
     if first_items is not None and second_items is not None:
         naive = paired_difference_of_items(first_items, second_items)
+    units = a.record.dataset.sizes.test if each is None else len(each.ids)
+    if each is None and naive is None:
+        naive, units = _by_blocks(a, b)
     if each is None and naive is None:
         raise NothingMeasured(
             f"{a.label} minus {b.label} is {a.test_nats - b.test_nats:+.3f} nats, but no error can be told: the "
@@ -100,7 +103,6 @@ def compare(a: Side, b: Side) -> Comparison:
     clustered = None if each is None else Difference(each.mean, each.standard_error)
     difference = clustered or naive
     assert difference is not None
-    units = a.record.dataset.sizes.test if each is None else len(each.ids)
     group = group_word(a.record.dataset)
     of_methods = len(a.trials) > 1 and len(b.trials) > 1
     if of_methods:
@@ -124,7 +126,7 @@ def compare(a: Side, b: Side) -> Comparison:
         p_value=found.p_value,
         about="methods" if of_methods else "models",
         verdict=_verdict(a.label, b.label, found, _count(units, group), of_methods),
-        notes=tuple(_notes(a, b, naive)),
+        notes=tuple(_notes(a, b, naive, units)),
     )
 
 
@@ -148,6 +150,15 @@ def run_compare(
     return 0
 
 
+def _by_blocks(a: Side, b: Side) -> tuple[Difference | None, int]:
+    """A minus B by blocks of items, of which records that stand alone tell, and their number."""
+    first, second = a.blocks(), b.blocks()
+    if first is None or second is None:
+        return None, 0
+    each = difference_by_group(first, second)
+    return Difference(each.mean, each.standard_error), len(each.ids)
+
+
 # ---- telling
 
 
@@ -169,7 +180,7 @@ def _verdict(a: str, b: str, found: Inference, units: str, of_methods: bool) -> 
     return f"{better} {by}" if of_methods else f"Of these trained models that of {better} {by}"
 
 
-def _notes(a: Side, b: Side, naive: Difference | None) -> list[str]:
+def _notes(a: Side, b: Side, naive: Difference | None, units: int) -> list[str]:
     notes = []
     budgets = [side.record.budget.label for side in (a, b)]
     if budgets[0] != budgets[1]:
@@ -185,6 +196,8 @@ def _notes(a: Side, b: Side, naive: Difference | None) -> list[str]:
             f"The verdict is about these trained models ({trials}), not about the methods: what another seed changes "
             "is not in the errors. Two trials or more of each would tell."
         )
+    if naive is not None and units < a.record.dataset.sizes.test and a.blocks() is not None:
+        notes.append(f"The naive error is over {units} blocks of items, as the records have them.")
     if naive is None:
         absent = " and ".join(side.label for side in (a, b) if side.items() is None)
         notes.append(

@@ -24,13 +24,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lde_bench.densities.mixture import AutoregressiveMixture, Mixture
+from lde_bench.densities.mixture import Mixture, ScaledMixture
 from lde_bench.training.model import Card
 from lde_bench.training.plan import Plan
 
 FIRST_CHANNELS = 16
 WEIGHT_SCALE = 0.02
 SLOPE = 0.2
+
+#: Shares of the 200 epochs on codes at which the rate is halved.
+CODE_HALVINGS = (15 / 200, 35 / 200, 60 / 200, 100 / 200)
 
 
 class _CausalProduct(torch.autograd.Function):
@@ -181,12 +184,13 @@ class CausalLayer(nn.Module):
         return F.leaky_relu(rows, SLOPE).view(h.shape)
 
 
-class LDE(AutoregressiveMixture):
-    """Latent Density Estimator (arXiv 1902.04294), as published.
+class LDE(ScaledMixture):
+    """Latent Density Estimator (arXiv 1902.04294): the published network, in a unit of its own (`ScaledMixture`).
 
     Args:
         features: D; the network has ceil(log2 D) layers.
         components: K, Gaussians per dimension.
+        unit: one number that the rows are divided by, that of the training rows unless given; 1 is as published.
     """
 
     name = "lde"
@@ -196,8 +200,9 @@ class LDE(AutoregressiveMixture):
         summary="Latent Density Estimator: dilated causal convolutions, K Gaussians per dimension",
         source="Yoo, Lee, Kwak 2020, ICIP, arXiv 1902.04294",
         sample_cost="one column of the network per dimension (causal state is kept), about one forward pass in all",
-        differences="quick and standard: fewer steps, Adam with a cosine rate and clipping; paper: as published but "
-        "without the 1e-12 inside the logarithm, and validated on validation patches",
+        differences="one scalar unit (published: none; unit=1), which leaves the family of densities as it is; quick, "
+        "standard: fewer steps, Adam with beta1 0.9, a cosine rate, clipping and an average of the weights; paper: as "
+        "published but without the 1e-12 inside the logarithm, and validated on validation patches",
         bibtex=("yoo2020unpriortized",),
     )
     plans: ClassVar[dict[str, Plan]] = {
@@ -235,7 +240,7 @@ class LDE(AutoregressiveMixture):
         ),
     }
 
-    # Standard: codes are few numbers and a step costs little. Paper: 200 epochs of the codes of MNIST, 430 steps each.
+    # Standard: codes are few numbers and a step costs little. Paper: 200 epochs, halved at the 15th, 35th, 60th, 100th.
     code_plans: ClassVar[dict[str, Plan]] = {
         "standard": Plan(
             steps=10_000,
@@ -248,11 +253,12 @@ class LDE(AutoregressiveMixture):
         ),
         "paper": Plan(
             steps=86_000,
+            rows=55_000,  # MNIST
             batch_size=128,
             rate=2e-4,
             betas=(0.5, 0.999),
             schedule="halving",
-            halve_at=(6_450, 15_050, 25_800, 43_000),
+            halve_at=CODE_HALVINGS,
             validate_every=430,
             bf16=False,
             reference_seconds=1_800,
@@ -273,19 +279,20 @@ class LDE(AutoregressiveMixture):
         ),
         "paper": Plan(
             steps=254_400,
+            rows=162_770,
             batch_size=128,
             rate=2e-4,
             betas=(0.5, 0.999),
             schedule="halving",
-            halve_at=(19_080, 44_520, 76_320, 127_200),
+            halve_at=CODE_HALVINGS,
             validate_every=1_272,
             bf16=False,
             reference_seconds=200_000,
         ),
     }
 
-    def __init__(self, features: int, components: int = 10) -> None:
-        super().__init__(features, components)
+    def __init__(self, features: int, components: int = 10, unit: float | None = None) -> None:
+        super().__init__(features, components, unit)
         # ceil(log2 D), and one layer for the single feature that has no past at all.
         depth = max(1, (self.features - 1).bit_length())
         channels = [2, *(FIRST_CHANNELS << layer for layer in range(depth))]
@@ -310,15 +317,15 @@ class LDE(AutoregressiveMixture):
             assert isinstance(layer, CausalLayer)
             yield layer
 
-    def conditionals(self, x: Tensor) -> Mixture:
-        z = x.t()[:-1]  # the last z is seen by none: [D - 1, B]
+    def conditionals_in_unit(self, y: Tensor) -> Mixture:
+        z = y.t()[:-1]  # the last z is seen by none: [D - 1, B]
         h = torch.stack([z, torch.ones_like(z)], -1)  # (z, mask): [D - 1, B, 2]
-        blank = x.new_zeros(2)
+        blank = y.new_zeros(2)
         for layer in self._causal_layers():
             # The 2^L zeros in front lose as many columns as the layer looks back.
             h, blank = layer(h, blank, blanks=self.padding + 1 - 2 * layer.dilation)
         # z_1 has seen nothing but zeros, z_i has seen z_<i. Joined behind the head, where the columns are narrow.
-        first = self.head(blank).expand(1, x.shape[0], -1)
+        first = self.head(blank).expand(1, y.shape[0], -1)
         mixture = Mixture.from_head(torch.cat([first, self.head(h)]))  # [D, B, K]
         return Mixture(*(part.transpose(0, 1) for part in mixture))
 
@@ -329,13 +336,13 @@ class LDE(AutoregressiveMixture):
         for layer in self._causal_layers():
             past.append(deque([blank.expand(n, -1)] * layer.dilation, maxlen=layer.dilation))
             blank = layer.pair(blank, blank)
-        x = torch.empty(n, self.features, dtype=self.dtype, device=self.device)
-        column = x.new_zeros(n, 2)  # the last of the zeros in front
+        y = torch.empty(n, self.features, dtype=self.dtype, device=self.device)
+        column = y.new_zeros(n, 2)  # the last of the zeros in front
         for i in range(self.features):
             for layer, columns in zip(self._causal_layers(), past, strict=True):
                 earlier = columns[0]
                 columns.append(column)
                 column = layer.pair(earlier, column)
-            x[:, i] = Mixture.from_head(self.head(column)).sample(generator)
-            column = torch.stack([x[:, i], torch.ones_like(x[:, i])], -1)
-        return x
+            y[:, i] = Mixture.from_head(self.head(column)).sample(generator)
+            column = torch.stack([y[:, i], torch.ones_like(y[:, i])], -1)
+        return self.unit * y

@@ -11,19 +11,20 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from lde_bench.densities.masked import MaskedLinear, MixtureOutputs, hidden_degrees, input_degrees
-from lde_bench.densities.mixture import AutoregressiveMixture, Mixture
+from lde_bench.densities.mixture import Mixture, ScaledMixture
 from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
 
 
-class MadeMog(AutoregressiveMixture):
-    """MADE MoG.
+class MadeMog(ScaledMixture):
+    """MADE MoG, in a unit of its own (`ScaledMixture`).
 
     Args:
         features: D.
         components: K, Gaussians per dimension.
         hidden: units of a hidden layer.
         layers: hidden layers.
+        unit: one number that the rows are divided by, that of the training rows unless given; 1 is as published.
     """
 
     name = "made-mog"
@@ -32,7 +33,8 @@ class MadeMog(AutoregressiveMixture):
         summary="masked autoencoder (MADE), K Gaussians per dimension, sequential order, relu",
         source="Germain et al. 2015, arXiv 1502.03509; Papamakarios et al. 2017, arXiv 1705.07057",
         sample_cost="one pass of the network per dimension (D passes)",
-        differences="hidden degrees dealt out in turn; quick, standard: a cosine rate and clipping, no patience",
+        differences="one scalar unit (published: none; unit=1); quick, standard: a cosine rate, clipping and an "
+        "average of the weights, no patience",
         bibtex=("germain2015made", "papamakarios2017masked"),
     )
     plans: ClassVar[dict[str, Plan]] = {
@@ -68,8 +70,10 @@ class MadeMog(AutoregressiveMixture):
         ),
     }
 
-    def __init__(self, features: int, components: int = 10, hidden: int = 512, layers: int = 2) -> None:
-        super().__init__(features, components)
+    def __init__(
+        self, features: int, components: int = 10, hidden: int = 512, layers: int = 2, unit: float | None = None
+    ) -> None:
+        super().__init__(features, components, unit)
         degrees = hidden_degrees(self.features, positive_integer("hidden", hidden))
         sources = input_degrees(self.features)
         stack: list[nn.Module] = []
@@ -86,5 +90,5 @@ class MadeMog(AutoregressiveMixture):
                 module.reset_parameters()
         self.outputs.start(weight_scale=1.0)
 
-    def conditionals(self, x: Tensor) -> Mixture:
-        return Mixture.from_head(self.outputs(self.hidden(x)))
+    def conditionals_in_unit(self, y: Tensor) -> Mixture:
+        return Mixture.from_head(self.outputs(self.hidden(y)))

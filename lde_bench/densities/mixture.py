@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
+import math
+from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lde_bench.densities.base import LOG_2PI, Density
+from lde_bench.errors import InputError
+from lde_bench.training.batches import Batches
 from lde_bench.training.model import positive_integer
+from lde_bench.training.plan import Budget, Plan
+
+#: Training rows from which a unit is taken.
+UNIT_ROWS = 100_000
 
 #: Bound on log sigma inside a network. exp(+-14) spans 12 orders of magnitude, more than any data here, and its
 #: square stays finite in float32; it bounds the network's output, never the density.
@@ -99,3 +107,60 @@ class AutoregressiveMixture(Density):
             mixture = self.conditionals(x)
             x[:, i] = Mixture(*(part[:, i] for part in mixture)).sample(generator)
         return x
+
+
+class ScaledMixture(AutoregressiveMixture):
+    """An autoregressive mixture that works in a unit of its own, one number for all dimensions: x = unit y.
+
+    Networks start with sigmas of about 1; of data with a deviation of 0.1 the first steps would do nothing but shrink
+    them. One scalar changes no family of densities whose first layer and head are linear: the weights could take it up.
+    A unit for each dimension could not be taken up by a convolution, which has the same weights for all of them.
+
+    The unit is the root mean square of the training rows, rounded to a power of two: dividing by it is exact, and data
+    of about unit scale, such as whitened ones, stay as they are.
+
+    A subclass gives `conditionals_in_unit`.
+
+    Args:
+        features: D.
+        components: K.
+        unit: the unit, where it is not to be that of the training rows; 1 leaves the rows as they are.
+
+    Raises:
+        InputError: `unit` is no number above 0.
+    """
+
+    unit: Tensor
+
+    def __init__(self, features: int, components: int, unit: float | None) -> None:
+        super().__init__(features, components)
+        if unit is not None and (
+            isinstance(unit, bool) or not isinstance(unit, int | float) or not 0 < unit < math.inf
+        ):
+            raise InputError(f"unit = {unit!r} is no number above 0; give for example unit=1, or leave it out.")
+        self.fixed_unit = unit
+        self.register_buffer("unit", torch.tensor(1.0 if unit is None else float(unit)))
+
+    def conditionals_in_unit(self, y: Tensor) -> Mixture:
+        """The mixtures p(. | y_<i) for all i, in units of `unit`: [B, D] -> parameters [B, D, K]."""
+        raise TypeError(f"{type(self).__name__} does not define conditionals_in_unit")
+
+    def conditionals(self, x: Tensor) -> Mixture:
+        return self.conditionals_in_unit(x / self.unit).rescaled(self.unit.log())
+
+    def prepare(self, batches: Batches) -> None:
+        if self.fixed_unit is None:
+            rows = np.asarray(batches.take(UNIT_ROWS), dtype=np.float64)
+            scale = math.sqrt(np.square(rows).mean())
+            self.unit.fill_(2.0 ** round(math.log2(scale)) if scale > 0 else 1.0)
+
+    def describe_training(
+        self, budget: Budget, precision: str, device: torch.device, plan: Plan | None = None
+    ) -> dict[str, Any]:
+        told = super().describe_training(budget, precision, device, plan)
+        return told | ({"unit": "power of two"} if self.fixed_unit is None else {})
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # Files of before hold none: those models worked in the unit of the data.
+        state_dict.setdefault(f"{prefix}unit", torch.ones_like(self.unit))
+        super()._load_from_state_dict(state_dict, prefix, *rest)

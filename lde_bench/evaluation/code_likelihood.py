@@ -18,6 +18,7 @@ class CodeLikelihood(SampleMetric):
     name = "code-likelihood"
     summary = "mean log-likelihood of the codes of held-out items under the density of codes, over one encoder only"
     source = "textbook"
+    in_space = False
     place = 70
     figures: ClassVar[dict[str, Figure]] = {
         "code_nats": Figure(

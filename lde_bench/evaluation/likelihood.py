@@ -19,12 +19,15 @@ class HasLogProb(Protocol):
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Log-likelihoods in nats: of every item [n], their mean, and by photograph where the items have one."""
+    """Log-likelihoods in nats: of every item [n], their mean, and by photograph where the items have one, else by block
+    (`GroupMeans.of_blocks`).
+    """
 
     items: np.ndarray
     mean: float
     standard_error: float
     groups: GroupMeans | None
+    blocks: GroupMeans | None
 
 
 def evaluate(
@@ -61,4 +64,5 @@ def summarise(log_likelihoods: np.ndarray, groups: np.ndarray | None, what: str 
         mean=float(items.mean()),
         standard_error=naive_standard_error(items),
         groups=None if groups is None else GroupMeans.from_items(items, groups),
+        blocks=GroupMeans.of_blocks(items) if groups is None else None,
     )

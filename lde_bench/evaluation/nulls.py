@@ -56,9 +56,9 @@ def null_of_halves(draws: Sequence[float] | np.ndarray) -> Null:
 
 def null_of_means(values: np.ndarray, count: int, generator: np.random.Generator) -> Null:
     """The null of the mean of `count` new values, of those of all validation items [m], by the bootstrap of both."""
-    off = [generator.choice(values, count).mean() - generator.choice(values, len(values)).mean() for _ in range(DRAWS)]
+    new, again = (generator.choice(values, (DRAWS, size)).mean(1) for size in (count, len(values)))
     mean = values.mean()
-    low, high = mean + _bounds(np.array(off))
+    low, high = mean + _bounds(new - again)
     return Null(float(mean), float(low), float(high))
 
 

@@ -57,6 +57,7 @@ class Reconstruction(SampleMetric):
     name = "reconstruction"
     summary = "mean squared error per pixel of reconstructed held-out items"
     source = "textbook"
+    in_space = False
     place = 60
     figures: ClassVar[dict[str, Figure]] = {
         "reconstruction_mse": Figure(

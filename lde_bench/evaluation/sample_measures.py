@@ -198,6 +198,8 @@ class SampleMetric(ABC):
     bibtex: ClassVar[tuple[str, ...]] = ()
     #: Everything that `measure` may give, by name and in the order of the table.
     figures: ClassVar[dict[str, Figure]]
+    #: Whether its figures are of distances in the feature space, and others in another.
+    in_space: ClassVar[bool] = True
     #: Where its figures stand in a table: the lower, the further left.
     place: ClassVar[int] = LAST_PLACE
 
@@ -216,6 +218,14 @@ def sample_metrics() -> dict[str, type[SampleMetric]]:
 def sample_figures() -> dict[str, Figure]:
     """Every figure of every metric of this package by name, in the order of the table."""
     return {name: figure for metric in sample_metrics().values() for name, figure in metric.figures.items()}
+
+
+def measured_everywhere(
+    measures: Mapping[str, Measure], beside: Mapping[str, Mapping[str, Measure]]
+) -> dict[str, Measure]:
+    """Measures in one dictionary, those of the further feature spaces as `name@space`."""
+    further = {f"{name}@{space}": one for space, found in beside.items() for name, one in found.items()}
+    return {**measures, **further}
 
 
 def measure_samples(sets: SampleSets, names: Sequence[str] | None = None) -> dict[str, Measure]:

@@ -56,6 +56,7 @@ class Sharpness(SampleMetric):
     summary = "variance of the Laplacian of samples, over that of held-out images"
     source = "Pech-Pacheco et al. 2000; Tolstikhin et al. 2018, arXiv 1711.01558"
     bibtex = ("pechpacheco2000diatom", "tolstikhin2018wasserstein")
+    in_space = False
     place = 55
     figures: ClassVar[dict[str, Figure]] = {
         "sharpness": Figure("sharpness", "null", meaning="below, the samples are blurred; above, noisy"),

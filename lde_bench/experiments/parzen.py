@@ -24,7 +24,7 @@ from lde_bench.generators import (
 from lde_bench.report import parts
 from lde_bench.report.document import Block, Paragraph, Strong
 from lde_bench.report.experiment import Experiment
-from lde_bench.report.measures import agreement
+from lde_bench.report.measures import agreement, measures_panel
 from lde_bench.report.numbers import DASH
 from lde_bench.report.published import PublishedFigure, is_official, load_published_parzen, published_text
 from lde_bench.report.published_comparison import VARIANT
@@ -203,11 +203,18 @@ class Parzen(Experiment):
     def first_notes(self, table: Table) -> list[str]:
         return _window_notes(table)
 
+    def leading(self, rows: Sequence[Row]) -> list[Block]:
+        return measures_panel(rows)
+
+    def panels(self, rows: Sequence[Row]) -> list[Block]:
+        return []
+
     def headline(self, section: Section) -> list[Block]:
         warning = Paragraph(
             (
                 Strong("These are figures of samples, not of models"),
-                f": {self.score}s of windows around samples; better-founded measures of the same samples stand below.",
+                f": {self.score}s of windows around samples; better-founded measures of the same samples stand before "
+                "them in the table.",
             )
         )
         return [*super().headline(section), warning]
@@ -267,8 +274,8 @@ def _window_notes(table: Table) -> list[str]:
         notes.append(f"Best: of the models; {' and '.join(references)} cannot be it.")
     if table.shows_published:
         notes.append(
-            "Published: Table 2 of Yoo, Lee, Kwak 2020 (arXiv 1902.04294), its own rows and those it cites, ± as "
-            "printed, the standard error."
+            "Published: Table 2 of Yoo, Lee, Kwak 2020 (arXiv 1902.04294), its own rows and those it cites, and of the "
+            "VAEs Yeung et al. 2017 (arXiv 1706.03643), ± as printed, the standard error."
         )
     return notes
 

@@ -13,7 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from lde_bench.errors import InputError
 from lde_bench.generators.ae import AE
 from lde_bench.generators.autoencoder import Autoencoder
-from lde_bench.generators.networks import coders, mlp, pixels, reset_coders, reset_mlp
+from lde_bench.generators.networks import HIDDEN, LAYERS, coders, mlp, pixels, reset_coders, reset_mlp
 from lde_bench.generators.reconstruction import ReconstructionLoss
 from lde_bench.seeds import derive_seed
 from lde_bench.training.device import Compiler, autocast
@@ -37,15 +37,18 @@ class AAE(Autoencoder):
     Args:
         image_shape: (C, H, W), or (H, W) of grey images.
         latent: Z, size of the code; the paper has 8 for MNIST and 15 for TFD.
-        backbone: `mlp`, two hidden layers of 1,000 each way, or `conv`, the networks of the AE.
-        prior: `gaussian`, N(0, I), or `mixture`, equal shares of N(mean, I) at the means of `mode_means`.
+        backbone: `mlp`, hidden layers of ReLU each way, or `conv`, the networks of the AE.
+        prior: `gaussian`, N(0, s^2 I), or `mixture`, equal shares of N(s mean, s^2 I) at the means of `mode_means`.
         modes: number of Gaussians of the mixture, 10 unless given.
+        scale: s; the paper has 5.
         perceptual: weight of the distance in features of VGG19 in the reconstruction loss; the paper has 0.1 for images
             in colour.
+        layers: hidden layers of `mlp` each way and of the discriminator, two unless given.
+        hidden: units of each, 1,000 unless given.
 
     Raises:
-        InputError: an unknown backbone or prior, modes without a mixture, modes that find no place, or a bad
-            `perceptual`.
+        InputError: an unknown backbone or prior, modes without a mixture, modes that find no place, a scale that is no
+            number above 0, a bad `perceptual`, or layers or units below 1 or of convolutions.
     """
 
     name = "aae"
@@ -54,13 +57,16 @@ class AAE(Autoencoder):
         summary="adversarial autoencoder",
         source="Makhzani et al. 2015, arXiv 1511.05644",
         sample_cost="one decoding",
-        differences="Adam and a cosine rate in place of momentum; N(0, I) in place of N(0, 25 I)",
+        differences="Adam and a cosine rate in place of momentum; N(0, I) in place of N(0, 25 I), which scale=5 is; no "
+        "noise on the images that are encoded; torch's initial weights in place of N(0, 0.01^2)",
         bibtex=("makhzani2015adversarial",),
     )
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(steps=300, batch_size=128, rate=2e-3, betas=(0.5, 0.999), warmup=50, reference_seconds=20.0),
         "standard": Plan(steps=5_500, batch_size=128, rate=1e-3, betas=(0.5, 0.999), reference_seconds=330.0),
-        "paper": Plan(steps=550_000, batch_size=100, rate=1e-3, betas=(0.5, 0.999), reference_seconds=30_000.0),
+        "paper": Plan(
+            steps=550_000, rows=55_000, batch_size=100, rate=1e-3, betas=(0.5, 0.999), reference_seconds=30_000.0
+        ),
     }
     # In the paper's figures it is trained as the AE is.
     colour_plans = AE.colour_plans
@@ -72,7 +78,10 @@ class AAE(Autoencoder):
         backbone: Literal["mlp", "conv"] = "mlp",
         prior: Literal["gaussian", "mixture"] = "gaussian",
         modes: int | None = None,
+        scale: float = 1.0,
         perceptual: float = 0.0,
+        layers: int | None = None,
+        hidden: int | None = None,
     ) -> None:
         super().__init__(image_shape, latent)
         self.reconstruction_loss = ReconstructionLoss(self.image_shape, perceptual)
@@ -80,9 +89,12 @@ class AAE(Autoencoder):
             raise InputError(f"aae: prior '{prior}' is unknown; choose gaussian or mixture.")
         if prior == "gaussian" and modes is not None:
             raise InputError(f"aae: a gaussian prior has no modes = {modes}; leave it out, or give prior=mixture.")
-        self.encoder, self.decoder = coders(backbone, self.image_shape, self.latent, self.latent)
+        if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < math.inf:
+            raise InputError(f"aae: scale = {scale!r} is no number above 0; give for example scale=5.")
+        self.scale = float(scale)
+        self.encoder, self.decoder = coders(backbone, self.image_shape, self.latent, self.latent, layers, hidden)
         self.backbone = backbone
-        self.discriminator = mlp(self.latent, 1)
+        self.discriminator = mlp(self.latent, 1, hidden or HIDDEN, layers or LAYERS)
         self.means: Tensor
         if prior == "gaussian":
             means = torch.zeros(1, self.latent)
@@ -111,7 +123,7 @@ class AAE(Autoencoder):
         """`n` independent codes [n, Z] of the prior; by default from torch's global generator."""
         which = torch.randint(len(self.means), (n,), generator=generator, device=self.device)
         noise = torch.randn(n, self.latent, generator=generator, dtype=self.dtype, device=self.device)
-        return self.means[which] + noise
+        return self.scale * (self.means[which] + noise)
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         return self.decode(self.draw_prior(n, generator))

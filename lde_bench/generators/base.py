@@ -12,7 +12,7 @@ from torch import Tensor
 from lde_bench.arrays import Rows
 from lde_bench.densities.base import Density
 from lde_bench.errors import InputError
-from lde_bench.generators.networks import ImageShape, is_colour
+from lde_bench.generators.networks import ImageShape, is_colour, is_large
 from lde_bench.registry import LAST_PLACE
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, LossLearner
@@ -53,6 +53,9 @@ class Generator(Model):
 
     #: Where its rows stand in a table: the lower, the further up. The references, the older models, the paper's own.
     place: ClassVar[int] = LAST_PLACE
+
+    #: How it is trained on grey images of the size of TFD's or more, by profile, where that is not as on MNIST.
+    large_plans: ClassVar[dict[str, Plan]] = {}
 
     #: How it is trained on images in colour, by profile, where that is not how it is on grey ones.
     colour_plans: ClassVar[dict[str, Plan]] = {}
@@ -100,8 +103,11 @@ class Generator(Model):
         return LossLearner(self, plan, device, precision, self.loss)
 
     def plan(self, budget: Budget) -> Plan:
-        in_colour = self.colour_plans if is_colour(self.image_shape) else {}
-        return in_colour.get(budget.profile) or super().plan(budget)
+        if is_colour(self.image_shape):
+            own = self.colour_plans
+        else:
+            own = self.large_plans if is_large(self.image_shape) else {}
+        return own.get(budget.profile) or super().plan(budget)
 
     def reference_seconds(self, plan: Plan) -> float:
         if self.colour_plans and is_colour(self.image_shape):

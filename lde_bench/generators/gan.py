@@ -69,9 +69,10 @@ class GAN(Generator):
         source="Goodfellow et al. 2014, arXiv 1406.2661",
         sample_cost="one pass of the generator",
         differences=(
-            "quick and standard: Adam, fewer steps, an average of the weights; paper: the number of epochs could not "
-            "be verified; images of other sizes have the networks of MNIST, not the wider ones of TFD (pretrained "
-            "100-8000-8000-2304 under a new 100-8000-100)"
+            "55,000 training images of MNIST, where the published model has 50,000; quick and standard: Adam, fewer "
+            "steps, an average of the weights; paper: the number of epochs could not be verified; images of other "
+            "sizes have the networks of MNIST, not the wider ones of TFD (pretrained 100-8000-8000-2304 under a new "
+            "100-8000-100)"
         ),
         bibtex=("goodfellow2014generative", "goodfellow2013maxout"),
     )

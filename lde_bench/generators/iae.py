@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import ClassVar
 
 from torch import Tensor
 
 from lde_bench.errors import InputError
-from lde_bench.generators.ae import AE, EPOCH
+from lde_bench.generators.ae import AE, MNIST_ROWS, TFD_ROWS, published_plan
 from lde_bench.training.model import Card
 from lde_bench.training.plan import Plan
 
@@ -43,8 +42,8 @@ class IAE(AE):
         differences=AE.card.differences,
         bibtex=AE.card.bibtex,
     )
-    # The published IAE was trained for 390 epochs of MNIST.
-    plans: ClassVar[dict[str, Plan]] = {**AE.plans, "paper": replace(AE.plans["paper"], steps=390 * EPOCH)}
+    plans: ClassVar[dict[str, Plan]] = {**AE.plans, "paper": published_plan(390, MNIST_ROWS, 7_200.0)}
+    large_plans: ClassVar[dict[str, Plan]] = {**AE.large_plans, "paper": published_plan(130, TFD_ROWS, 4_300.0)}
 
     def __init__(
         self, image_shape: Sequence[int], latent: int = 8, warmup: float = WARMUP, perceptual: float = 0.0

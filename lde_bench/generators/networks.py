@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from lde_bench.errors import InputError
+from lde_bench.training.model import positive_integer
 
 #: (channels, height, width) of the images of a model: one channel where they are grey, three in colour.
 ImageShape = tuple[int, int, int]
 
+#: Pixels of an image of TFD.
+LARGE = 48 * 48
+
 #: Channels of the first convolution; each further one has twice as many.
 CHANNELS = 64
 
-#: Units of each of the two hidden layers of the perceptrons (Makhzani et al. 2015, arXiv 1511.05644).
-HIDDEN = 1000
+#: Hidden layers of the perceptrons, and units of each (Makhzani et al. 2015, arXiv 1511.05644).
+LAYERS, HIDDEN = 2, 1000
 
 
 class ConvEncoder(nn.Module):
@@ -76,6 +81,12 @@ class Signed(nn.Module):
         return signed(x)
 
 
+def is_large(image_shape: Sequence[int]) -> bool:
+    """Whether images are of the size of TFD's, 48x48, or more; what was published for MNIST is for those below."""
+    *_, height, width = image_shape
+    return height * width >= LARGE
+
+
 def is_colour(image_shape: ImageShape) -> bool:
     """Whether images are worked on in [-1, 1]."""
     return image_shape[0] > 1
@@ -107,20 +118,37 @@ def conv_sizes(image_shape: ImageShape) -> tuple[list[int], tuple[int, int]]:
     return [CHANNELS * 2**index for index in range(count)], (sides[0] >> count, sides[1] >> count)
 
 
-def coders(backbone: str, image_shape: ImageShape, outputs: int, latent: int) -> tuple[nn.Module, nn.Module]:
+def coders(
+    backbone: str,
+    image_shape: ImageShape,
+    outputs: int,
+    latent: int,
+    layers: int | None = None,
+    hidden: int | None = None,
+) -> tuple[nn.Module, nn.Module]:
     """An encoder [B, D] -> [B, outputs] and a decoder [B, latent] -> [B, D] (see `pixels`) of one kind.
 
     Args:
-        backbone: `mlp`, two hidden layers of 1,000 each way, or `conv`, the networks of the AE.
+        backbone: `mlp`, hidden layers of ReLU each way, or `conv`, the networks of the AE.
+        image_shape: of the images.
+        outputs: of the encoder.
+        latent: inputs of the decoder.
+        layers: hidden layers of `mlp` each way, 2 unless given.
+        hidden: units of each, 1,000 unless given.
 
     Raises:
-        InputError: an unknown backbone, or images that do not fit the convolutions.
+        InputError: an unknown backbone, layers or units below 1 or of convolutions, or images that do not fit the
+            convolutions.
     """
     if backbone == "conv":
+        if layers is not None or hidden is not None:
+            raise InputError("layers and hidden are those of backbone=mlp; leave them out of backbone=conv.")
         return ConvEncoder(image_shape, outputs), ConvDecoder(image_shape, latent)
     if backbone == "mlp":
-        encoder = mlp(math.prod(image_shape), outputs)
-        decoder = mlp(latent, math.prod(image_shape))
+        count = LAYERS if layers is None else positive_integer("layers", layers)
+        units = HIDDEN if hidden is None else positive_integer("hidden", hidden)
+        encoder = mlp(math.prod(image_shape), outputs, units, count)
+        decoder = mlp(latent, math.prod(image_shape), units, count)
         return nn.Sequential(Signed(), encoder) if is_colour(image_shape) else encoder, decoder
     raise InputError(f"backbone '{backbone}' is unknown; choose mlp or conv.")
 
@@ -139,7 +167,7 @@ def _channels_last(layers: nn.Sequential) -> nn.Sequential:
     return layers
 
 
-def mlp(inputs: int, outputs: int, hidden: int = HIDDEN, layers: int = 2) -> nn.Sequential:
+def mlp(inputs: int, outputs: int, hidden: int = HIDDEN, layers: int = LAYERS) -> nn.Sequential:
     """[B, inputs] -> [B, outputs] through hidden layers of ReLU."""
     sizes = [inputs, *[hidden] * layers]
     inner = [layer for pair in itertools.pairwise(sizes) for layer in (nn.Linear(*pair), nn.ReLU())]

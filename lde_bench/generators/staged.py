@@ -70,14 +70,15 @@ class StagedGenerator(Generator):
             for name, part in self.parts().items()
         }
 
-    def expected_seconds(self, budget: Budget, plan: Plan | None = None) -> float:
+    def expected_seconds(self, budget: Budget, plan: Plan | None = None, rows: int | None = None) -> float:
         if budget.seconds is not None:
             return budget.seconds
-        return sum(self._seconds_of_parts(budget).values())
+        return sum(self._seconds_of_parts(budget, rows).values())
 
-    def _seconds_of_parts(self, budget: Budget) -> dict[str, float]:
+    def _seconds_of_parts(self, budget: Budget, rows: int | None) -> dict[str, float]:
         return {
-            name: part.expected_seconds(budget, self.part_plan(part, budget)) for name, part in self.parts().items()
+            name: part.expected_seconds(budget, self.part_plan(part, budget), rows)
+            for name, part in self.parts().items()
         }
 
     def fit(
@@ -108,7 +109,7 @@ class StagedGenerator(Generator):
         budget = Budget.of(profile, steps, seconds)
         rows = as_array(self._readable("training", train_rows))
         held_out = None if validation is None else as_array(self._readable("validation", validation))
-        parts, expected = self.parts(), self._seconds_of_parts(replace(budget, seconds=None))
+        parts, expected = self.parts(), self._seconds_of_parts(replace(budget, seconds=None), len(rows))
         setups: dict[str, dict[str, Any]] = {}
         whole = TrainingState()
         spent = 0.0

@@ -70,8 +70,10 @@ class VAEIAF(VAE):
         beta: weight of the KL in the loss.
         backbone: `mlp` or `conv`, as of `VAE`.
         pixels: `bernoulli` or `gaussian`, as of `VAE`.
+        layers: hidden layers of `mlp`, as of `VAE`.
+        hidden: units of each, as of `VAE`.
         transforms: number of autoregressive steps.
-        hidden: units of the hidden layer of each.
+        step_hidden: units of the hidden layer of each.
 
     Raises:
         InputError: see `VAE`; or a number of steps or units below 1.
@@ -100,11 +102,13 @@ class VAEIAF(VAE):
         beta: float = 1.0,
         backbone: Literal["mlp", "conv"] = "mlp",
         pixels: Literal["bernoulli", "gaussian"] = "bernoulli",
+        layers: int | None = None,
+        hidden: int | None = None,
         transforms: int = 4,
-        hidden: int = 320,
+        step_hidden: int = 320,
     ) -> None:
-        super().__init__(image_shape, latent, beta, backbone, pixels)
-        width = positive_integer("hidden", hidden)
+        super().__init__(image_shape, latent, beta, backbone, pixels, layers, hidden)
+        width = positive_integer("step_hidden", step_hidden)
         self.flow = nn.ModuleList(
             AutoregressiveStep(self.latent, CONTEXT, width) for _ in range(positive_integer("transforms", transforms))
         )

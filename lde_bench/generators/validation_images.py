@@ -1,4 +1,4 @@
-"""Validation images handed out as if they were samples: what new real images score, and so what a perfect model would."""
+"""Validation images handed out as if they were samples: what a perfect model would score."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from lde_bench.report.published import PublishedFigure
 from lde_bench.report.published_comparison import VARIANT, published_comparison
 from lde_bench.report.render.latex import to_latex
 from lde_bench.report.render.markdown import to_markdown
-from lde_bench.report.rows import Row, build_rows
+from lde_bench.report.rows import BUDGET_TOLERANCE, Row, build_rows
 from lde_bench.report.section import Section
 from lde_bench.report.sheets import sample_sheets
 from lde_bench.report.table import Column, Failure, Table, standard_columns, table_blocks, to_csv
@@ -33,6 +33,7 @@ from lde_bench.runs.rows import (
     group_rows,
     group_word,
     is_patch,
+    is_reference,
     item_word,
     refusal,
     row_label,
@@ -88,6 +89,10 @@ class Experiment:
 
     def last_notes(self, table: Table) -> list[str]:
         """Notes that stand behind those on errors."""
+        return []
+
+    def leading(self, rows: Sequence[Row]) -> list[Block]:
+        """Tables of the same rows that are to be read before their scores."""
         return []
 
     def panels(self, rows: Sequence[Row]) -> list[Block]:
@@ -194,6 +199,7 @@ class Experiment:
                 *self.last_notes(table),
             ),
             columns=tuple(self.columns(table)),
+            leading=tuple(self.leading(table.rows)),
             panels=tuple(self.panels(table.rows)),
         )
 
@@ -287,7 +293,7 @@ def _common_notes(table: Table, accepted: Sequence[Record]) -> list[str]:
         told = "; ".join(f"{', '.join(names)} in {precision}" for precision, names in precisions.items())
         notes.append(f"Training steps: {told}; all log-likelihoods are evaluated in fp32 or better.")
     if table.score:
-        notes += _score_notes(table)
+        notes += [*_score_notes(table), *_budget_notes(table)]
     for row in table.rows:
         if row.unverified is not None:
             title = with_components(row.label, row.components)
@@ -315,13 +321,29 @@ def _score_notes(table: Table) -> list[str]:
         return [
             spread,
             f"SE by {group}: standard error over test {things}, clustered by {group} (from 10 {group}s).",
-            f"Difference to best: paired on the same test {things}, ± its own SE clustered by {group}; with the spread "
-            "over seeds in it where both rows have two trials or more, else it is between these trained models.",
+            f"Difference to {table.top}: paired on the same test {things}, ± its own SE clustered by {group}; with the "
+            "spread over seeds in it where both rows have two trials or more, else it is between these trained models.",
         ]
     return [
         spread,
         f"SE over {things}: standard error over test {things}, taken as independent.",
-        f"Difference to best: on the same test {things}; lde-bench compare tells its own SE.",
+        f"Difference to {table.top}: paired on the same test {things}, ± its own SE over blocks of them; with the "
+        "spread over seeds in it where both rows have two trials or more, else it is between these trained models.",
+    ]
+
+
+def _budget_notes(table: Table) -> list[str]:
+    """Whether the budgets of the rows were equal, and what they were."""
+    models = [row for row in table.rows if not is_reference(row.method)]
+    known = sorted(row.training_cpu_seconds for row in models if row.training_cpu_seconds is not None)
+    if len(known) < 2:
+        return []
+    spent = f"{known[0]:,.0f} to {known[-1]:,.0f} CPU seconds of training a row (of fits that do not end by themselves)"
+    if table.top == "best":
+        return [f"Budget: {spent}, all within {BUDGET_TOLERANCE:.0%} of their median."]
+    return [
+        f"Budget: {spent}; some more than {BUDGET_TOLERANCE:.0%} from their median. Unequal budgets give no verdict: "
+        "the highest is not called the best."
     ]
 
 

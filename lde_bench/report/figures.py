@@ -121,7 +121,7 @@ def _draw_ours(axes: Axes, place: int, row: Row, table: Table, edge: float) -> N
     """Our figure of a row on its line, or an arrow at the `edge`."""
     paired = table.is_patch or table.is_grouped
     error = row.difference_standard_error if paired else row.standard_error_naive
-    bars = "of the paired difference to the best row" if paired else f"over test {table.items}"
+    bars = f"of the paired difference to the {table.top} row" if paired else f"over test {table.items}"
     reference = is_reference(row.method)
     told = "ours, a row that models nothing" if reference else f"ours (bars: two standard errors {bars})"
     inside = row.nats >= edge

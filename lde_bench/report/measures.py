@@ -11,7 +11,7 @@ from lde_bench.features import space_words
 from lde_bench.features.pixels import PIXELS
 from lde_bench.report.document import Block, Grid, Items, Line, Notes, Paragraph
 from lde_bench.report.numbers import DASH, decimal, error_text
-from lde_bench.report.rows import Row
+from lde_bench.report.rows import Row, by_space
 from lde_bench.report.table import Column
 from lde_bench.runs.rows import is_reference, with_components
 
@@ -26,6 +26,9 @@ EXACT_ROWS = 9
 
 #: Title of the second panel.
 TITLE = "The same samples by better-founded measures"
+
+#: Header of the mean of the ranks by all measures.
+RANK = "mean rank"
 
 #: Behind a figure that two sets of one distribution would hardly give.
 OUTSIDE = "*"
@@ -72,11 +75,12 @@ def measures_panel(rows: Sequence[Row]) -> list[Block]:
     """For each feature space one line a row, one column a measure, and what two sets of real images give; nothing
     without measures.
     """
-    spaces = dict.fromkeys(row.samples.space for row in rows if row.samples)
+    views = [row for row in by_space(rows) if row.samples]
+    spaces = dict.fromkeys(row.samples.space for row in views if row.samples)
     return [
         block
         for space in spaces
-        for block in _panel([row for row in rows if row.samples and row.samples.space == space], space)
+        for block in _panel([row for row in views if row.samples and row.samples.space == space], space)
     ]
 
 
@@ -84,14 +88,45 @@ def _panel(rows: Sequence[Row], space: str) -> list[Block]:
     names, marks = measure_names(rows), encoder_marks(rows)
     if not names:
         return []
+    ranked, ranks = _mean_ranks(rows, names)
     lines = [
-        [with_components(row.label, row.components), *(_marked_cell(row, name, marks) for name in names)]
-        for row in rows
+        [
+            with_components(row.label, row.components),
+            *([decimal(ranks.get(number), 1)] if ranks else []),
+            *(_marked_cell(row, name, marks) for name in names),
+        ]
+        for number, row in enumerate(rows)
     ]
-    lines.append(["two real sets", *(_null_cell(rows, name) for name in names)])
-    headers = ["method", *(wording(name).header for name in names)]
+    lines.append(["two real sets", *([DASH] if ranks else []), *(_null_cell(rows, name) for name in names)])
+    headers = ["method", *([RANK] if ranks else []), *(wording(name).header for name in names)]
     title = TITLE if space == PIXELS.label else f"{TITLE}, in {space}"
-    return [Grid(headers, lines, title=title, footer=1), Notes(_measure_notes(rows, names, space))]
+    notes = _measure_notes(rows, names, space)
+    if ranks:
+        told = ", ".join(wording(name).header for name in ranked)
+        notes.append(f"{RANK}: of the models, over {told}; 1 is the best by each, or the nearest to its null.")
+    return [Grid(headers, lines, title=title, footer=1), Notes(notes)]
+
+
+def _mean_ranks(rows: Sequence[Row], names: Sequence[str]) -> tuple[list[str], dict[int, float]]:
+    """The measures that put all models of these rows in an order, and the mean of each model's ranks by them, by the
+    number of its row; none of fewer than two models.
+    """
+    from scipy.stats import rankdata
+
+    models = [number for number, row in enumerate(rows) if not is_reference(row.method)]
+    merits = {
+        name: [
+            merit(measure, wording(name).better) if (measure := rows[number].measures.get(name)) else None
+            for number in models
+        ]
+        for name in names
+        if wording(name).better and name != CODES
+    }
+    ranked = [name for name, values in merits.items() if None not in values]
+    if len(models) < 2 or not ranked:
+        return [], {}
+    ranks = np.mean([rankdata([-value for value in merits[name] if value is not None]) for name in ranked], axis=0)
+    return ranked, dict(zip(models, ranks.tolist(), strict=True))
 
 
 def measure_cell(measure: Measure | None, digits: int) -> str:
@@ -216,7 +251,7 @@ def agreement(rows: Sequence[Row], score: str) -> list[Block]:
         return [Paragraph(f"Fewer than {LEAST_ROWS} models: there is no order to compare.")]
     lines: list[list[Line]] = []
     verdicts: dict[str, list[str]] = {"agrees with": [], "runs against": [], "says little of": []}
-    for name, better, of in _comparisons(models):
+    for name, better, of in _comparisons(by_space(models)):
         correlation, p_value = rank_correlation(of, name.partition(" [")[0], better)
         if correlation is not None:
             verdict = "says little of" if abs(correlation) < AGREES else "agrees with"

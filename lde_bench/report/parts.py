@@ -43,8 +43,9 @@ def headline(section: Section, picture: Plot | None, alt: str, caption: str) -> 
 
 
 def results(section: Section) -> list[Block]:
-    """The table with its notes and further panels."""
-    return part(section, "All results", *rows_blocks(section.table, bold=True), *section.table.panels)
+    """The table with its notes and the panels before and behind it."""
+    table = section.table
+    return part(section, "All results", *table.leading, *rows_blocks(table, bold=True), *table.panels)
 
 
 def components(section: Section) -> list[Block]:

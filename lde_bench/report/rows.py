@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,10 +17,13 @@ from lde_bench.evaluation.statistics import (
 from lde_bench.features.pixels import PIXELS
 from lde_bench.report.published import PublishedFigure, paper_lde
 from lde_bench.runs.record import Record
-from lde_bench.runs.rows import PLAIN_DATA, group_means, is_reference, row_options, unverified
+from lde_bench.runs.rows import PLAIN_DATA, block_means, group_means, is_closed, is_reference, row_options, unverified
 
 #: The paper's own rows: K -> test log-likelihood (nats), 2 standard deviations of 5 trials.
 PAPER_LDE = paper_lde()
+
+#: Rows compare as equals whose CPU seconds of training are within this share of their median.
+BUDGET_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Samples:
         measures: by name; a value, error or null is None where a trial has none.
         encoders: the trained autoencoder of each trial whose codes have a density.
         space: labels the feature space of the measures.
+        beside: the measures in further spaces, by the label of the space.
         version: of the measures, `lde_bench.evaluation.sample_measures.MEASURES_VERSION` when they were made.
     """
 
@@ -47,13 +51,15 @@ class Samples:
     encoders: tuple[str, ...]
     space: str = PIXELS.label
     version: int = 1
+    beside: Mapping[str, Mapping[str, Measure]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Row:
     """One method at one K: means over its trials, log-likelihoods in nats; None where there is nothing to
     tell, as of the log-likelihood in an experiment without a score. `unverified` says which law could not be told to
-    hold, of a trial that has such a one.
+    hold, of a trial that has such a one. The differences are those to the row of the models that `is_highest`; it
+    `is_best` where all had the same budget.
     """
 
     method: str
@@ -65,10 +71,12 @@ class Row:
     trial_nats: tuple[float, ...]
     two_standard_deviations: float | None
     standard_error_clustered: float | None
+    is_highest: bool
     is_best: bool
     difference: float | None
     difference_standard_error: float | None
     cpu_seconds: float | None
+    training_cpu_seconds: float | None
     paper_nats: float | None
     paper_two_standard_deviations: float | None
     run_ids: tuple[str, ...] = ()
@@ -90,13 +98,26 @@ class Row:
         return self.samples.measures if self.samples else {}
 
 
+def by_space(rows: Sequence[Row]) -> list[Row]:
+    """The rows once for every feature space in which they were measured, with the measures of that space."""
+    views = []
+    for row in rows:
+        views.append(row)
+        if row.samples is not None:
+            views += [
+                replace(row, samples=replace(row.samples, measures=measures, space=space, beside={}))
+                for space, measures in row.samples.beside.items()
+            ]
+    return views
+
+
 def build_rows(
     groups: Sequence[tuple[str, Sequence[Record]]], shows_paper: bool, figures: Sequence[PublishedFigure]
 ) -> tuple[Row, ...]:
     """The rows of a table from the labelled trials of each, in order.
 
-    A reference row, which models nothing, is the best only where there are no others; one that may be no density, for
-    all that could be told, never is.
+    A reference row, which models nothing, is the highest only where there are no others; one that may be no density,
+    for all that could be told, never is. The highest is the best where the rows of models had equal budgets.
 
     Args:
         groups: label and trials of each row.
@@ -112,22 +133,27 @@ def build_rows(
         if not is_reference(trials[0].method) and doubts[number] is None
     ]
     means = [_mean(nats) for nats in values]
-    best = max(models or range(len(groups)), key=lambda number: means[number] or 0.0, default=0)
-    best_photographs = by_photograph[best] if groups else None
+    top = max(models or range(len(groups)), key=lambda number: means[number] or 0.0, default=0)
+    # Where no items belong together, blocks of them tell the error of a paired difference.
+    paired = [means or block_means(trials) for means, (_, trials) in zip(by_photograph, groups, strict=True)]
+    top_means = paired[top] if groups else None
+    spent = [_training_seconds(trials) for _, trials in groups]
+    equal = budgets_are_equal([spent[number] for number in models])
     rows = []
     for number, (label, trials) in enumerate(groups):
-        record, photographs = trials[0], by_photograph[number]
-        mean, highest = means[number], means[best]
+        record, photographs, here = trials[0], by_photograph[number], paired[number]
+        mean, highest = means[number], means[top]
         difference = None if mean is None or highest is None else Difference(mean - highest, None)
-        if photographs is not None and best_photographs is not None and number != best:
-            difference = paired_difference(photographs, best_photographs)
-            if len(values[number]) > 1 and len(values[best]) > 1:
-                found = difference_of_methods(difference, len(photographs.ids), values[number], values[best])
+        if here is not None and top_means is not None and number != top:
+            difference = paired_difference(here, top_means)
+            if len(values[number]) > 1 and len(values[top]) > 1:
+                found = difference_of_methods(difference, len(here.ids), values[number], values[top])
                 difference = Difference(found.mean, found.standard_error)
         error = photographs.standard_error if photographs is not None else None
         plain = all(row_options(record)[name] == value for name, value in PLAIN_DATA.items())
         paper = PAPER_LDE.get(record.components or 0) if record.method == "lde" and plain else None
         seconds = [trial.cost.cpu_seconds for trial in trials if trial.cost]
+        is_highest = number == top and mean is not None and doubts[number] is None
         results = [trial.result for trial in trials if trial.result]
         rows.append(
             Row(
@@ -140,10 +166,12 @@ def build_rows(
                 trial_nats=tuple(values[number]),
                 two_standard_deviations=two_standard_deviations(values[number]) if values[number] else None,
                 standard_error_clustered=error,
-                is_best=number == best and mean is not None and doubts[number] is None,
+                is_highest=is_highest,
+                is_best=is_highest and equal,
                 difference=None if difference is None else difference.mean,
                 difference_standard_error=None if difference is None else difference.standard_error,
                 cpu_seconds=float(np.mean(seconds)) if seconds else None,
+                training_cpu_seconds=spent[number],
                 paper_nats=paper[0] if paper and shows_paper else None,
                 paper_two_standard_deviations=paper[1] if paper and shows_paper else None,
                 run_ids=tuple(trial.run_id for trial in trials),
@@ -158,6 +186,24 @@ def build_rows(
     return tuple(rows)
 
 
+def budgets_are_equal(seconds: Sequence[float | None]) -> bool:
+    """Whether rows that trained for so many CPU seconds had one budget: none is further from their median than
+    `BUDGET_TOLERANCE` of it. None stands for a fit that ends by itself, which no longer one would change.
+    """
+    known = [each for each in seconds if each is not None]
+    middle = float(np.median(known)) if known else 0.0
+    return all(abs(each - middle) <= BUDGET_TOLERANCE * middle for each in known)
+
+
+def _training_seconds(trials: Sequence[Record]) -> float | None:
+    """The mean CPU seconds of training of a row's trials; of records that do not tell it, of the trials as a whole."""
+    costs = [trial.cost for trial in trials if trial.cost]
+    if any(cost.training_cpu_seconds is not None for cost in costs):
+        return _mean([cost.training_cpu_seconds for cost in costs])
+    closed = any(is_closed(trial.training) for trial in trials)
+    return None if closed or not costs else float(np.mean([cost.cpu_seconds for cost in costs]))
+
+
 def _mean(values: Sequence[float | None]) -> float | None:
     """The mean where all values are there; None where one is missing, as with the truth unknown."""
     known = [value for value in values if value is not None]
@@ -168,8 +214,8 @@ def _samples(trials: Sequence[Record], figures: Sequence[PublishedFigure]) -> Sa
     """What the trials of a row say of their samples; None where there is neither a window around them nor a measure."""
     results = [trial.result for trial in trials if trial.result]
     windows = [result.parzen for result in results if result.parzen]
-    names = [name for name in results[0].measures if all(name in result.measures for result in results)]
-    if not windows and not names:
+    measures = _averages([result.measures for result in results])
+    if not windows and not measures:
         return None
     record = trials[0]
     figure = next((f for f in figures if (f.method, f.components) == (record.method, record.components)), None)
@@ -179,11 +225,17 @@ def _samples(trials: Sequence[Record], figures: Sequence[PublishedFigure]) -> Sa
         count=windows[0].samples if windows else None,
         published_nats=None if figure is None else figure.test_nats,
         published_plus_minus=None if figure is None else figure.plus_minus,
-        measures={name: _average([result.measures[name] for result in results]) for name in names},
+        measures=measures,
         encoders=tuple(str(trial.training["encoder"]) for trial in trials if "encoder" in trial.training),
         space=str(record.training.get("space", PIXELS.label)),
         version=int(record.training.get("measures", 1)),
+        beside={space: _averages([result.beside.get(space, {}) for result in results]) for space in results[0].beside},
     )
+
+
+def _averages(trials: Sequence[Mapping[str, Measure]]) -> dict[str, Measure]:
+    """The measures that every trial has."""
+    return {name: _average([trial[name] for trial in trials]) for name in trials[0] if all(name in t for t in trials)}
 
 
 def _average(measures: Sequence[Measure]) -> Measure:

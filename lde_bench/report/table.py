@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lde_bench.evaluation.sample_measures import Figure
+from lde_bench.evaluation.sample_measures import Figure, measured_everywhere
 from lde_bench.report.document import Block, Grid, Items, Lead, Line, Notes, Paragraph, Strong
 from lde_bench.report.numbers import DASH, decimal, error_text
 from lde_bench.report.published import PublishedFigure
@@ -53,7 +53,7 @@ class Table:
     those that are alike come from; `score` is what their figures are called, and `shows_published` says whether others
     published theirs on the same images. `columns` and the further `panels` are what its experiment shows of the rows,
     `figures` says how their measures are shown, by name, `published` what others published of the same measure on the
-    same test items.
+    same test items. `leading` stands before the rows.
     """
 
     experiment: str
@@ -75,6 +75,7 @@ class Table:
     shows_published: bool = False
     figures: Mapping[str, Figure] = field(default_factory=dict)
     columns: tuple[Column, ...] = ()
+    leading: tuple[Block, ...] = ()
     panels: tuple[Block, ...] = ()
     published: tuple[PublishedFigure, ...] = ()
 
@@ -82,6 +83,11 @@ class Table:
     def error_column(self) -> str:
         """The error over test items that is shown: clustered, or naive where no items belong together."""
         return f"SE by {self.group}" if self.is_patch or self.is_grouped else f"SE over {self.items}"
+
+    @property
+    def top(self) -> str:
+        """What the row of the highest figure is called: the best, where the budgets were equal."""
+        return "best" if any(row.is_best for row in self.rows) else "highest"
 
     @property
     def shows_truth(self) -> bool:
@@ -140,7 +146,7 @@ def standard_columns(table: Table) -> list[Column]:
             table.error_column,
             lambda row: error_text(row.standard_error_clustered if clustered else row.standard_error_naive),
         ),
-        Column("difference to best", _difference_cell),
+        Column(f"difference to {table.top}", lambda row: _difference_cell(row, table)),
         cost_column(),
         *(truth if table.shows_truth else []),
     ]
@@ -158,8 +164,8 @@ def _score_cell(row: Row) -> str:
     return f"{row.nats:.2f} ± {DASH}"
 
 
-def _difference_cell(row: Row) -> str:
-    return "best" if row.is_best else f"{row.difference:+.2f} ± {error_text(row.difference_standard_error)}"
+def _difference_cell(row: Row, table: Table) -> str:
+    return table.top if row.is_highest else f"{row.difference:+.2f} ± {error_text(row.difference_standard_error)}"
 
 
 def _seconds_cell(row: Row) -> str:
@@ -174,8 +180,8 @@ def _truth_cell(row: Row) -> str:
 
 
 def table_blocks(table: Table) -> list[Block]:
-    """The whole table: lead, rows, what has no row and why, notes, and further panels."""
-    return [Lead(table.heading), *rows_blocks(table), *table.panels]
+    """The whole table: lead, rows, what has no row and why, notes, and further panels before and behind."""
+    return [Lead(table.heading), *table.leading, *rows_blocks(table), *table.panels]
 
 
 def rows_blocks(table: Table, *, bold: bool = False) -> list[Block]:
@@ -186,7 +192,7 @@ def rows_blocks(table: Table, *, bold: bool = False) -> list[Block]:
         lines: list[list[Line]] = [
             [Strong(cell) if bold and row.is_best else cell for cell in table.cells(row)] for row in table.rows
         ]
-        body = Grid(table.headers, lines, best=best)
+        body = Grid(table.headers, lines, title=table.score.capitalize() if table.leading else "", best=best)
     failures: list[Block] = []
     if table.failures:
         failures = [Paragraph("Without a row:"), Items([failure_line(failure) for failure in table.failures])]
@@ -247,7 +253,7 @@ def _flat(samples: Samples | None) -> dict[str, Any]:
         "encoders": ";".join(samples.encoders),
         **{
             name if number == "value" else f"{name}_{number}": getattr(measure, number)
-            for name, measure in samples.measures.items()
+            for name, measure in measured_everywhere(samples.measures, samples.beside).items()
             for number in numbers
         },
     }
@@ -255,6 +261,6 @@ def _flat(samples: Samples | None) -> dict[str, Any]:
 
 def to_payload(table: Table) -> dict[str, Any]:
     """The table as plain JSON types, for `--json`; all values finite."""
-    shown = dataclasses.asdict(dataclasses.replace(table, columns=(), panels=(), published=()))
-    del shown["columns"], shown["panels"], shown["published"]
+    shown = dataclasses.asdict(dataclasses.replace(table, columns=(), leading=(), panels=(), published=()))
+    del shown["columns"], shown["leading"], shown["panels"], shown["published"]
     return json.loads(json.dumps(shown, allow_nan=False))

@@ -13,7 +13,7 @@ from lde_bench.densities.spec import parse_method
 from lde_bench.errors import InputError, LawBroken
 from lde_bench.evaluation.statistics import GroupMeans
 from lde_bench.runs.record import Record
-from lde_bench.runs.rows import group_means, group_rows, refusal, row_label, table_key, with_components
+from lde_bench.runs.rows import block_means, group_means, group_rows, refusal, row_label, table_key, with_components
 from lde_bench.runs.store import ResultStore, RunPaths
 from lde_bench.version import BENCHMARK_VERSION
 
@@ -71,6 +71,12 @@ class Side:
     def photographs(self) -> GroupMeans | None:
         """Each photograph's mean, averaged over trials; None where the dataset has no photographs."""
         return group_means([record for _, record in self.trials])
+
+    def blocks(self) -> GroupMeans | None:
+        """The mean of each block of items, averaged over trials; None where items belong together, or records do not
+        tell.
+        """
+        return block_means([record for _, record in self.trials])
 
     def items(self) -> np.ndarray | None:
         """Each test item's log-likelihood, float64 [n], averaged over trials; None where a trial's are not kept.

@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lde_bench.evaluation.sample_measures import Measure
+from lde_bench.evaluation.sample_measures import Measure, measured_everywhere
 from lde_bench.runs.record import Record, Result
 from lde_bench.runs.store import ResultStore
 
@@ -44,6 +44,7 @@ COLUMNS = (
     "best_step",
     "wall_seconds",
     "cpu_seconds",
+    "training_cpu_seconds",
     "sample_cost",
     "patches",
     "augment",
@@ -104,8 +105,8 @@ def load_results(folder: str | Path) -> pd.DataFrame:
     """Run records under `folder` as a pandas DataFrame, one row a record, log-likelihoods in nats.
 
     The columns are `COLUMNS`, present also when there is no record, and `measure.<name>.<figure>` for every figure
-    (`value`, `standard_error`, `null`, `null_low`, `null_high`) of a measure of samples that some record has. What does
-    not apply is missing (None or NaN).
+    (`value`, `standard_error`, `null`, `null_low`, `null_high`) of a measure of samples that some record has; those of
+    a further feature space are `measure.<name>@<space>.<figure>`. What does not apply is missing (None or NaN).
 
     * `parzen.samples`, `parzen.sigma` and `parzen.at_edge` are the numbers of the Parzen window of a model of images,
       whose log-likelihoods are those in `test_nats` and `validation_nats`; `window.*` are the curves it was chosen by,
@@ -171,6 +172,6 @@ def _result_cells(result: Result) -> dict[str, Any]:
             row[f"{part}.{each.name}"] = getattr(window, each.name)
     if (groups := result.groups) is not None:
         row |= {f"groups.{each.name}": getattr(groups, each.name) for each in fields(groups)}
-    for name, measure in result.measures.items():
+    for name, measure in measured_everywhere(result.measures, result.beside).items():
         row |= {f"measure.{name}.{figure}": getattr(measure, figure) for figure in _FIGURES}
     return row

@@ -82,7 +82,9 @@ class Result:
     """What was measured, once, after the weights were chosen on validation data (nats); what was not is None.
 
     Of a model of images, the log-likelihoods are those of the `parzen` window around its samples, of which there are
-    other `measures` too. Where the truth is known, `true_test_nats` is its mean log-density on the same test items, and
+    other `measures` too, and of those that take distances in a feature space the same in further spaces, `beside`, by
+    the label of the space. `groups` are the means of photographs or persons, `blocks` those of blocks of items where
+    none belong together. Where the truth is known, `true_test_nats` is its mean log-density on the same test items, and
     `true_gap_standard_error` the standard error, paired by item, of what the model falls short of it.
     """
 
@@ -96,6 +98,8 @@ class Result:
     true_gap_standard_error: float | None = None
     parzen: ParzenWindow | None = None
     measures: dict[str, Measure] = field(default_factory=dict)
+    blocks: GroupMeans | None = None
+    beside: dict[str, dict[str, Measure]] = field(default_factory=dict)
 
     @property
     def true_gap(self) -> float | None:
@@ -107,11 +111,16 @@ class Result:
 
 @dataclass(frozen=True)
 class Cost:
-    """Time of the trial, and what one sample costs, in words."""
+    """Time of the trial, and what one sample costs, in words.
+
+    `training_cpu_seconds` are those of `cpu_seconds` that were spent on training: the budget, which tables compare.
+    None where records of before do not tell, or where the fit ends by itself and a longer one would change nothing.
+    """
 
     wall_seconds: float
     cpu_seconds: float
     sample_cost: str
+    training_cpu_seconds: float | None = None
 
 
 @dataclass(frozen=True)

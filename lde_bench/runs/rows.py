@@ -6,7 +6,7 @@ Said once, for tables, figures, reports and comparisons.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any
 
@@ -59,6 +59,12 @@ def is_reference(method: str) -> bool:
     from lde_bench import generators  # torch, which whoever reads records need not wait for
 
     return generators.is_reference(method)
+
+
+def is_closed(training: Mapping[str, Any]) -> bool:
+    """Whether by what a record says of it a fit, or a part of it, needs no iteration."""
+    parts = [part for part in training.values() if isinstance(part, dict)]
+    return bool(training.get("closed_form")) or any(map(is_closed, parts))
 
 
 def refusal(record: Record) -> str | None:
@@ -165,7 +171,16 @@ def with_components(label: str, components: int | None) -> str:
 
 def group_means(trials: Sequence[Record]) -> GroupMeans | None:
     """Each photograph's mean over the trials; None when the dataset has no photographs."""
-    groups = [trial.result.groups for trial in trials if trial.result and trial.result.groups]
-    if len(groups) < len(trials):
+    return _average([trial.result.groups if trial.result else None for trial in trials])
+
+
+def block_means(trials: Sequence[Record]) -> GroupMeans | None:
+    """The mean of each block of items over the trials; None where they belong together, or records do not tell."""
+    return _average([trial.result.blocks if trial.result else None for trial in trials])
+
+
+def _average(means: Sequence[GroupMeans | None]) -> GroupMeans | None:
+    known = [each for each in means if each is not None]
+    if not known or len(known) < len(means):
         return None
-    return average_over_trials([GroupMeans.of(each.ids, each.counts, each.mean_nats) for each in groups])
+    return average_over_trials([GroupMeans.of(each.ids, each.counts, each.mean_nats) for each in known])

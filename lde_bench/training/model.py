@@ -128,27 +128,39 @@ class Model(nn.Module):
         """Number of learnt parameters; None where the model cannot tell."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    @torch.no_grad()
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
         """`n` independent samples [n, D], the same for the same seed.
 
         Raises:
             InputError: `n` is negative or no whole number, or more than the memory holds, or `seed` is none.
         """
+        blocks = self.sample_blocks(n, seed)
+        needed = int(n) * self.features * self.dtype.itemsize
+        check_memory(f"{n:,} samples of {self.features:,} numbers", needed, "ask for fewer.")
+        samples = torch.empty(int(n), self.features, dtype=self.dtype)
+        for block, drawn in blocks:
+            if drawn.dtype != samples.dtype:  # in units that float32 would not hold
+                samples = samples.to(drawn.dtype)
+            samples[block] = drawn
+        return samples.numpy()
+
+    def sample_blocks(self, n: int, seed: int = 0) -> Iterator[tuple[slice, Tensor]]:
+        """The samples of `sample`, block after block, each with its place among them: [b, D].
+
+        Raises:
+            InputError: `n` is negative or no whole number, or `seed` is none.
+        """
         seed = as_seed(self.name, seed)
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
             raise InputError(f"{self.name}: cannot draw {n} samples; ask for a whole number from 0 up.")
-        needed = int(n) * self.features * self.dtype.itemsize
-        check_memory(f"{n:,} samples of {self.features:,} numbers", needed, "ask for fewer.")
-        generator = torch.Generator(self.device).manual_seed(seed)
-        samples = torch.empty(int(n), self.features, dtype=self.dtype)
-        with self._evaluating():
-            for block in row_blocks(samples, SAMPLE_NUMBERS, SAMPLE_ROWS):
+        return self._sample_blocks(int(n), torch.Generator(self.device).manual_seed(seed))
+
+    def _sample_blocks(self, n: int, generator: torch.Generator) -> Iterator[tuple[slice, Tensor]]:
+        shape = torch.empty(n, self.features, device="meta")
+        for block in row_blocks(shape, SAMPLE_NUMBERS, SAMPLE_ROWS):
+            with self._evaluating(), torch.no_grad():
                 drawn = self.draw(block.stop - block.start, generator).cpu()
-                if drawn.dtype != samples.dtype:  # in units that float32 would not hold
-                    samples = samples.to(drawn.dtype)
-                samples[block] = drawn
-        return samples.numpy()
+            yield block, drawn
 
     def fit(
         self,
@@ -180,7 +192,8 @@ class Model(nn.Module):
             profile: `quick` (the default), `standard` or `paper`; `steps` or `seconds` replace its number of steps.
             clock: what `seconds` are: `wall`, or `cpu` seconds of this process and the compilers it ran. Those of the
                 data-dependent initialisation count.
-            plan: replaces the profile's plan, e.g. by one with another rate.
+            plan: replaces the profile's plan, e.g. by one with another rate. A plan of epochs is one of those of the
+                training rows.
             device: `auto`, `cpu`, `cuda`.
             precision: of the training steps: `auto`, `fp32`, `bf16`. Evaluation is in float32 or better.
             compile: overrides the plan's choice to use `torch.compile`.
@@ -198,6 +211,7 @@ class Model(nn.Module):
         place = resolve_device(device)
         resolved = self.training_precision(precision, place, plan)
         batches = self._batches(train_rows, seed)
+        plan = plan.over(batches.size)
         held_out = self._held_out(validation)
         held_out = None if held_out is None else held_out.to(place)
         self.to(place)
@@ -253,9 +267,9 @@ class Model(nn.Module):
         resolved = resolve_precision(choice, device, plan.bf16)
         return resolved if self.trains_in_bf16 else "fp32"
 
-    def expected_seconds(self, budget: Budget, plan: Plan | None = None) -> float:
-        """About how long a trial takes on the reference machine: 2 cores with bf16."""
-        plan = plan or self.plan(budget)
+    def expected_seconds(self, budget: Budget, plan: Plan | None = None, rows: int | None = None) -> float:
+        """About how long a trial on so many training rows takes on the reference machine: 2 cores with bf16."""
+        plan = (plan or self.plan(budget)).over(rows)
         if budget.seconds is not None and not plan.closed_form:
             return budget.seconds
         return self.reference_seconds(plan) * plan.steps_within(budget) / plan.steps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from lde_bench.errors import InputError
@@ -28,12 +28,15 @@ class Plan:
     #: Of `sgd`: the share of the last step that the next one repeats.
     momentum: float = 0.0
     weight_decay: float = 0.0
+    #: Training rows that `steps` are for, of a plan that is one of epochs: on others their number is in proportion
+    #: (`over`). None: a plan of steps, whatever the data.
+    rows: int | None = None
     #: `cosine`: linear warm-up, then half a cosine to zero. `halving`: x0.5 every `halve_every` steps, or at each of
-    #: the steps `halve_at`. `exponential`: times `decay` every step.
+    #: the shares `halve_at` of the budget. `exponential`: times `decay` every step.
     schedule: Literal["cosine", "halving", "exponential", "constant"] = "cosine"
     warmup: int = 200
     halve_every: int | None = None
-    halve_at: tuple[int, ...] = ()
+    halve_at: tuple[float, ...] = ()
     decay: float = 1.0
     clip: float | None = None
     #: Decay of the exponential moving average of the weights; None trains without one.
@@ -58,10 +61,24 @@ class Plan:
             return self.rate * min(1.0, (step + 1) / max(1, self.warmup)) * 0.5 * (1 + math.cos(math.pi * progress))
         if self.schedule == "halving":
             every = step // self.halve_every if self.halve_every else 0
-            return self.rate * 0.5 ** (every + sum(step >= at for at in self.halve_at))
+            return self.rate * 0.5 ** (every + sum(progress >= at for at in self.halve_at))
         if self.schedule == "exponential":
             return self.rate * self.decay**step
         return self.rate
+
+    def over(self, rows: int | None) -> Plan:
+        """The plan for so many training rows: of one of epochs as many of them; None, endless rows, change nothing."""
+        if self.rows is None or rows is None:
+            return self
+        steps = max(1, round(self.steps * rows / self.rows))
+        ratio = steps / self.steps
+        return replace(
+            self,
+            steps=steps,
+            rows=rows,
+            decay=self.decay ** (1 / ratio),
+            reference_seconds=self.reference_seconds * ratio,
+        )
 
     def steps_within(self, budget: Budget) -> int:
         """The number of steps, where the budget is none of seconds."""
@@ -71,7 +88,7 @@ class Plan:
         """What shapes the result, as JSON-able values, for the run record and the name of the run."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         del values["reference_seconds"]  # says how long it takes, changes nothing
-        for name in ("halve_at", "momentum", "decay"):  # the names of runs were given without
+        for name in ("rows", "halve_at", "momentum", "decay"):  # the names of runs were given without
             if getattr(self, name) == getattr(Plan, name):
                 del values[name]
         return values

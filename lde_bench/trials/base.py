@@ -26,7 +26,7 @@ from lde_bench.runs import (
     provenance,
     utc_now,
 )
-from lde_bench.runs.rows import with_components
+from lde_bench.runs.rows import is_closed, with_components
 from lde_bench.training.batches import Batches
 from lde_bench.training.curve import CurvePoint
 from lde_bench.training.device import resolve_device, resolve_precision
@@ -155,17 +155,22 @@ class Trial(ABC):
 
     def reference_seconds(self) -> float:
         """About how long the trial takes on the reference machine: 2 cores with bf16."""
-        return self.model().expected_seconds(self.budget)
+        return self.model().expected_seconds(self.budget, rows=len(self.dataset.train))
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a record says of the training; `earlier` are the seconds that were spent on it in other runs."""
+    """What a record says of the training.
+
+    `earlier` are the seconds that were spent on it in other runs, `cpu_seconds` those of all training; None where it
+    ends by itself, or the records of what it took over do not tell.
+    """
 
     setup: dict[str, Any]
     best_step: int
     curve: list[CurvePoint]
     earlier: Seconds
+    cpu_seconds: float | None
 
     @classmethod
     def of(cls, sources: Sequence[Record]) -> Trained:
@@ -177,6 +182,7 @@ class Trained:
             best_step=max((source.result.best_step if source.result else None) or 0 for source in sources),
             curve=first.curve if len(sources) == 1 else [],
             earlier=Seconds(sum(cost.wall_seconds for cost in costs), sum(cost.cpu_seconds for cost in costs)),
+            cpu_seconds=_sum_known([cost.training_cpu_seconds for cost in costs]),
         )
 
     @classmethod
@@ -190,7 +196,13 @@ class Trained:
             state.curve,
             # A continued run counts the seconds of the runs that it continued, as its checkpoint kept them.
             Seconds(state.resumed_wall_seconds, state.resumed_cpu_seconds),
+            None if state.stopped_early or is_closed(model.training_setup) else round(state.cpu_seconds, 2),
         )
+
+
+def _sum_known(values: Sequence[float | None]) -> float | None:
+    """The sum, where every value is known."""
+    return None if None in values else sum(filter(None, values))
 
 
 def weights_kept(paths: RunPaths) -> dict[str, str]:

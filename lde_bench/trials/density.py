@@ -257,6 +257,7 @@ def run_density_trial(
             test_standard_error_clustered=test.groups.standard_error if test.groups else None,
             best_step=trained.best_step,
             groups=test.groups,
+            blocks=test.blocks,
             true_test_nats=truth,
             true_gap_standard_error=error,
         ),
@@ -266,6 +267,7 @@ def run_density_trial(
             wall_seconds=round(trained.earlier.wall + spent.wall - clock.wall, 2),
             cpu_seconds=round(trained.earlier.cpu + spent.cpu - clock.cpu, 2),
             sample_cost=density_class(trial.spec.name).card.sample_cost,
+            training_cpu_seconds=trained.cpu_seconds,
         ),
         provenance=provenance(started, utc_now()),
     )

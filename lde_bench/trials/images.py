@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lde_bench.arrays import Rows, first_rows
+from lde_bench.arrays import Rows, first_rows, row_blocks
 from lde_bench.data import Dataset, describe
 from lde_bench.data.base import ImageSettings
 from lde_bench.densities import method_classes
@@ -36,6 +37,9 @@ from lde_bench.training.loop import Progress, Seconds
 from lde_bench.training.model import Model
 from lde_bench.trials.base import Trained, Trial, head, weights_kept
 from lde_bench.version import BENCHMARK_VERSION
+
+#: Numbers of samples that are held in memory, 480 MB; more are in a temporary file.
+HELD_NUMBERS = 120_000_000
 
 #: Samples kept beside each record: a sheet of ten by ten.
 KEPT_SAMPLES = 100
@@ -213,6 +217,7 @@ class ImageTrial(Trial):
                 wall_seconds=round(trained.earlier.wall + spent.wall - clock.wall, 2),
                 cpu_seconds=round(trained.earlier.cpu + spent.cpu - clock.cpu, 2),
                 sample_cost=generator_class(self.spec.name).card.sample_cost,
+                training_cpu_seconds=trained.cpu_seconds,
             ),
             provenance=provenance(started, utc_now()),
         )
@@ -269,13 +274,21 @@ def as_bytes(images: np.ndarray) -> np.ndarray:
 
 
 def draw_samples(model: Generator, wanted: int, seed: int) -> np.ndarray:
-    """`wanted` samples [n, D], or all that a reference row holds.
+    """`wanted` samples [n, D], or all that a reference row holds; a million are in a temporary file, which is gone with
+    them.
 
     Raises:
         TrainingDiverged: some hold NaN or infinity; they are counted.
     """
-    samples = model.sample(min(wanted, model.most_samples or wanted), seed=seed)
-    if bad := int((~np.isfinite(samples)).any(1).sum()):
+    n = min(wanted, model.most_samples or wanted)
+    if n * model.features <= HELD_NUMBERS:
+        samples = model.sample(n, seed=seed)
+    else:  # the file has no name and is gone with the array
+        samples = np.memmap(tempfile.TemporaryFile(), np.float32, "w+", shape=(n, model.features))  # noqa: SIM115
+        for block, drawn in model.sample_blocks(n, seed):
+            samples[block] = drawn.numpy()
+    bad = sum(int((~np.isfinite(samples[block])).any(1).sum()) for block in row_blocks(samples))
+    if bad:
         raise TrainingDiverged(f"{bad} of {len(samples)} samples hold NaN or infinity; try a lower rate.")
     return samples
 

@@ -27,7 +27,7 @@ SAMPLES = 10_000
 FEATURE_SAMPLES = 4_000
 
 #: Of these many of the samples the curve over their number is drawn, and of all.
-COUNTS = (100, 300, 1_000, 3_000)
+COUNTS = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ParzenTrial(ImageTrial):
         window = choose_window(self.unused_validation(model), samples, setting(dataset).grid, device)
         items = parzen_log_prob(dataset.test, samples, window.sigma, device=device)
         test = summarise(items, dataset.test_groups)
-        measures = self._measures(model, samples)
+        measures = self._measures(model, samples[:SAMPLES])
         paths.save_samples(samples[:KEPT_SAMPLES])
         paths.save_log_likelihoods(test.items)
         result = Result(
@@ -61,6 +61,7 @@ class ParzenTrial(ImageTrial):
             test_standard_error_naive=test.standard_error,
             test_standard_error_clustered=test.groups.standard_error if test.groups else None,
             groups=test.groups,
+            blocks=test.blocks,
             parzen=window,
             measures=measures,
         )

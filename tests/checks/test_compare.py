@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +173,22 @@ def test_without_photographs_and_items_one_sentence_says_so(store, put):
     put("b", likelihoods(2), groups=None, keep=False)
     with pytest.raises(NothingMeasured, match="no error can be told: the dataset has no photographs"):
         compare(find_side("a", store.folder), find_side("b", store.folder))
+
+
+def test_without_photographs_and_items_the_blocks_of_the_records_tell(store, put):
+    first, second = likelihoods(1), likelihoods(2, shift=5)
+    for name, values in (("a", first), ("b", second)):
+        path = put(name, values, groups=None, keep=False)
+        record = Record.from_json(path.read_text())
+        assert record.result is not None
+        result = replace(record.result, blocks=GroupMeans.of_blocks(values))
+        path.write_text(replace(record, result=result).to_json())
+    told = compare(find_side("a", store.folder), find_side("b", store.folder))
+    assert told.difference == pytest.approx((first - second).mean(), abs=1e-4)
+    blocks = len(GroupMeans.of_blocks(first).ids)
+    assert told.degrees_of_freedom == blocks - 1
+    assert "b K=10 is better by" in told.verdict
+    assert f"The naive error is over {blocks} blocks of items" in " ".join(told.notes)
 
 
 def test_too_few_photographs_give_figures_and_no_verdict(store, put):

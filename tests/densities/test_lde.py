@@ -60,7 +60,7 @@ def awake(features: int, components: int = 4, dtype: torch.dtype = torch.float64
     lde = lb.create("lde", features=features, components=components)
     assert isinstance(lde, LDE)
     for name, value in lde.state_dict().items():
-        if value.is_floating_point():
+        if value.is_floating_point() and value.ndim:  # the unit stays 1
             noise = torch.randn(value.shape, generator=generator)
             if "running_var" in name:
                 value.copy_(noise.abs() + 0.5)

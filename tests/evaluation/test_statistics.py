@@ -92,6 +92,24 @@ def test_group_means_carry_everything_the_items_do(rng):
         assert means.mean_nats[number] == pytest.approx(values[groups == group].mean(), abs=1e-12)
 
 
+def test_blocks_tell_the_error_of_a_paired_difference_of_independent_items(rng):
+    hardness = rng.normal(0, 50, 10_000)
+    first, second = hardness + rng.normal(1, 3, 10_000), hardness + rng.normal(0, 3, 10_000)
+    told = paired_difference(GroupMeans.of_blocks(first), GroupMeans.of_blocks(second))
+    naive = paired_difference_of_items(first, second)
+    assert told.mean == pytest.approx(naive.mean, abs=1e-10)
+    assert told.standard_error == pytest.approx(naive.standard_error, rel=0.25)  # of 100 blocks: 7 % is its own error
+    assert told.standard_error < 0.1 * naive_standard_error(first)
+
+
+@pytest.mark.parametrize(("items", "counts"), [(10_000, {100}), (1003, {10, 11}), (57, {11, 12}), (5, {5})])
+def test_blocks_are_of_successive_items_and_nearly_equal(items, counts):
+    blocks = GroupMeans.of_blocks(np.arange(float(items)))
+    assert set(blocks.counts) == counts
+    assert blocks.mean == pytest.approx((items - 1) / 2)
+    assert blocks.mean_nats == sorted(blocks.mean_nats)
+
+
 @pytest.mark.parametrize(("groups", "told"), [(9, False), (10, True)])
 def test_under_ten_groups_there_is_no_clustered_error(groups, told):
     values = np.arange(groups * 3.0)

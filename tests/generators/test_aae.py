@@ -125,6 +125,22 @@ def test_draws_of_the_mixture_prior_have_the_moments_of_its_density(latent, mode
     assert ((products.mean(0) - covariance).abs() < 6 * products.std(0) / math.sqrt(n)).all()
 
 
+@pytest.mark.parametrize("prior", ["gaussian", "mixture"])
+def test_the_scale_stretches_the_whole_prior(prior):
+    narrow, wide = (create_generator("aae", SHAPE, latent=3, prior=prior, scale=scale) for scale in (1, 5))
+    draws = [model.draw_prior(50, torch.Generator().manual_seed(0)) for model in (narrow, wide)]
+    torch.testing.assert_close(draws[1], 5 * draws[0])
+
+
+def test_layers_and_units_are_those_of_all_three_networks():
+    model = AAE((28, 28), latent=8, layers=3, hidden=500)
+    between = 2 * (500 * 500 + 500)
+    encoder = 784 * 500 + 500 + between + 500 * 8 + 8
+    decoder = 8 * 500 + 500 + between + 500 * 784 + 784
+    discriminator = 8 * 500 + 500 + between + 500 + 1
+    assert model.parameter_count() == encoder + decoder + discriminator
+
+
 def test_each_mode_of_the_mixture_has_its_share_of_the_draws():
     model = create_generator("aae", SHAPE, latent=2, prior="mixture", modes=4)
     draws = model.draw_prior(8000, torch.Generator().manual_seed(0))
@@ -167,6 +183,9 @@ def test_the_prior_is_saved_with_the_model(tmp_path):
         ({"backbone": "mpl"}, "backbone 'mpl' is unknown"),
         ({"prior": "uniform"}, "prior 'uniform' is unknown; choose gaussian or mixture"),
         ({"modes": 3}, "a gaussian prior has no modes = 3"),
+        ({"scale": 0}, "scale = 0 is no number above 0"),
+        ({"backbone": "conv", "hidden": 500}, "layers and hidden are those of backbone=mlp"),
+        ({"layers": 0}, "layers = 0 is not a whole number from 1 up"),
         ({"prior": "mixture", "modes": 0}, "modes = 0 is not a whole number from 1 up"),
         ({"prior": "mixture", "modes": 3, "latent": 1}, "modes = 3 find no place in a code of size 1"),
     ],

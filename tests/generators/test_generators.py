@@ -26,6 +26,7 @@ from lde_bench.generators import (
 from lde_bench.generators.base import Generator
 from lde_bench.registry import LAST_PLACE, in_order
 from lde_bench.training import loop
+from lde_bench.training.plan import Budget, Plan
 
 SHAPE = (8, 8)
 STEPS = 6
@@ -46,6 +47,36 @@ def fitted(name: str, digits: lb.data.Dataset, seed: int = 0, **options) -> Gene
 
 def weights(model: Generator) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def test_the_published_epochs_are_those_of_the_data_at_hand():
+    """Of the paper: 280 and 390 epochs of MNIST, 60 and 130 of TFD, 200 of CelebA and of codes (Yoo et al. 2020)."""
+    budget = Budget("paper")
+    for method, side, rows, steps in (
+        ("ae", 28, 55_000, 280 * 430),
+        ("iae", 28, 55_000, 390 * 430),
+        ("ae", 48, 100_983, 60 * 789),
+        ("iae", 48, 100_983, 130 * 789),
+    ):
+        assert create_generator(method, (side, side)).plan(budget).over(rows).steps == steps
+    model = create_generator("ae+lde", (3, 64, 64), latent=100)
+    assert [model.part_plan(part, budget).over(162_770).steps for part in model.parts().values()] == [200 * 1272] * 2
+
+
+def test_a_fit_takes_the_steps_that_the_epochs_are_of_its_rows(digits):
+    plan = Plan(steps=20, rows=2 * len(digits.train), batch_size=50)
+    model = create_generator("ae", SHAPE).fit(digits.train, plan=plan, precision="fp32")
+    assert model.training_state.step == model.training_setup["steps"] == 10
+
+
+def test_on_large_images_the_last_dimension_of_the_iae_has_an_eighth_of_the_rate_as_published():
+    model = create_generator("iae", (48, 48), latent=15, warmup=120 / 130)
+    arrives = next(share for share in np.linspace(0, 1, 1301) if model.in_use(share) == 15)
+    for profile in ("quick", "standard", "paper"):
+        plan = model.plan(Budget(profile))
+        assert plan.rate_at(0, arrives) == plan.rate / 8
+    ae = create_generator("ae", (48, 48))
+    assert all(ae.plan(Budget(profile)) == model.plan(Budget(profile)) for profile in ("quick", "standard"))
 
 
 def test_rows_keep_the_order_of_the_table_and_a_model_without_a_place_follows_by_name():

@@ -8,17 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from lde_bench.generators import create_generator, generator_classes
-from lde_bench.generators.gmmn_ae import CodeGenerator, SigmoidAutoencoder, biased_mmd2
-from lde_bench.training.plan import Plan
+from lde_bench.generators.gmmn_ae import CodeGenerator, SigmoidAutoencoder, root_mmd
+from lde_bench.training.plan import Budget, Plan
+
+SCALES = (0.5, 1.0, 4.0)
 
 
-def naive_mmd2(x: Tensor, y: Tensor) -> float:
-    def kernel(a: Tensor, b: Tensor) -> float:
-        distance = sum((u - v) ** 2 for u, v in zip(a.tolist(), b.tolist(), strict=True))
-        return sum(math.exp(-distance / (2 * squared)) for squared in (1, 2, 4, 8, 16, 32))
+def naive_mmd2(x: Tensor, y: Tensor, scales: tuple[float, ...] = SCALES) -> Tensor:
+    """By a double loop over the pairs."""
 
-    def mean(first: Tensor, second: Tensor) -> float:
-        return sum(kernel(a, b) for a in first for b in second) / (len(first) * len(second))
+    def mean(first: Tensor, second: Tensor) -> Tensor:
+        pairs = [(a - b).square().sum() for a in first for b in second]
+        return torch.stack([sum(torch.exp(-pair / (2 * scale)) for scale in scales) for pair in pairs]).mean()
 
     return mean(x, x) + mean(y, y) - 2 * mean(x, y)
 
@@ -29,35 +30,36 @@ def two_sets() -> tuple[Tensor, Tensor]:
     return x, 4 * torch.rand(5, 3, generator=generator, dtype=torch.float64)
 
 
-def test_the_mmd_is_that_of_a_naive_double_loop():
-    x, y = two_sets()
-    assert biased_mmd2(x, y).item() == pytest.approx(naive_mmd2(x, y), rel=1e-12)
-
-
-def test_the_mmd_of_two_points_is_known_in_closed_form():
+def test_the_loss_of_two_points_is_known_in_closed_form():
     x, y = torch.zeros(1, 2, dtype=torch.float64), torch.tensor([[3.0, 4.0]], dtype=torch.float64)
-    closed = sum(2 - 2 * math.exp(-25 / (2 * squared)) for squared in (1, 2, 4, 8, 16, 32))
-    assert biased_mmd2(x, y).item() == pytest.approx(closed, rel=1e-12)
+    closed = sum(2 - 2 * math.exp(-25 / (2 * scale)) for scale in SCALES)
+    assert root_mmd(x, y, SCALES).item() == pytest.approx(math.sqrt(closed), rel=1e-12)
 
 
-def test_the_mmd_is_symmetric_and_none_of_a_set_and_itself():
+def test_the_loss_and_its_gradient_are_those_of_a_double_loop_and_autograd():
     x, y = two_sets()
-    assert biased_mmd2(x, y).item() == pytest.approx(biased_mmd2(y, x).item(), rel=1e-12)
-    assert biased_mmd2(x, x.flip(0)).item() == pytest.approx(0, abs=1e-12)
+    y.requires_grad_()
+    naive = naive_mmd2(x, y).sqrt()
+    (expected,) = torch.autograd.grad(3 * naive, y)
+    loss = root_mmd(x, y, SCALES)
+    (gradient,) = torch.autograd.grad(3 * loss, y)
+    torch.testing.assert_close(loss, naive, rtol=1e-12, atol=0)
+    torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-14)
 
 
-def test_the_gradient_of_the_root_of_the_mmd_is_right():
+def test_the_loss_is_symmetric_and_that_of_a_set_and_itself_none():
     x, y = two_sets()
-    assert torch.autograd.gradcheck(lambda y: biased_mmd2(x, y).sqrt(), y.requires_grad_())
+    torch.testing.assert_close(root_mmd(x, y, SCALES), root_mmd(y, x, SCALES))
+    assert root_mmd(x, x.flip(0), SCALES).item() < 1e-5
 
 
-def test_the_loss_is_the_root_of_the_mmd_to_the_generated_codes():
-    model = CodeGenerator(3).double()
+def test_the_generator_is_trained_on_the_loss_to_the_codes_it_generates():
+    model = CodeGenerator(3, SCALES).double()
     x, _ = two_sets()
     torch.manual_seed(4)
-    loss = model.loss(x, 0.0).item()
+    loss = model.loss(x, 0.0)
     torch.manual_seed(4)
-    assert loss == pytest.approx(math.sqrt(naive_mmd2(x, model.draw(7))), rel=1e-12)
+    torch.testing.assert_close(loss, naive_mmd2(x, model.draw(7)).sqrt())
 
 
 def test_a_perfect_match_has_a_finite_gradient():
@@ -75,6 +77,22 @@ def test_the_published_networks_have_the_parameters_counted_by_hand():
     encoder = 2304 * 512 + 512 + 512 * 512 + 512 + 512 * 128 + 128
     tfd = encoder + 128 * 512 + 512 + 512 * 512 + 512 + 512 * 2304 + 2304
     assert create_generator("gmmn+ae", (48, 48)).parameter_count() == tfd + generator + 1024 * 128 + 128
+
+
+@pytest.mark.parametrize(
+    ("side", "scales", "steps"),
+    [
+        (28, [1], {"autoencoder": 9_000, "codes": 40_000}),
+        (48, [1, 2, 5, 10, 20, 40], {"autoencoder": 60_000, "codes": 48_000}),
+    ],
+)
+def test_the_kernels_and_the_published_steps_are_those_of_the_size_of_the_images(side, scales, steps):
+    model = create_generator("gmmn+ae", (side, side))
+    assert list(model.codes.scales) == scales
+    plans = {name: model.part_plan(part, Budget("paper")) for name, part in model.parts().items()}
+    assert {name: plan.steps for name, plan in plans.items()} == steps
+    # A step takes as long at either size, the pixels aside.
+    assert plans["codes"].reference_seconds / plans["codes"].steps == pytest.approx(3000 / 40_000)
 
 
 def test_units_are_dropped_in_training_alone_and_by_the_encoder_alone():

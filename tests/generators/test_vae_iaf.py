@@ -46,7 +46,7 @@ def test_the_product_of_the_masks_lets_each_output_see_what_is_before_it():
 
 def test_the_log_determinant_of_all_steps_is_that_of_autograd(inputs):
     z, h = inputs
-    model = VAEIAF((8, 8), latent=5, transforms=3, hidden=40).double()
+    model = VAEIAF((8, 8), latent=5, transforms=3, step_hidden=40).double()
     rough(model.flow)
     change = jacobian(lambda z: model.transform(z, h)[0], z)[0, :, 0]
     torch.testing.assert_close(torch.linalg.slogdet(change).logabsdet, model.transform(z, h)[1][0])
@@ -73,7 +73,7 @@ def test_a_step_starts_near_the_identity():
 
 
 def test_with_open_gates_it_is_the_vae():
-    model = linear(VAEIAF, transforms=1, hidden=8)
+    model = linear(VAEIAF, transforms=1, step_hidden=8)
     torch.nn.init.zeros_(model.flow[0].outputs.weight)
     torch.nn.init.constant_(model.flow[0].outputs.bias, 40.0)
     x = draws(model, 20)
@@ -83,7 +83,7 @@ def test_with_open_gates_it_is_the_vae():
 
 
 def test_its_importance_weights_have_the_exact_likelihood_as_their_mean():
-    model = linear(VAEIAF, widen=0.5, transforms=3, hidden=16)
+    model = linear(VAEIAF, widen=0.5, transforms=3, step_hidden=16)
     torch.manual_seed(5)
     with torch.no_grad():
         for step in model.flow:
@@ -102,7 +102,7 @@ def test_its_importance_weights_have_the_exact_likelihood_as_their_mean():
 
 
 def test_the_loss_is_minus_the_mean_of_its_bound():
-    model = linear(VAEIAF, shift=0.2, widen=0.3, transforms=2, hidden=16)
+    model = linear(VAEIAF, shift=0.2, widen=0.3, transforms=2, step_hidden=16)
     x = draws(model, 20)
     torch.manual_seed(6)
     losses = torch.stack([model.loss(torch.from_numpy(x), 0.0) for _ in range(200)]).detach().numpy()

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,12 +21,12 @@ bsds300: bsds300, version 1 (seed 0, content abababababab)
 100,000 training, 2,000 validation, 20,000 test patches (from 12 photographs)
 profile quick, benchmark version 1
 
-method      K   parameters   trials   test log-likelihood (nats)   SE by photograph   difference to best   CPU seconds           paper
-──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-gaussian    –      367,662        1                    96.40 ± –               5.68        -54.10 ± 0.00           2.5               –
-lde+w       1      367,662        2      149.00 (148.50, 149.50)               5.68         -1.50 ± 0.58         1,234               –
-lde+w      10      367,662        3                150.50 ± 1.00               5.68                 best            20               –
-lde        10      367,662        1                   122.00 ± –               5.68        -28.50 ± 0.00            20   157.75 ± 0.06
+method      K   parameters   trials   test log-likelihood (nats)   SE by photograph   difference to highest   CPU seconds           paper
+─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+gaussian    –      367,662        1                    96.40 ± –               5.68           -54.10 ± 0.00           2.5               –
+lde+w       1      367,662        2      149.00 (148.50, 149.50)               5.68            -1.50 ± 0.58         1,234               –
+lde+w      10      367,662        3                150.50 ± 1.00               5.68                 highest            20               –
+lde        10      367,662        1                   122.00 ± –               5.68           -28.50 ± 0.00            20   157.75 ± 0.06
 
 Without a row:
   lde+w K=30, trial 2: TrainingDiverged: the loss is NaN at step 12
@@ -139,6 +140,28 @@ def test_the_difference_of_rows_of_several_trials_counts_what_another_seed_chang
     assert other.difference == pytest.approx(-2.0)
     # The photographs differ by the same in every one, the seeds by 0.3 on either side.
     assert other.difference_standard_error == pytest.approx(math.sqrt(2 * 0.045 / 2), rel=1e-6)
+
+
+def test_only_of_equal_budgets_is_one_called_the_best(make):
+    def spent(seconds):
+        record = make(f"m{seconds:g}", 1, 100.0 + seconds / 100)
+        return replace(record, cost=replace(record.cost, training_cpu_seconds=seconds))
+
+    equal = [spent(95.0), spent(100.0), spent(109.0)]
+    (table,) = build_tables(equal)
+    assert column(table, "difference to best")[-1] == "best"
+    assert "95 to 109 CPU seconds of training" in to_text(table)
+
+    (table,) = build_tables([*equal, spent(120.0)])
+    assert column(table, "difference to highest")[-1] == "highest"
+    assert not any(row.is_best for row in table.rows)
+    assert "not called the best" in " ".join(to_text(table).split())
+
+    # What a record of before does not tell apart is the whole trial; a fit that ends by itself has no budget.
+    whole = [make("a", 1, 100.0, cpu_seconds=100.0), make("b", 1, 101.0, cpu_seconds=300.0)]
+    assert not any(row.is_best for row in build_tables(whole)[0].rows)
+    closed = make("b", 1, 101.0, cpu_seconds=1.0, training={"density": {"closed_form": True}})
+    assert build_tables([whole[0], closed])[0].rows[1].is_best
 
 
 def test_under_ten_photographs_the_clustered_errors_are_dashes(make):
@@ -331,7 +354,7 @@ def test_csv_has_full_precision_and_empty_fields_for_what_is_missing(table):
 def test_the_payload_is_plain_json(table):
     payload = to_payload(table)
     assert json.loads(json.dumps(payload, allow_nan=False)) == payload
-    assert payload["rows"][2]["is_best"] is True
+    assert payload["rows"][2]["is_highest"] is True
     assert payload["failures"][0]["reason"].startswith("TrainingDiverged")
 
 

@@ -31,6 +31,30 @@ def test_halving_halves_at_every_multiple():
     assert [plan.rate_at(step, 0.0) for step in (0, 29, 30, 59, 60, 90)] == [1, 1, 0.5, 0.5, 0.25, 0.125]
 
 
+def test_halving_halves_at_shares_of_the_budget_whatever_the_step():
+    plan = Plan(steps=400, rate=1.0, schedule="halving", halve_at=(0.25, 0.75))
+    assert [plan.rate_at(0, share) for share in (0, 0.24, 0.25, 0.74, 0.75, 1)] == [1, 1, 0.5, 0.5, 0.25, 0.25]
+    # At the very step, though a share is rounded.
+    epochs = Plan(steps=280 * 430, rate=1.0, schedule="halving", halve_at=tuple(e / 280 for e in (20, 50, 100, 200)))
+    for epoch in (20, 50, 100, 200):
+        before, after = (epochs.rate_at(step, step / epochs.steps) for step in (epoch * 430 - 1, epoch * 430))
+        assert after == before / 2
+
+
+def test_a_plan_of_epochs_has_as_many_on_other_rows():
+    plan = Plan(
+        steps=200 * 430, rows=55_000, batch_size=128, schedule="exponential", decay=0.999, reference_seconds=100
+    )
+    assert plan.over(55_000) == plan
+    half = plan.over(27_500)
+    assert (half.steps, half.reference_seconds) == (100 * 430, 50)
+    # The rate has fallen as far at the end.
+    assert half.rate_at(half.steps, 1.0) == pytest.approx(plan.rate_at(plan.steps, 1.0))
+    assert plan.over(1).steps == 2
+    assert plan.over(None) == plan
+    assert Plan(steps=7).over(3) == Plan(steps=7)
+
+
 def test_exponential_falls_by_the_same_factor_at_every_step_whatever_the_budget():
     plan = Plan(steps=100, rate=2.0, schedule="exponential", decay=0.9)
     assert [plan.rate_at(step, 0.7) for step in (0, 1, 2)] == pytest.approx([2.0, 1.8, 1.62])
@@ -38,9 +62,9 @@ def test_exponential_falls_by_the_same_factor_at_every_step_whatever_the_budget(
 
 def test_what_came_later_is_left_out_of_the_description_of_plans_without_it():
     """The names of runs are made of descriptions, and were given without."""
-    later = {"halve_at", "momentum", "decay"}
+    later = {"rows", "halve_at", "momentum", "decay"}
     assert not later & set(Plan(steps=3).describe())
-    assert later <= set(Plan(steps=3, halve_at=(2,), momentum=0.5, decay=0.9).describe())
+    assert later <= set(Plan(steps=3, rows=9, halve_at=(0.5,), momentum=0.5, decay=0.9).describe())
 
 
 def test_constant_stays():

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lde_bench.errors import TrainingDiverged
+from lde_bench.evaluation.parzen import parzen_log_prob
+from lde_bench.generators import create_generator, parse_generator
+from lde_bench.trials import images
+from lde_bench.trials.images import draw_samples
+
+
+@pytest.fixture
+def model():
+    return create_generator(parse_generator("gan:hidden=8,units=4,noise=3"), (1, 4, 4))
+
+
+def test_samples_that_do_not_fit_in_memory_are_those_that_do(model, monkeypatch):
+    whole = draw_samples(model, 5000, seed=3)
+    monkeypatch.setattr(images, "HELD_NUMBERS", 1000)
+    spooled = draw_samples(model, 5000, seed=3)
+    assert isinstance(spooled, np.memmap)
+    assert not isinstance(whole, np.memmap)
+    np.testing.assert_array_equal(spooled, whole)
+    np.testing.assert_array_equal(parzen_log_prob(whole[:9], spooled, 0.2), parzen_log_prob(whole[:9], whole, 0.2))
+
+
+@pytest.mark.parametrize("held", [1000, 10**6])
+def test_samples_that_are_no_numbers_are_counted(model, monkeypatch, held):
+    monkeypatch.setattr(images, "HELD_NUMBERS", held)
+    decode = model.decode
+    monkeypatch.setattr(model, "decode", lambda noise: torch.where(noise[:, :1] > 1.5, torch.nan, decode(noise)))
+    with pytest.raises(TrainingDiverged, match=r"^\d+ of 5000 samples hold NaN"):
+        draw_samples(model, 5000, seed=3)
