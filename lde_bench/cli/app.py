@@ -105,9 +105,10 @@ Seconds = Annotated[
 ]
 # Of the commands that look at images through a network.
 Features = Annotated[
-    str,
+    str | None,
     Parameter(
-        help="What samples are compared in: pixels, or vgg, a layer of VGG19 (see --vgg), in which blur is no virtue."
+        help="What images are compared in: pixels; vgg, a layer of VGG19 (see --vgg); or mnist, one of a classifier of "
+        "digits. If left out that which is best for the dataset, but pixels with quick where that is vgg."
     ),
 ]
 VggFile = Annotated[
@@ -202,10 +203,6 @@ Perceptual = Annotated[
         help="Weight of the distance in features of VGG19 in the loss (see --vgg): 0.1, the paper's, if left out, and "
         "0 with --profile quick."
     ),
-]
-SpaceByProfile = Annotated[
-    str | None,
-    Parameter(help="What images are compared in: pixels, or vgg (see --vgg), which is the choice but with quick."),
 ]
 
 

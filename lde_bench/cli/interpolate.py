@@ -10,12 +10,12 @@ from cyclopts import Parameter
 from lde_bench.cli.app import (
     PICTURE_OPTIONS,
     RUNNING,
+    Features,
     Perceptual,
     PictureOptions,
     Profile,
     Running,
     Seconds,
-    SpaceByProfile,
     Steps,
     TrialCount,
     VggFile,
@@ -65,7 +65,7 @@ def interpolate(
         Whole | None, Parameter(help="Walks of each kind that are measured (100, 500, 500 by profile).")
     ] = None,
     perceptual: Perceptual = None,
-    features: SpaceByProfile = None,
+    features: Features = None,
     vgg: VggFile = None,
     steps: Steps = None,
     seconds: Seconds = None,

@@ -45,7 +45,7 @@ def parzen(
         TrialCount | None, Parameter(help="Training runs per row, each with its own seed (1, 1, 5 by profile).")
     ] = None,
     samples: Annotated[Whole, Parameter(help="Samples of the window.")] = 10_000,
-    features: Features = "pixels",
+    features: Features = None,
     vgg: VggFile = None,
     folds: Annotated[
         list[Whole] | None,

@@ -172,12 +172,14 @@ class ImageSettings:
     """What is fixed for a dataset of images, by the paper where it ran it, so that every model has the same.
 
     `latent` is the size of the code; `warmup` the share of the training over which that of the IAE grows; `grid` the
-    sigmas of the Parzen window to choose from, float64 [g].
+    sigmas of the Parzen window to choose from, float64 [g]; `space` names the feature space in which such images are
+    best compared (`lde_bench.features`).
     """
 
     latent: int
     warmup: float
     grid: np.ndarray
+    space: str = "pixels"
 
 
 @dataclass(frozen=True)

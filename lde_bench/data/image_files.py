@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 def colour_settings(side: int) -> ImageSettings:
     """What is fixed for images in colour of a side: the paper's codes and share of warm-up, and a wide grid."""
     latent = LATENTS[max(least for least in LATENTS if least <= side)]
-    return ImageSettings(latent=latent, warmup=100 / 200, grid=np.arange(1, 26) / 50)
+    return ImageSettings(latent=latent, warmup=100 / 200, grid=np.arange(1, 26) / 50, space="vgg")
 
 
 def size_of(version: str) -> tuple[int, Fit] | None:

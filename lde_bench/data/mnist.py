@@ -142,7 +142,7 @@ DATASETS = (
         f"LeCun, Bottou, Bengio, Haffner 1998, {SITES[0]}",
         load,
         items="images",
-        images=ImageSettings(latent=8, warmup=96 / 390, grid=np.arange(0.1, 0.3, 0.01)),
+        images=ImageSettings(latent=8, warmup=96 / 390, grid=np.arange(0.1, 0.3, 0.01), space="mnist"),
         bibtex=("lecun1998gradient",),
     ),
 )

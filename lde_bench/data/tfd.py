@@ -26,7 +26,7 @@ FILE = "TFD_48x48.mat"
 OFFICIAL_MD5 = "9d113650c197719b750ecc6864faf87c"
 FOLDS = (1, 2, 3, 4, 5)
 SIDE = 48
-IMAGE_SETTINGS = ImageSettings(latent=15, warmup=120 / 130, grid=np.arange(0.001, 0.2, 0.005))
+IMAGE_SETTINGS = ImageSettings(latent=15, warmup=120 / 130, grid=np.arange(0.001, 0.2, 0.005), space="vgg")
 #: Values of the `folds` array.
 UNLABELED, TRAIN, VALIDATION, TEST = range(4)
 

@@ -25,7 +25,7 @@ from lde_bench.runs.store import RunPaths
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
 from lde_bench.trials.generation import SAMPLES, SHOWN, GenerationTrial
-from lde_bench.trials.images import PERCEPTUAL, SPACES, check_samples
+from lde_bench.trials.images import PERCEPTUAL, check_samples, usual_space
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,7 +88,7 @@ class Generate(FigureInColour):
             trials: training runs of each.
             samples: to measure; by profile if None.
             perceptual: weight of the distance in features of VGG19 in the loss; by profile if None.
-            space: in which samples and real images are compared; by profile if None.
+            space: in which samples and real images are compared; that of `usual_space` if None.
             seed: base of the trials' seeds.
 
         Raises:
@@ -103,7 +103,7 @@ class Generate(FigureInColour):
         check_samples([spec for spec, _ in specs], count, dataset.image_shape)
         options.check(dataset)
         weight = PERCEPTUAL[budget.profile] if perceptual is None else perceptual
-        features = SPACES[budget.profile] if space is None else space
+        features = usual_space(dataset, budget.profile) if space is None else space
         planned = [
             GenerationTrial(
                 self.name, spec, k, trial, dataset, budget, options, seed, weight, samples=count, space=features

@@ -29,7 +29,7 @@ from lde_bench.report.table import Table
 from lde_bench.runs.store import RunPaths
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
-from lde_bench.trials.images import PERCEPTUAL, SPACES
+from lde_bench.trials.images import PERCEPTUAL, usual_space
 from lde_bench.trials.interpolation import PAIRS, InterpolationTrial
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Interpolate(FigureInColour):
             trials: training runs of each.
             pairs: walks of each kind; by profile if None.
             perceptual: weight of the distance in features of VGG19 in the loss; by profile if None.
-            space: in which steps and distances are measured; by profile if None.
+            space: in which steps and distances are measured; that of `usual_space` if None.
             seed: base of the trials' seeds and of the pairs.
 
         Raises:
@@ -88,7 +88,7 @@ class Interpolate(FigureInColour):
             _check_autoencoder(spec, dataset.image_shape)
         options.check(dataset)
         weight = PERCEPTUAL[budget.profile] if perceptual is None else perceptual
-        features = SPACES[budget.profile] if space is None else space
+        features = usual_space(dataset, budget.profile) if space is None else space
         planned = [
             InterpolationTrial(
                 self.name, spec, None, trial, dataset, budget, options, seed, weight, pairs=count, space=features

@@ -14,7 +14,6 @@ from lde_bench.data import Dataset, datasets, load_dataset, load_image_folder
 from lde_bench.data.pictures import Fit
 from lde_bench.densities.spec import MethodSpec
 from lde_bench.errors import InputError
-from lde_bench.features.pixels import PIXELS
 from lde_bench.generators import (
     generator_class,
     parse_generator,
@@ -36,7 +35,7 @@ from lde_bench.runs.record import DatasetInfo
 from lde_bench.runs.rows import is_reference, with_components
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
-from lde_bench.trials.images import check_samples
+from lde_bench.trials.images import check_samples, usual_space
 from lde_bench.trials.parzen import SAMPLES, ParzenTrial
 
 #: What stands for every row of the table among `--methods`.
@@ -147,10 +146,12 @@ class Parzen(Experiment):
         components: Sequence[int] | None = None,
         trials: int | None = None,
         samples: int = SAMPLES,
-        space: str = PIXELS.name,
+        space: str | None = None,
         seed: int = 0,
     ) -> list[ParzenTrial]:
         """The trials of the table; everything a trial needs is checked here, before any training.
+
+        The measures beside the window are taken in `space`, or where it is None in `usual_space` of the dataset.
 
         Raises:
             InputError: see `expand_methods`; a number of trials or samples below 1; or a feature space for the measures
@@ -167,7 +168,18 @@ class Parzen(Experiment):
         for dataset in datasets:
             options.check(dataset)
         planned = [
-            ParzenTrial(self.name, spec, k, trial, dataset, budget, options, seed, samples=samples, space=space)
+            ParzenTrial(
+                self.name,
+                spec,
+                k,
+                trial,
+                dataset,
+                budget,
+                options,
+                seed,
+                samples=samples,
+                space=usual_space(dataset, budget.profile) if space is None else space,
+            )
             for trial in range(trials)
             for dataset in datasets
             for spec, k in specs

@@ -1,4 +1,4 @@
-"""Features of images by networks trained on other photographs: for a perceptual loss, and as spaces to measure in.
+"""Features of images by networks trained on others: for a perceptual loss, and as spaces to measure in.
 
 One file of this package with a `FeatureSpace` that has a `name` = one space; a new file is found by itself.
 """
@@ -24,7 +24,7 @@ def feature_spaces() -> dict[str, type[FeatureSpace]]:
 
 
 def feature_space(name: str, device: str = "cpu") -> FeatureSpace:
-    """The space of that name, `pixels` or `vgg`, computed on that device.
+    """The space of that name, such as `pixels` or `vgg`, computed on that device.
 
     Raises:
         InputError: there is none of that name; the message names the nearest.

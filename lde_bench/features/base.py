@@ -28,6 +28,8 @@ class FeatureSpace(ABC):
     words: ClassVar[str]
     #: Keys into `lde_bench/report/data/references.bib` of what to cite.
     bibtex: ClassVar[tuple[str, ...]] = ()
+    #: Whether all that computes the features comes with this package.
+    shipped: ClassVar[bool] = True
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = device
@@ -47,6 +49,12 @@ class FeatureSpace(ABC):
     def real_features(self, rows: Rows, image_shape: Sequence[int] | None) -> Rows:
         """`features` of items that model after model is measured against: kept, where they are slow to compute."""
         return self.features(rows, image_shape)
+
+    def classes(self, features: Rows) -> np.ndarray | None:
+        """What the classifier behind the features takes items for, by their features [n, F]: int64 [n], from 0 up; None
+        where there is no classifier.
+        """
+        return None
 
     def check(self, image_shape: Sequence[int]) -> None:  # noqa: B027 (pixels are always at hand)
         """Find out before any training whether the features of images of this shape can be computed.

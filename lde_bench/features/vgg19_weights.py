@@ -39,7 +39,7 @@ KEPT_FILE = "vgg19-conv1_1-to-conv3_1.npz"
 
 REMEDY = (
     f"give torchvision's {TORCHVISION_FILE} or an .npz of its layers up to conv3_1 by --vgg FILE, or do without the "
-    "network: train with --perceptual 0, and leave --features out."
+    "network: train with --perceptual 0, and compare in --features pixels."
 )
 
 

@@ -24,7 +24,7 @@ from lde_bench.evaluation.law import Law
 from lde_bench.evaluation.laws import trial_laws
 from lde_bench.evaluation.laws.images import image_laws
 from lde_bench.evaluation.sample_measures import MINIMUM_ROWS, SampleSets
-from lde_bench.features import feature_space
+from lde_bench.features import feature_space, feature_spaces
 from lde_bench.features.base import FeatureSpace
 from lde_bench.features.pixels import PIXELS
 from lde_bench.generators import create_generator, density_spec, generator_arguments, generator_class
@@ -44,10 +44,8 @@ HELD_NUMBERS = 120_000_000
 #: Samples kept beside each record: a sheet of ten by ten.
 KEPT_SAMPLES = 100
 
-#: Of the figures in colour by profile: weight of the perceptual term, and the space of the measures. Quick needs
-#: nothing that is not at hand.
+#: Weight of the perceptual term in the figures in colour by profile. Quick needs nothing that is not at hand.
 PERCEPTUAL = {"quick": 0.0, "standard": PAPER_WEIGHT, "paper": PAPER_WEIGHT}
-SPACES = {"quick": "pixels", "standard": "vgg", "paper": "vgg"}
 
 
 def setting(dataset: Dataset) -> ImageSettings:
@@ -55,6 +53,14 @@ def setting(dataset: Dataset) -> ImageSettings:
     found = describe(dataset.name, dataset.version).images
     assert found is not None
     return found
+
+
+def usual_space(dataset: Dataset, profile: str) -> str:
+    """The feature space that images are compared in where none is named: the dataset's own, but under quick pixels
+    where that needs a file that may not be at hand.
+    """
+    own = setting(dataset).space
+    return own if profile != "quick" or feature_spaces()[own].shipped else PIXELS.name
 
 
 @dataclass(frozen=True)

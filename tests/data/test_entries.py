@@ -12,6 +12,7 @@ from lde_bench import data as data_package
 from lde_bench.data import datasets, user_file
 from lde_bench.data.base import DatasetEntry, ImageSettings
 from lde_bench.experiments.parzen import load_images
+from lde_bench.features import feature_spaces
 from lde_bench.report.citations import references, samples_keys
 from lde_bench.runs.record import DatasetInfo
 from lde_bench.runs.rows import group_word, is_image, is_patch, item_word
@@ -29,6 +30,7 @@ def test_an_entry_agrees_with_itself(name: str) -> None:
         assert entry.images.latent >= 1
         assert 0 < entry.images.warmup < 1
         assert (np.diff(entry.images.grid) > 0).all()
+        assert entry.images.space in feature_spaces()
 
 
 def test_the_settings_of_the_papers_datasets() -> None:
@@ -45,6 +47,8 @@ def test_the_settings_of_the_papers_datasets() -> None:
         "tfd": 15,
     }
     assert {name for name in told if "fold" in name} == {f"tfd-fold{fold}" for fold in range(1, 6)}
+    assert (told["mnist"].space, told["digits8x8"].space) == ("mnist", "pixels")
+    assert {each.space for name, each in told.items() if name not in ("mnist", "digits8x8")} == {"vgg"}
     assert (told["mnist"].warmup, told["celeba"].warmup) == (96 / 390, 100 / 200)
     np.testing.assert_array_equal(told["mnist"].grid, np.arange(0.1, 0.3, 0.01))
     np.testing.assert_array_equal(told["tfd-fold3"].grid, np.arange(0.001, 0.2, 0.005))

@@ -101,6 +101,7 @@ def test_the_metrics_give_the_figures_they_declare_in_the_order_of_the_table():
         "frechet",
         "frechet_limit",
         "kernel_distance",
+        "class_shift",
         "precision",
         "recall",
         "density",

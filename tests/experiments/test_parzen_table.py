@@ -17,7 +17,7 @@ from lde_bench.runs import Record, ResultStore, run_sweep
 from lde_bench.seeds import derive_seed
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions, failed_record
-from lde_bench.trials.images import setting
+from lde_bench.trials.images import setting, usual_space
 from lde_bench.trials.parzen import ParzenTrial, choose_window
 
 OPTIONS = TrainingOptions(precision="fp32", device="cpu")
@@ -36,6 +36,26 @@ def planned(digits: Dataset, *methods: str) -> list[ParzenTrial]:
 def run(store: ResultStore, trials: list[ParzenTrial]) -> list[Record]:
     quiet = (lambda progress: None, lambda message: None)
     return run_sweep(store, trials, lambda trial: trial.run(store, *quiet), failed_record)
+
+
+def test_the_space_is_the_datasets_own_but_quick_needs_no_file_that_may_not_be_at_hand(digits):
+    def spaces(name: str) -> list[str]:
+        return [usual_space(replace(digits, name=name), profile) for profile in ("quick", "standard", "paper")]
+
+    assert spaces("digits8x8") == ["pixels"] * 3
+    assert spaces("mnist") == ["mnist"] * 3
+    assert spaces("faces48") == spaces("tfd-fold2") == ["pixels", "vgg", "vgg"]
+
+
+def test_a_space_is_taken_where_none_is_named_and_pixels_leave_the_names_of_runs_as_they_were(digits):
+    def plan(**named: str) -> ParzenTrial:
+        data = replace(digits, name="mnist", image_shape=(1, 28, 28))
+        (trial,) = Parzen().plan(Budget.of(), OPTIONS, [data], methods=["kmeans"], **named)
+        return trial
+
+    assert plan().space == "mnist"
+    assert plan().run_id == plan(space="mnist").run_id != plan(space="pixels").run_id
+    assert "space" not in plan(space="pixels").evaluation()
 
 
 @pytest.mark.slow

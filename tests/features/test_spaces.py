@@ -12,7 +12,7 @@ from lde_bench.data import load_dataset
 from lde_bench.errors import InputError
 from lde_bench.evaluation.density_coverage import density_coverage
 from lde_bench.evaluation.precision_recall import precision_recall
-from lde_bench.features import feature_space, feature_spaces, kept, space_words, vgg
+from lde_bench.features import feature_space, feature_spaces, kept, network_space, space_words, vgg
 from lde_bench.features import vgg19 as network
 from lde_bench.features.pixels import PIXELS
 from lde_bench.features.vgg import Vgg
@@ -33,7 +33,7 @@ def pixels() -> PixelRows:
 
 
 def test_spaces_are_found_by_themselves_and_say_what_they_are():
-    assert list(feature_spaces()) == ["pixels", "vgg"]
+    assert list(feature_spaces()) == ["mnist", "pixels", "vgg"]
     for name, kind in feature_spaces().items():
         assert isinstance(feature_space(name), kind)
         assert space_words(kind.label) == kind.words
@@ -51,9 +51,15 @@ def test_features_are_the_mean_over_positions_of_the_last_layer_behind_its_relu(
     np.testing.assert_allclose(features, np.maximum(conv3_1, 0).mean((2, 3)), rtol=1e-5)
 
 
+def test_a_grey_image_has_the_features_of_the_same_image_in_colour():
+    grey = np.random.default_rng(1).random((2, 48 * 48), dtype=np.float32)
+    colour = feature_space("vgg").features(np.tile(grey, 3), (3, 48, 48))
+    np.testing.assert_allclose(feature_space("vgg").features(grey, (1, 48, 48)), colour, rtol=1e-5)
+
+
 def test_blocks_and_bytes_for_pixels_change_nothing(pixels, monkeypatch):
     whole = feature_space("vgg").features(np.asarray(pixels), SHAPE)
-    monkeypatch.setattr(vgg, "BLOCK_IMAGES", 4)
+    monkeypatch.setattr(network_space, "BLOCK_IMAGES", 4)
     np.testing.assert_allclose(feature_space("vgg").features(pixels, SHAPE), whole, rtol=1e-5)
 
 
@@ -105,7 +111,7 @@ def test_what_cannot_be_computed_is_found_out_before_any_training(monkeypatch):
     with pytest.raises(InputError, match="with sides of 4 or more"):
         space.check((3, 2, 2))
     monkeypatch.setattr(vgg, "vgg19", network.vgg19)
-    with pytest.raises(InputError, match=r"--vgg FILE.*leave --features out"):
+    with pytest.raises(InputError, match=r"--vgg FILE.*compare in --features pixels"):
         space.check(SHAPE)
     PIXELS.check((1, 1, 1))
 

@@ -241,7 +241,7 @@ def test_faults_of_a_file_are_one_sentence_with_both_remedies(kind, message, vgg
     with pytest.raises(InputError, match=message) as fault:
         vgg19()
     assert str(fault.value).endswith(
-        "by --vgg FILE, or do without the network: train with --perceptual 0, and leave --features out."
+        "by --vgg FILE, or do without the network: train with --perceptual 0, and compare in --features pixels."
     )
 
 
