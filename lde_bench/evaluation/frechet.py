@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lde_bench.evaluation.neighbours import points
-from lde_bench.evaluation.nulls import HALVES, null_of_halves, with_null
+from lde_bench.evaluation.nulls import HALVINGS, halvings, null_of_halves, with_null
 from lde_bench.evaluation.sample_measures import Figure, Measure, SampleMetric, SampleSets, check_sets
 
 #: Rows of each set: so many are hardly biased.
@@ -145,7 +145,7 @@ class Frechet(SampleMetric):
         if chosen.validation is not None:
             _, validation = points(chosen.test, chosen.validation)  # shifted as the samples were
             pool = _Moments(validation, 2 * GROUPS)
-            orders = [generator.permutation(2 * GROUPS)[:GROUPS].tolist() for _ in range(HALVES)]
+            orders = halvings(GROUPS, HALVINGS, generator).reshape(2 * HALVINGS, GROUPS).tolist()
             draws = [_figures(real, halves, pool, _halves(order)) for order in orders]
         figures = {}
         for name, value in _figures(real, halves, generated, halves).items():
@@ -153,8 +153,8 @@ class Frechet(SampleMetric):
             figures[name] = with_null(
                 value,
                 float(np.sqrt((GROUPS - 1) * spread)),
-                null_of_halves([draw[name] for draw in draws]) if draws else None,
+                null_of_halves(np.reshape([draw[name] for draw in draws], (-1, 2))) if draws else None,
                 f"{n} held-out items and {n} samples, {sets.space.words}; error: jackknife over {GROUPS} groups",
-                f"{HALVES} random halves of {2 * n} validation items",
+                f"{HALVINGS} random halvings of {2 * n} validation items",
             )
         return figures

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lde_bench.evaluation.mmd import PERMUTATIONS, first_items, kernel_null, standard_error, unbiased
+from lde_bench.evaluation.mmd import HALVINGS, first_items, kernel_null, standard_error, unbiased
 from lde_bench.evaluation.nulls import with_null
 from lde_bench.evaluation.sample_measures import Figure, Measure, SampleMetric, SampleSets, check_sets
 
@@ -82,6 +82,6 @@ class KernelDistance(SampleMetric):
                 error,
                 null,
                 f"{n} held-out items and {n} samples, {sets.space.words}",
-                f"{PERMUTATIONS} random halves of {2 * n} validation items",
+                f"{HALVINGS} random halvings of {2 * n} validation items",
             )
         }

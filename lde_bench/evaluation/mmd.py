@@ -14,7 +14,7 @@ from torch import Tensor
 from lde_bench.arrays import Rows
 from lde_bench.errors import InputError
 from lde_bench.evaluation.neighbours import BLOCK_ROWS, euclidean, pairwise, points
-from lde_bench.evaluation.nulls import Null, null_of_halves, with_null
+from lde_bench.evaluation.nulls import Null, halvings, null_of_halves, with_null
 from lde_bench.evaluation.sample_measures import (
     Figure,
     Measure,
@@ -28,8 +28,8 @@ from lde_bench.evaluation.sample_measures import (
 #: Rows of each set whose kernel matrix, pooled, is held: 4,000 x 4,000.
 ROWS = 2000
 
-#: Permutations of the pooled set, or random halves of the validation items, behind the null.
-PERMUTATIONS = 199
+#: Permutations of the pooled set behind a null, or random halvings of the validation items.
+PERMUTATIONS, HALVINGS = 199, 100
 
 
 def mmd2(
@@ -145,11 +145,12 @@ def kernel_null(own: Tensor, to_test: Tensor, kernel: Tensor, generator: np.rand
         generator: chooses the halves.
     """
     n = len(own)
-    orders = [generator.permutation(2 * n) < n for _ in range(PERMUTATIONS)]
-    half = torch.from_numpy(np.stack(orders, 1)).double()  # [2 n, P]
+    places = torch.from_numpy(halvings(n, HALVINGS, generator)).reshape(-1, n).T  # [n, 2 P]
+    half = kernel.new_zeros(2 * n, places.shape[1]).scatter_(0, places, 1)
     among_test = own.sum() - own.trace()
-    among_half = (half * (kernel @ half)).sum(0) - kernel.diagonal() @ half  # [P]
-    return null_of_halves(((among_test + among_half) / (n * (n - 1)) - 2 * to_test @ half / n).numpy())
+    among_half = (half * (kernel @ half)).sum(0) - kernel.diagonal() @ half  # [2 P]
+    draws = (among_test + among_half) / (n * (n - 1)) - 2 * to_test @ half / n
+    return null_of_halves(draws.reshape(-1, 2).numpy())
 
 
 class Mmd(SampleMetric):
@@ -192,6 +193,6 @@ class Mmd(SampleMetric):
                 error,
                 null,
                 f"{n} held-out items and {n} samples, {sets.space.words}",
-                f"{PERMUTATIONS} random halves of {2 * n} validation items",
+                f"{HALVINGS} random halvings of {2 * n} validation items",
             )
         }

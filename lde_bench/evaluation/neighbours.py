@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lde_bench.arrays import Rows, row_blocks
-from lde_bench.evaluation.nulls import HALVES, null_of_halves, with_null
+from lde_bench.evaluation.nulls import HALVINGS, halvings, null_of_halves, with_null
 from lde_bench.evaluation.sample_measures import Measure, SampleSets, mean_and_error
 
 #: Rows whose distances to a whole set are held at once.
@@ -123,26 +123,26 @@ def ball_measures(sets: SampleSets, metric: str, per_item: PerItem) -> dict[str,
     generator = sets.generator(metric)
     chosen = sets.equal_points(ROWS, generator)
     n = len(chosen.test)
-    values = _values_of_parts(per_item, chosen.test, chosen.samples, [np.arange(n)])[0]
+    (values,) = _values_of_parts(per_item, chosen.test, chosen.samples, np.arange(n)[None])
     draws = []
     if chosen.validation is not None:
-        halves = [generator.permutation(2 * n)[:n] for _ in range(HALVES)]
+        halves = halvings(n, HALVINGS, generator).reshape(2 * HALVINGS, n)
         draws = _values_of_parts(per_item, chosen.test, chosen.validation, halves)
     figures = {}
     for name, part in values.items():
         figures[name] = with_null(
             *mean_and_error(part.numpy()),
-            null_of_halves([draw[name].mean().item() for draw in draws]) if draws else None,
+            null_of_halves(np.reshape([draw[name].mean().item() for draw in draws], (-1, 2))) if draws else None,
             f"{n} held-out items and {n} samples, {sets.space.words}; error over items, the other set held fixed",
-            f"{HALVES} random halves of {2 * n} validation items",
+            f"{HALVINGS} random halvings of {2 * n} validation items",
         )
     return figures
 
 
 def _values_of_parts(
-    per_item: PerItem, real: np.ndarray, others: np.ndarray, parts: list[np.ndarray]
+    per_item: PerItem, real: np.ndarray, others: np.ndarray, parts: np.ndarray
 ) -> list[dict[str, Tensor]]:
-    """The values per item between `real` [n, F] and each of some `parts` of `others`, of one table of distances."""
+    """The values per item between `real` [n, F] and each of the `parts` [P, n] of `others`, by one table."""
     table = pairwise(real, others)
 
     def looked_up(x: Tensor, y: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ set of real items: it counts both the chance in that set and that in the validat
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,15 +14,11 @@ import numpy as np
 
 from lde_bench.evaluation.sample_measures import MINIMUM_ROWS, Measure
 
-#: Random halves of the validation items behind a null: the smallest and the largest of 39 hold a fortieth draw in 95 %
-#: of cases.
-HALVES = 39
+#: Random halvings of the validation items behind a null: of a mean, whose two halves lie alike far off, 20 bound 95 %.
+HALVINGS = 20
 
 #: Draws behind the null of a mean.
 DRAWS = 999
-
-#: How much further from the mean of all halves a new set lies than one of the halves does; see `null_of_halves`.
-STRETCH = math.sqrt(3)
 
 
 @dataclass(frozen=True)
@@ -39,18 +34,27 @@ class Null:
         return Null(change(self.mean), change(self.low), change(self.high))
 
 
-def null_of_halves(draws: Sequence[float] | np.ndarray) -> Null:
-    """The null of a figure of n items, of what it gives of random halves [P] of 2 n validation items.
+def halvings(n: int, count: int, generator: np.random.Generator) -> np.ndarray:
+    """The places of both halves of 2 n items, `count` times at random: [count, 2, n]."""
+    return np.stack([generator.permutation(2 * n).reshape(2, n) for _ in range(count)])
 
-    Each half is a set of n real items, but two of them have half their items in common. Of a figure that is a mean over
-    its items, with variance v, halves therefore spread about their mean with v / 2, and a new set, which shares nothing
-    with them, with v + v / 2: three times as much (the correction for a finite population, W. Cochran, "Sampling
-    Techniques", 3rd edition, 1977, section 2.3, and the error of the mean itself). Of figures that depend on pairs of
-    items two halves share less, and the null is on the wide side.
+
+def null_of_halves(draws: Sequence[Sequence[float]] | np.ndarray) -> Null:
+    """The null of a figure of n items, of what it gives of both halves of 2 n validation items, halved P times: [P, 2].
+
+    Each half is a set of n real items, but halves of two halvings share items and spread too little. Let v be the
+    variance of the figure over new sets, and s^2 that of all halves about their mean. The two of one halving share
+    nothing, so that half their mean squared difference is v; the mean of all halves is off by v - s^2; a new set thus
+    lies off it by 2 v - s^2 = s^2 (1 - 2 r), with r the correlation of the two. Of a mean over items r is -1 and the
+    spread of the halves is a third of that (the finite population of W. Cochran, "Sampling Techniques", 3rd edition,
+    1977, section 2.3); of a figure of pairs of items r is nearer to 0.
     """
     draws = np.asarray(draws, dtype=np.float64)
     mean = draws.mean()
-    low, high = mean + STRETCH * (_bounds(draws) - mean)
+    off = draws - mean
+    spread = np.square(off).mean()
+    correlation = np.clip(off.prod(1).mean() / spread, -1, 0) if spread > 0 else 0.0
+    low, high = mean + np.sqrt(1 - 2 * correlation) * _bounds(off.ravel())
     return Null(float(mean), float(low), float(high))
 
 

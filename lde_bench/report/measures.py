@@ -192,7 +192,7 @@ def _better_notes(figures: Collection[Figure]) -> list[str]:
 
 
 def _outside_note() -> str:
-    return f"{OUTSIDE}: outside the band that holds 95 % of the figures of two sets of one distribution."
+    return f"{OUTSIDE}: outside the band that holds 95 % of the figures of its null."
 
 
 def is_outside(measure: Measure) -> bool:
