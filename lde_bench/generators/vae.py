@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lde_bench.arrays import Rows
 from lde_bench.densities.base import LOG_2PI
 from lde_bench.errors import InputError
 from lde_bench.generators.autoencoder import Autoencoder
+from lde_bench.generators.decoder_model import DecoderModel, standard_normal
 from lde_bench.generators.networks import coders, is_colour, reset_coders
 from lde_bench.process import seeded
 from lde_bench.training.device import Compiler
@@ -187,6 +189,18 @@ class VAE(Autoencoder):
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         z = torch.randn(n, self.latent, generator=generator, dtype=self.dtype, device=self.device)
         return self.decode(z)
+
+    @property
+    def decoder_models(self) -> tuple[DecoderModel, ...]:
+        return (standard_normal(self, self.latent, self.decode),)
+
+    @property
+    def pixel_kind(self) -> str:
+        return "Bernoulli" if self.log_sigma is None else f"Gaussian (sigma {self.log_sigma.exp().item():.3f})"
+
+    @property
+    def importance_weighted(self) -> Callable[[Rows, int, int], np.ndarray]:
+        return self.log_prob_bound
 
     def posterior_codes(self, x: np.ndarray, seed: int = 0) -> np.ndarray:
         """One code of each image, drawn from its posterior: [n, D] -> float32 [n, Z]. Those of many images are draws of
