@@ -46,6 +46,13 @@ def parzen(
     ] = None,
     samples: Annotated[Whole, Parameter(help="Samples of the window.")] = 10_000,
     features: Features = None,
+    bound_images: Annotated[
+        Whole | None,
+        Parameter(
+            help="Test images of the bounds on the log-likelihood by annealed importance sampling and importance "
+            "weighting (0, 500, 500 by profile); 0: without."
+        ),
+    ] = None,
     vgg: VggFile = None,
     folds: Annotated[
         list[Whole] | None,
@@ -81,6 +88,7 @@ def parzen(
         trials=trials,
         samples=samples,
         space=features,
+        bound_images=bound_images,
         seed=running.seed,
     )
     store.check_writable()

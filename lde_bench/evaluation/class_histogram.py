@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import chi2, chi2_contingency
 
 from lde_bench.errors import InputError
-from lde_bench.evaluation.nulls import HALVES, Null, null_of_halves, with_null
+from lde_bench.evaluation.nulls import HALVINGS, Null, halvings, null_of_halves, with_null
 from lde_bench.evaluation.sample_measures import (
     Figure,
     Measure,
@@ -110,7 +110,7 @@ class ClassHistogram(SampleMetric):
         if sets.null_items is not None:
             n = min(n, len(sets.null_items) // 2)
             null = _null(test, subset(_classes(sets, "validation"), 2 * n, generator), generator)
-            how = f"{HALVES} random halves of {2 * n} validation items"
+            how = f"both halves of {HALVINGS} random halvings of {2 * n} validation items"
         samples = subset(samples, n, generator)
         statistic, freedom, p = class_chi_square(real=test, generated=samples)
         low, high = np.nan_to_num(chi2.ppf([0.025, 0.975], freedom))  # where all are of one class nothing can differ
@@ -131,6 +131,10 @@ def _classes(sets: SampleSets, name: Literal["validation", "samples"]) -> np.nda
 def _null(test: np.ndarray, validation: np.ndarray, generator: np.random.Generator) -> Null:
     """What half as many real items as `validation`, classes [2 n], give against the same `test`."""
     n = len(validation) // 2
-    halves = [validation[generator.permutation(2 * n)[:n]] for _ in range(HALVES)]
-    null = null_of_halves([class_shift(real=test, generated=half)[0] for half in halves])
+    null = null_of_halves(
+        [
+            [class_shift(real=test, generated=validation[half])[0] for half in halving]
+            for halving in halvings(n, HALVINGS, generator)
+        ]
+    )
     return null.under(lambda shift: max(shift, 0.0))

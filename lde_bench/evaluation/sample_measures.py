@@ -21,6 +21,7 @@ from lde_bench.arrays import Rows, as_rows, readable_rows
 from lde_bench.errors import InputError
 from lde_bench.features.base import FeatureSpace
 from lde_bench.features.pixels import PIXELS
+from lde_bench.generators.decoder_model import DecoderModel
 from lde_bench.registry import LAST_PLACE, did_you_mean, discover, in_order
 from lde_bench.seeds import as_seed, derive_seed
 
@@ -35,6 +36,26 @@ MINIMUM_ROWS = 20
 SET_NUMBERS = 8_000_000
 
 _OWNER = "sample measures"
+
+
+@dataclass(frozen=True, eq=False)
+class BoundedModel:
+    """What bounds on the log-likelihood of a model of images are made of.
+
+    Attributes:
+        models: the decoder models that it is an equal mixture of; none where it is no such mixture.
+        importance_weighted: x [n, D], number of codes, seed -> a lower bound of log p(x) in nats, [n]; None for a model
+            without a random encoder.
+        pixels: what the pixels are in that bound, in a word.
+        validation: images that the observation noise is chosen on, [n, D].
+        images: number of test images.
+    """
+
+    models: Sequence[DecoderModel]
+    importance_weighted: Callable[[Rows, int, int], np.ndarray] | None
+    pixels: str
+    validation: Rows
+    images: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +76,7 @@ class SampleSets:
         space: in which distances between items are taken.
         image_shape: (C, H, W) of items that are images with pixels in [0, 1] and are to be looked at as such; None:
             plain rows, of which nothing is measured that needs an image.
+        bounded: what bounds on the log-likelihood are made of; None where none are asked for.
 
     Raises:
         InputError: a set is not [n, D] with `MINIMUM_ROWS` rows or more, holds NaN, or the widths differ from each
@@ -71,6 +93,7 @@ class SampleSets:
     encoder: str = ""
     space: FeatureSpace = PIXELS
     image_shape: tuple[int, int, int] | None = None
+    bounded: BoundedModel | None = None
     _points: dict[str, Rows] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from lde_bench.data import Dataset, datasets, load_dataset, load_image_folder
 from lde_bench.data.pictures import Fit
 from lde_bench.densities.spec import MethodSpec
 from lde_bench.errors import InputError
+from lde_bench.evaluation.sample_measures import MINIMUM_ROWS
 from lde_bench.generators import (
     generator_class,
     parse_generator,
@@ -36,7 +37,7 @@ from lde_bench.runs.rows import is_reference, with_components
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
 from lde_bench.trials.images import check_samples, usual_space
-from lde_bench.trials.parzen import SAMPLES, ParzenTrial
+from lde_bench.trials.parzen import BOUND_IMAGES, SAMPLES, ParzenTrial
 
 #: What stands for every row of the table among `--methods`.
 ALL = "all"
@@ -147,6 +148,7 @@ class Parzen(Experiment):
         trials: int | None = None,
         samples: int = SAMPLES,
         space: str | None = None,
+        bound_images: int | None = None,
         seed: int = 0,
     ) -> list[ParzenTrial]:
         """The trials of the table; everything a trial needs is checked here, before any training.
@@ -154,13 +156,20 @@ class Parzen(Experiment):
         The measures beside the window are taken in `space`, or where it is None in `usual_space` of the dataset.
 
         Raises:
-            InputError: see `expand_methods`; a number of trials or samples below 1; or a feature space for the measures
-                beside the window that is unknown or cannot be computed.
+            InputError: see `expand_methods`; a number of trials or samples below 1, or of images of the bounds on the
+                log-likelihood (by profile if None) that says nothing; or a feature space for the measures beside the
+                window that is unknown or cannot be computed.
         """
         trials = TRIALS[budget.profile] if trials is None else trials
         for what, value in (("trials", trials), ("samples", samples)):
             if isinstance(value, bool) or value < 1:
                 raise InputError(f"{what} = {value} is not a whole number from 1 up; leave it out for the default.")
+        bound_images = BOUND_IMAGES[budget.profile] if bound_images is None else bound_images
+        if isinstance(bound_images, bool) or (bound_images != 0 and bound_images < MINIMUM_ROWS):
+            raise InputError(
+                f"bound_images = {bound_images} are too few for a standard error; give {MINIMUM_ROWS} or more, or 0 "
+                "for no bounds on the log-likelihood."
+            )
         shape = datasets[0].image_shape
         assert shape is not None
         specs = expand_methods(methods or [ALL], densities or DENSITIES, components or COMPONENTS)
@@ -179,6 +188,7 @@ class Parzen(Experiment):
                 seed,
                 samples=samples,
                 space=usual_space(dataset, budget.profile) if space is None else space,
+                bound_images=bound_images,
             )
             for trial in range(trials)
             for dataset in datasets

@@ -13,6 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from lde_bench.errors import InputError
 from lde_bench.generators.ae import AE
 from lde_bench.generators.autoencoder import Autoencoder
+from lde_bench.generators.decoder_model import DecoderModel, standard_normal
 from lde_bench.generators.networks import HIDDEN, LAYERS, coders, mlp, pixels, reset_coders, reset_mlp
 from lde_bench.generators.reconstruction import ReconstructionLoss
 from lde_bench.seeds import derive_seed
@@ -127,6 +128,15 @@ class AAE(Autoencoder):
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         return self.decode(self.draw_prior(n, generator))
+
+    @property
+    def decoder_models(self) -> tuple[DecoderModel, ...]:
+        """One for each Gaussian of the prior."""
+
+        def around(mean: Tensor) -> DecoderModel:
+            return standard_normal(self, self.latent, lambda z: self.decode(mean + z))
+
+        return tuple(around(mean) for mean in self.means)
 
     def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> AdversarialLearner:
         return AdversarialLearner(self, plan, device, precision)

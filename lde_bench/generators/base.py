@@ -12,6 +12,7 @@ from torch import Tensor
 from lde_bench.arrays import Rows
 from lde_bench.densities.base import Density
 from lde_bench.errors import InputError
+from lde_bench.generators.decoder_model import DecoderModel
 from lde_bench.generators.networks import ImageShape, is_colour, is_large
 from lde_bench.registry import LAST_PLACE
 from lde_bench.training.device import Compiler
@@ -145,6 +146,25 @@ class Generator(Model):
         """x [n, D] -> log p(z) in nats of its codes, exact, [n], where these have an explicit density; else None.
 
         Only figures over one and the same trained encoder compare: scaling the codes shifts them.
+        """
+        return None
+
+    @property
+    def decoder_models(self) -> tuple[DecoderModel, ...]:
+        """The equally weighted decoder models that it is a mixture of, as a rule one; none where it has no decoder, or
+        a prior that cannot be differentiated.
+        """
+        return ()
+
+    @property
+    def pixel_kind(self) -> str:
+        """What the pixels of `importance_weighted` are, in a word."""
+        return ""
+
+    @property
+    def importance_weighted(self) -> Callable[[Rows, int, int], np.ndarray] | None:
+        """x [n, D], number of codes, seed -> a lower bound of log p(x) in nats under the model's own pixels, [n], of
+        models with a random encoder; else None.
         """
         return None
 

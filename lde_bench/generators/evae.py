@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lde_bench.errors import InputError
+from lde_bench.generators.decoder_model import DecoderModel, standard_normal
 from lde_bench.generators.vae import VAE, Inference, infer_gaussian
 from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
@@ -100,6 +101,18 @@ class EVAE(VAE):
         which = torch.randint(len(self.masks), (n,), generator=generator, device=self.device)
         z = torch.randn(n, self.latent, generator=generator, dtype=self.dtype, device=self.device)
         return self.decode(z * self.masks[which])
+
+    @property
+    def decoder_models(self) -> tuple[DecoderModel, ...]:
+        """One for each epitome, of its dimensions alone."""
+
+        def of_epitome(own: Tensor) -> DecoderModel:
+            def decode(z: Tensor) -> Tensor:
+                return self.decode(z.new_zeros(len(z), self.latent).index_copy(1, own, z))
+
+            return standard_normal(self, len(own), decode)
+
+        return tuple(of_epitome(mask.nonzero().flatten()) for mask in self.masks)
 
     @torch.no_grad()
     def _active(self, x: Tensor, mean: Tensor, log_scale: Tensor, noise: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from lde_bench.generators.base import Generator
+from lde_bench.generators.decoder_model import DecoderModel, standard_normal, uniform_of_normal
 from lde_bench.generators.networks import mlp
 from lde_bench.training.batches import Batches
 from lde_bench.training.device import Compiler, autocast
@@ -156,6 +157,10 @@ class GAN(Generator):
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         return self.decode(self.draw_noise(n, generator))
+
+    @property
+    def decoder_models(self) -> tuple[DecoderModel, ...]:
+        return (standard_normal(self, self.noise, lambda z: self.decode(NOISE_BOUND * uniform_of_normal(z))),)
 
 
 class AdversarialLearner(ModuleLearner):

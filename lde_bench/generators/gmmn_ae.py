@@ -16,6 +16,7 @@ from torch.nn.functional import binary_cross_entropy
 
 from lde_bench.arrays import Rows
 from lde_bench.generators.autoencoder import Autoencoder
+from lde_bench.generators.decoder_model import DecoderModel, standard_normal, uniform_of_normal
 from lde_bench.generators.networks import is_large
 from lde_bench.generators.staged import Stage, StagedGenerator
 from lde_bench.training.device import Compiler
@@ -246,6 +247,13 @@ class GMMNAE(StagedGenerator):
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         return self.autoencoder.decode(self.codes.draw(n, generator))
+
+    @property
+    def decoder_models(self) -> tuple[DecoderModel, ...]:
+        def decode(z: Tensor) -> Tensor:
+            return self.autoencoder.decode(self.codes.layers(uniform_of_normal(z)))
+
+        return (standard_normal(self, NOISE, decode),)
 
     @property
     def reconstructs(self) -> Callable[[Rows], np.ndarray]:

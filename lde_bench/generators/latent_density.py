@@ -16,6 +16,7 @@ from lde_bench.arrays import Rows
 from lde_bench.densities.base import Density
 from lde_bench.generators.autoencoder import Autoencoder
 from lde_bench.generators.base import Coder
+from lde_bench.generators.decoder_model import DecoderModel
 from lde_bench.generators.staged import Stage, StagedGenerator
 from lde_bench.training.model import Model
 from lde_bench.training.plan import Budget, Plan
@@ -58,10 +59,19 @@ class LatentDensity(StagedGenerator):
         return seconds | {"density": seconds["density"] * self.density.features / REFERENCE_FEATURES}
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        return self.autoencoder.decode(self._draw_codes(n, generator))
+
+    def _draw_codes(self, n: int, generator: torch.Generator) -> Tensor:
         # Seeded by the generator: a density may draw without torch.
         seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-        z = torch.from_numpy(self.density.sample(n, seed=seed)).to(self.autoencoder.device, self.autoencoder.dtype)
-        return self.autoencoder.decode(z)
+        return torch.from_numpy(self.density.sample(n, seed=seed)).to(self.autoencoder.device, self.autoencoder.dtype)
+
+    @property
+    def decoder_models(self) -> tuple[DecoderModel, ...]:
+        if {"gradients", "samples"} & self.density.lacks:
+            return ()
+        decoder = self.autoencoder
+        return (DecoderModel(self._draw_codes, self.density.log_prob, decoder.decode, decoder.device),)
 
     @property
     def coder(self) -> Coder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal, NamedTuple
 
@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lde_bench.arrays import Rows
 from lde_bench.densities.base import LOG_2PI
 from lde_bench.errors import InputError
 from lde_bench.generators.autoencoder import Autoencoder
+from lde_bench.generators.decoder_model import DecoderModel, standard_normal
 from lde_bench.generators.networks import coders, is_colour, reset_coders
 from lde_bench.process import seeded
 from lde_bench.training.device import Compiler
@@ -205,6 +207,18 @@ class VAE(Autoencoder):
         z = torch.randn(n, self.latent, generator=generator, dtype=self.dtype, device=self.device)
         return self.decode(z)
 
+    @property
+    def decoder_models(self) -> tuple[DecoderModel, ...]:
+        return (standard_normal(self, self.latent, self.decode),)
+
+    @property
+    def pixel_kind(self) -> str:
+        return "Bernoulli" if self.log_sigma is None else f"Gaussian (sigma {self.log_sigma.exp().item():.3f})"
+
+    @property
+    def importance_weighted(self) -> Callable[[Rows, int, int], np.ndarray]:
+        return self.log_prob_bound
+
     def posterior_codes(self, x: np.ndarray, seed: int = 0) -> np.ndarray:
         """One code of each image, drawn from its posterior: [n, D] -> float32 [n, Z]. Those of many images are draws of
         the aggregate posterior, which the prior is to be like (Makhzani et al. 2015, arXiv 1511.05644, section 2).
@@ -215,7 +229,7 @@ class VAE(Autoencoder):
         with seeded(seed):
             return self._in_blocks(lambda rows: self.infer(rows).z, self._rows("image", x))
 
-    def log_prob_bound(self, x: np.ndarray, samples: int = 1, seed: int = 0) -> np.ndarray:
+    def log_prob_bound(self, x: Rows, samples: int = 1, seed: int = 0) -> np.ndarray:
         """A lower bound, in expectation, of log p(x) in nats: [n, D] -> [n]. With Bernoulli pixels it is one of the
         mean log p over random binarisations of x (log-sum-exp is convex).
 
@@ -226,7 +240,7 @@ class VAE(Autoencoder):
         """
         return self.bounds(x, samples, seed).importance_weighted
 
-    def bounds(self, x: np.ndarray, samples: int = 1, seed: int = 0) -> Bounds:
+    def bounds(self, x: Rows, samples: int = 1, seed: int = 0) -> Bounds:
         """The bounds on log p(x) that `samples` codes of each image give, and the KL: x is [n, D]. The codes of a block
         of images are drawn and decoded one after the other, so that their number costs time and no memory.
 

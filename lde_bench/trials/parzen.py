@@ -13,9 +13,15 @@ import numpy as np
 from lde_bench.arrays import Rows
 from lde_bench.evaluation.likelihood import summarise
 from lde_bench.evaluation.parzen import parzen_curve, parzen_log_prob, select_sigma
-from lde_bench.evaluation.sample_measures import MEASURES_VERSION, Measure, measure_samples
+from lde_bench.evaluation.sample_measures import (
+    MEASURES_VERSION,
+    BoundedModel,
+    Measure,
+    SampleSets,
+    measure_samples,
+)
 from lde_bench.features.pixels import PIXELS
-from lde_bench.generators.base import Generator
+from lde_bench.generators.base import REFERENCE_PIXELS, Generator
 from lde_bench.runs import ParzenWindow, Result, RunPaths
 from lde_bench.seeds import derive_seed
 from lde_bench.trials.images import KEPT_SAMPLES, ImageTrial, Measured, draw_samples, setting
@@ -26,20 +32,53 @@ SAMPLES = 10_000
 #: Of so many of them the features are computed, where the measures are on features: 45 s at 48 x 48 on one core.
 FEATURE_SAMPLES = 4_000
 
+#: Test images of the bounds on the log-likelihood, by profile, and about how long one of MNIST's takes.
+BOUND_IMAGES = {"quick": 0, "standard": 500, "paper": 500}
+BOUND_SECONDS = 0.2
+
 #: Of these many of the samples the curve over their number is drawn, and of all.
 COUNTS = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000)
 
 
 @dataclass(frozen=True)
 class ParzenTrial(ImageTrial):
-    """One training run of one model of images with one seed, and the window around its samples."""
+    """One training run of one model of images with one seed, and the window around its samples.
+
+    Attributes:
+        samples: of the window.
+        bound_images: test images of the bounds on the log-likelihood; 0: without.
+    """
 
     samples: int = SAMPLES
+    bound_images: int = 0
 
     def evaluation(self) -> dict[str, Any]:
         # Without it the names of runs stay as they were.
         space = {} if self.space == PIXELS.name else {"space": self.space}
-        return {"samples": self.samples, "grid": setting(self.dataset).grid, "measures": MEASURES_VERSION, **space}
+        bounds = {"bound_images": self.bound_images} if self.bound_images else {}
+        fixed = {"samples": self.samples, "grid": setting(self.dataset).grid, "measures": MEASURES_VERSION}
+        return {**fixed, **space, **bounds}
+
+    def reference_seconds(self) -> float:
+        if not self.bound_images:
+            return super().reference_seconds()
+        model = self.model()
+        share = (bool(model.decoder_models) + (model.importance_weighted is not None)) / 2
+        bounds = self.bound_images * BOUND_SECONDS * share * model.features / REFERENCE_PIXELS
+        return super().reference_seconds() + bounds
+
+    def sample_sets(self, model: Generator, samples: np.ndarray) -> SampleSets:
+        sets = super().sample_sets(model, samples)
+        if not self.bound_images:
+            return sets
+        bounded = BoundedModel(
+            model.decoder_models,
+            model.importance_weighted,
+            model.pixel_kind,
+            self.dataset.validation,
+            min(self.bound_images, len(self.dataset.test)),
+        )
+        return replace(sets, bounded=bounded)
 
     @property
     def compared_images(self) -> int:
