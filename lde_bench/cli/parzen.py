@@ -11,7 +11,6 @@ from lde_bench.cli.app import (
     RUNNING,
     CodeDensities,
     Components,
-    Features,
     ImageSource,
     Profile,
     Running,
@@ -45,7 +44,16 @@ def parzen(
         TrialCount | None, Parameter(help="Training runs per row, each with its own seed (1, 1, 5 by profile).")
     ] = None,
     samples: Annotated[Whole, Parameter(help="Samples of the window.")] = 10_000,
-    features: Features = None,
+    features: Annotated[
+        list[str] | None,
+        Parameter(
+            consume_multiple=True,
+            negative=(),
+            help="What samples are compared in: pixels; vgg, a layer of VGG19 (see --vgg); mnist, one of a classifier "
+            "of digits; or several. If left out that which is best for the dataset, and pixels too; with quick the "
+            "former alone, or pixels where that is vgg.",
+        ),
+    ] = None,
     bound_images: Annotated[
         Whole | None,
         Parameter(
@@ -87,7 +95,7 @@ def parzen(
         components=K,
         trials=trials,
         samples=samples,
-        space=features,
+        spaces=features,
         bound_images=bound_images,
         seed=running.seed,
     )

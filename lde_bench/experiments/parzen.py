@@ -36,7 +36,7 @@ from lde_bench.runs.record import DatasetInfo
 from lde_bench.runs.rows import is_reference, with_components
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
-from lde_bench.trials.images import check_samples, usual_space
+from lde_bench.trials.images import check_samples, usual_spaces
 from lde_bench.trials.parzen import BOUND_IMAGES, SAMPLES, ParzenTrial
 
 #: What stands for every row of the table among `--methods`.
@@ -147,13 +147,14 @@ class Parzen(Experiment):
         components: Sequence[int] | None = None,
         trials: int | None = None,
         samples: int = SAMPLES,
-        space: str | None = None,
+        spaces: Sequence[str] | None = None,
         bound_images: int | None = None,
         seed: int = 0,
     ) -> list[ParzenTrial]:
         """The trials of the table; everything a trial needs is checked here, before any training.
 
-        The measures beside the window are taken in `space`, or where it is None in `usual_space` of the dataset.
+        The measures beside the window are taken in each of `spaces`, or where it is None in the `usual_spaces` of the
+        dataset; the first is that of the bounds and of whatever is no distance.
 
         Raises:
             InputError: see `expand_methods`; a number of trials or samples below 1, or of images of the bounds on the
@@ -187,11 +188,13 @@ class Parzen(Experiment):
                 options,
                 seed,
                 samples=samples,
-                space=usual_space(dataset, budget.profile) if space is None else space,
+                space=main,
                 bound_images=bound_images,
+                beside=tuple(others),
             )
             for trial in range(trials)
             for dataset in datasets
+            for main, *others in [dict.fromkeys(spaces or usual_spaces(dataset, budget.profile))]
             for spec, k in specs
         ]
         for trial in planned:

@@ -63,6 +63,13 @@ def usual_space(dataset: Dataset, profile: str) -> str:
     return own if profile != "quick" or feature_spaces()[own].shipped else PIXELS.name
 
 
+def usual_spaces(dataset: Dataset, profile: str) -> tuple[str, ...]:
+    """The feature spaces that samples are measured in where none is named: the usual one, and but under quick pixels
+    too, so that the two can be held against each other.
+    """
+    return tuple(dict.fromkeys((usual_space(dataset, profile), *(() if profile == "quick" else (PIXELS.name,)))))
+
+
 @dataclass(frozen=True)
 class Measured:
     """What was measured of a trained model; `training` is what the record says of how, beside the training itself."""

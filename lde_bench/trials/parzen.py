@@ -19,18 +19,22 @@ from lde_bench.evaluation.sample_measures import (
     Measure,
     SampleSets,
     measure_samples,
+    sample_metrics,
 )
+from lde_bench.features import feature_space
+from lde_bench.features.base import FeatureSpace
 from lde_bench.features.pixels import PIXELS
 from lde_bench.generators.base import REFERENCE_PIXELS, Generator
 from lde_bench.runs import ParzenWindow, Result, RunPaths
 from lde_bench.seeds import derive_seed
+from lde_bench.training.device import resolve_device
 from lde_bench.trials.images import KEPT_SAMPLES, ImageTrial, Measured, draw_samples, setting
 
 #: Samples of the window.
 SAMPLES = 10_000
 
-#: Of so many of them the features are computed, where the measures are on features: 45 s at 48 x 48 on one core.
-FEATURE_SAMPLES = 4_000
+#: Of so many of them the features are computed and the measures taken: 45 s of VGG19 at 48 x 48 on one core.
+MEASURED_SAMPLES = 4_000
 
 #: Test images of the bounds on the log-likelihood, by profile, and about how long one of MNIST's takes.
 BOUND_IMAGES = {"quick": 0, "standard": 500, "paper": 500}
@@ -47,17 +51,20 @@ class ParzenTrial(ImageTrial):
     Attributes:
         samples: of the window.
         bound_images: test images of the bounds on the log-likelihood; 0: without.
+        beside: further feature spaces, by their names, in which the samples are measured too.
     """
 
     samples: int = SAMPLES
     bound_images: int = 0
+    beside: tuple[str, ...] = ()
 
     def evaluation(self) -> dict[str, Any]:
         # Without it the names of runs stay as they were.
         space = {} if self.space == PIXELS.name else {"space": self.space}
         bounds = {"bound_images": self.bound_images} if self.bound_images else {}
         fixed = {"samples": self.samples, "grid": setting(self.dataset).grid, "measures": MEASURES_VERSION}
-        return {**fixed, **space, **bounds}
+        beside = {"beside": list(self.beside)} if self.beside else {}
+        return {**fixed, **space, **bounds, **beside}
 
     def reference_seconds(self) -> float:
         if not self.bound_images:
@@ -82,7 +89,13 @@ class ParzenTrial(ImageTrial):
 
     @property
     def compared_images(self) -> int:
-        return min(self.samples, FEATURE_SAMPLES)
+        return min(self.samples, MEASURED_SAMPLES)
+
+    def check_needs(self) -> None:
+        super().check_needs()
+        assert self.dataset.image_shape is not None
+        for name in self.beside:
+            self._space(name).check(self.dataset.image_shape)
 
     def measure(self, model: Generator, paths: RunPaths) -> Measured:
         """Draw samples and choose sigma on validation images; then come the test images."""
@@ -91,7 +104,7 @@ class ParzenTrial(ImageTrial):
         window = choose_window(self.unused_validation(model), samples, setting(dataset).grid, device)
         items = parzen_log_prob(dataset.test, samples, window.sigma, device=device)
         test = summarise(items, dataset.test_groups)
-        measures = self._measures(model, samples[:SAMPLES])
+        sets = self.sample_sets(model, samples[:MEASURED_SAMPLES])
         paths.save_samples(samples[:KEPT_SAMPLES])
         paths.save_log_likelihoods(test.items)
         result = Result(
@@ -102,18 +115,21 @@ class ParzenTrial(ImageTrial):
             groups=test.groups,
             blocks=test.blocks,
             parzen=window,
-            measures=measures,
+            measures=measure_samples(sets),
+            beside=self._beside(sets),
         )
         label = self.features.label
         space = {} if label == PIXELS.label else {"space": label}
         return Measured(result, {"samples": len(samples), "measures": MEASURES_VERSION, **space})
 
-    def _measures(self, model: Generator, samples: np.ndarray) -> dict[str, Measure]:
-        """The window is one of pixels, and the measures beside it are those of the feature space."""
-        if self.space != PIXELS.name:
-            return measure_samples(self.sample_sets(model, samples[:FEATURE_SAMPLES]))
-        # On pixels the measures stay those of the records before: of rows that are not looked at as images.
-        return measure_samples(replace(self.sample_sets(model, samples), image_shape=None))
+    def _beside(self, sets: SampleSets) -> dict[str, dict[str, Measure]]:
+        """The measures that take distances, in the further spaces, by their labels."""
+        names = [name for name, metric in sample_metrics().items() if metric.in_space]
+        spaces = map(self._space, self.beside)
+        return {space.label: measure_samples(replace(sets, space=space), names) for space in spaces}
+
+    def _space(self, name: str) -> FeatureSpace:
+        return feature_space(name, resolve_device(self.options.device).type)
 
 
 def choose_window(validation: Rows, samples: np.ndarray, grid: np.ndarray, device: str = "cpu") -> ParzenWindow:

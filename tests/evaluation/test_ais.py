@@ -167,4 +167,4 @@ def test_the_measure_says_how_it_was_made(monkeypatch):
     assert figures["iwae_nats"].value == pytest.approx(exact_log_prob(model, images).mean(), abs=3)
     assert LikelihoodBounds().measure(sets) == figures
     assert LikelihoodBounds().measure(SampleSets(images, images, images, seed=0)) == {}
-    assert SIDE**2 == images.shape[1]
+    assert images.shape[1] == SIDE**2

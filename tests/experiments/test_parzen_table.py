@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from shown import to_text
 from sklearn.neighbors import KernelDensity
 
 import lde_bench as lb
+from lde_bench.arrays import Rows
 from lde_bench.data import Dataset
 from lde_bench.data.base import content_hash
 from lde_bench.experiments.parzen import Parzen
+from lde_bench.features.pixels import Pixels
 from lde_bench.generators import load_generator
 from lde_bench.runs import Record, ResultStore, run_sweep
 from lde_bench.seeds import derive_seed
@@ -48,14 +53,44 @@ def test_the_space_is_the_datasets_own_but_quick_needs_no_file_that_may_not_be_a
 
 
 def test_a_space_is_taken_where_none_is_named_and_pixels_leave_the_names_of_runs_as_they_were(digits):
-    def plan(**named: str) -> ParzenTrial:
+    def plan(profile: str = "quick", **named: Any) -> ParzenTrial:
         data = replace(digits, name="mnist", image_shape=(1, 28, 28))
-        (trial,) = Parzen().plan(Budget.of(), OPTIONS, [data], methods=["kmeans"], **named)
+        (trial,) = Parzen().plan(Budget.of(profile), OPTIONS, [data], methods=["kmeans"], **named)
         return trial
 
     assert plan().space == "mnist"
-    assert plan().run_id == plan(space="mnist").run_id != plan(space="pixels").run_id
-    assert "space" not in plan(space="pixels").evaluation()
+    assert plan().run_id == plan(spaces=["mnist"]).run_id != plan(spaces=["pixels"]).run_id
+    assert "space" not in plan(spaces=["pixels"]).evaluation()
+    assert (plan("standard").space, plan("standard").beside) == ("mnist", ("pixels",))
+    assert plan().beside == plan(spaces=["mnist", "mnist"]).beside == ()
+
+
+def test_samples_are_measured_in_several_spaces_and_no_distance_is_measured_twice(digits, tmp_path, monkeypatch):
+    class Doubled(Pixels):
+        label = "doubled pixels"
+
+        def features(self, rows: Rows, image_shape: Sequence[int] | None) -> np.ndarray:
+            return 2 * np.asarray(rows)
+
+        def real_features(self, rows: Rows, image_shape: Sequence[int] | None) -> Rows:
+            return self.features(rows, image_shape)
+
+    monkeypatch.setattr("lde_bench.trials.parzen.feature_space", lambda name, device: Doubled())
+    (trial,) = Parzen().plan(
+        Budget.of(steps=4), OPTIONS, [digits], methods=["ae+gmm"], samples=SAMPLES, spaces=["pixels", "doubled"]
+    )
+    (record,) = run(ResultStore(tmp_path), [trial])
+    assert record.result is not None, record.reason
+    (beside,) = record.result.beside.values()
+    assert set(record.result.measures) - set(beside) == {"code_nats", "reconstruction_mse", "sharpness"}
+    # Ratios of distances are the same in twice the pixels; distances are twice as large.
+    assert beside["precision"] == replace(record.result.measures["precision"], detail=beside["precision"].detail)
+    gap = record.result.measures["memorisation_gap"]
+    assert beside["memorisation_gap"].value == pytest.approx(2 * gap.value, rel=1e-5)
+    assert Record.from_json(record.to_json()) == record
+    text = to_text(Parzen().table([record]))
+    assert text.count("in doubled pixels") == 1
+    assert text.index("in doubled pixels") < text.index("CPU seconds")
 
 
 @pytest.mark.slow
