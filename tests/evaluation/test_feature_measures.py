@@ -123,7 +123,7 @@ def test_the_known_fault_of_the_classifier_is_mixed_from_items_and_not_from_feat
     space = Squared()
     sets = sets_of(0, 40, 5, space=space)
     measure("classifier-two-sample", sets)
-    *_, mixed = space.asked
+    _, _, mixed, _ = space.asked  # of test items, validation items, those with the fault, and samples
     pairs = (0.9 * sets.validation[:, None] + 0.1 * sets.validation).reshape(-1, 5)
     assert nearest_distances(mixed, pairs).max() < 1e-5
     assert nearest_distances(mixed, sets.validation).min() > 1e-3
