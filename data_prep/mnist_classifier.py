@@ -2,8 +2,8 @@
 
     python data_prep/mnist_classifier.py [--data-dir FOLDER] [--out FILE]
 
-FOLDER holds mnist/. It trains on the 55,000 training images alone, in about three minutes on one thread; test images are
-looked at once, at the end. The network is `lde_bench/features/mnist_network.py`, the recipe
+FOLDER holds mnist/. It trains on the 55,000 training images alone, in about three minutes on one thread; test
+images are looked at once, at the end. The network is `lde_bench/features/mnist_network.py`, the recipe
 `lde_bench/features/mnist_training.py`, and the file that is written, the same to the byte on one kind of machine with
 one version of torch, is shipped as `lde_bench/features/data/mnist_classifier.safetensors`.
 """
