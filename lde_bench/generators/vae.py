@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lde_bench.arrays import Rows
 from lde_bench.densities.base import LOG_2PI
 from lde_bench.errors import InputError
 from lde_bench.generators.autoencoder import Autoencoder
@@ -199,7 +198,7 @@ class VAE(Autoencoder):
         return "Bernoulli" if self.log_sigma is None else f"Gaussian (sigma {self.log_sigma.exp().item():.3f})"
 
     @property
-    def importance_weighted(self) -> Callable[[Rows, int, int], np.ndarray]:
+    def importance_weighted(self) -> Callable[[np.ndarray, int, int], np.ndarray]:
         return self.log_prob_bound
 
     def posterior_codes(self, x: np.ndarray, seed: int = 0) -> np.ndarray:
