@@ -52,7 +52,7 @@ class BoundedModel:
     """
 
     models: Sequence[DecoderModel]
-    importance_weighted: Callable[[Rows, int, int], np.ndarray] | None
+    importance_weighted: Callable[[np.ndarray, int, int], np.ndarray] | None
     pixels: str
     validation: Rows
     images: int

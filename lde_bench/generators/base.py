@@ -162,7 +162,7 @@ class Generator(Model):
         return ""
 
     @property
-    def importance_weighted(self) -> Callable[[Rows, int, int], np.ndarray] | None:
+    def importance_weighted(self) -> Callable[[np.ndarray, int, int], np.ndarray] | None:
         """x [n, D], number of codes, seed -> a lower bound of log p(x) in nats under the model's own pixels, [n], of
         models with a random encoder; else None.
         """

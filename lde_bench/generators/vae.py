@@ -216,7 +216,7 @@ class VAE(Autoencoder):
         return "Bernoulli" if self.log_sigma is None else f"Gaussian (sigma {self.log_sigma.exp().item():.3f})"
 
     @property
-    def importance_weighted(self) -> Callable[[Rows, int, int], np.ndarray]:
+    def importance_weighted(self) -> Callable[[np.ndarray, int, int], np.ndarray]:
         return self.log_prob_bound
 
     def posterior_codes(self, x: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.distance import cdist
 from scipy.stats import binom, norm
 
@@ -22,6 +23,7 @@ from lde_bench.evaluation.neighbours import nearest_distances
 from lde_bench.evaluation.precision_recall import precision_recall
 from lde_bench.evaluation.reconstruction import reconstruction_errors
 from lde_bench.evaluation.sample_measures import (
+    BoundedModel,
     Measure,
     SampleMetric,
     SampleSets,
@@ -30,6 +32,7 @@ from lde_bench.evaluation.sample_measures import (
     sample_metrics,
 )
 from lde_bench.features.pixels import Pixels
+from lde_bench.generators.decoder_model import DecoderModel
 from lde_bench.registry import LAST_PLACE, in_order
 
 
@@ -87,8 +90,15 @@ def test_every_metric_is_found_by_itself_and_says_what_it_is():
 def test_the_metrics_give_the_figures_they_declare_in_the_order_of_the_table():
     rng = np.random.default_rng(0)
     images = {name: normal(rng, 40, 12) for name in ("train", "test", "samples", "validation")}
+    decoder = DecoderModel(
+        draw=lambda n, generator: torch.randn(n, 2, generator=generator),
+        log_prior=lambda z: -0.5 * z.square().sum(1),
+        decode=lambda z: z.repeat(1, 6),
+        device=torch.device("cpu"),
+    )
     sets = sets_of(
         **images,
+        bounded=BoundedModel([decoder], lambda x, codes, seed: x[:, 0], "Gaussian", images["test"], images=20),
         reconstruct=np.copy,
         code_log_prob=lambda x: x[:, 0],
         encoder="ab12",
@@ -98,6 +108,8 @@ def test_the_metrics_give_the_figures_they_declare_in_the_order_of_the_table():
     one_by_one = [figure for name in sample_metrics() for figure in measure_samples(sets, [name])]
     assert one_by_one == list(measure_samples(sets)) == list(sample_figures())
     assert [name for name, figure in sample_figures().items() if figure.in_table] == [
+        "ais_nats",
+        "iwae_nats",
         "frechet",
         "frechet_limit",
         "kernel_distance",

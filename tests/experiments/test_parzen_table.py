@@ -15,6 +15,7 @@ import lde_bench as lb
 from lde_bench.arrays import Rows
 from lde_bench.data import Dataset
 from lde_bench.data.base import content_hash
+from lde_bench.errors import InputError
 from lde_bench.experiments.parzen import Parzen
 from lde_bench.features.pixels import Pixels
 from lde_bench.generators import load_generator
@@ -170,3 +171,27 @@ def test_what_a_dataset_fixes_is_taken_unless_it_is_spelled_out(digits):
     assert other.model().latent == setting(digits).latent
     assert plain.spec.label == "ae+gmm"
     assert plain.run_id != spelled.run_id
+
+
+def test_bounds_on_the_likelihood_are_made_under_standard_and_leave_the_names_without_them_as_they_were(digits):
+    def trial(profile: str, **given: int) -> ParzenTrial:
+        return Parzen().plan(Budget.of(profile), OPTIONS, [digits], methods=["vae"], samples=SAMPLES, **given)[0]
+
+    quick, without, standard = trial("quick"), trial("standard", bound_images=0), trial("standard")
+    assert "bound_images" not in quick.evaluation() | without.evaluation()
+    assert standard.evaluation()["bound_images"] == standard.bound_images == 500
+    assert standard.run_id != without.run_id
+    assert standard.reference_seconds() > without.reference_seconds()
+    with pytest.raises(InputError, match="bound_images = 5 are too few"):
+        trial("quick", bound_images=5)
+
+
+@pytest.mark.slow
+def test_a_record_holds_the_bounds_of_what_has_a_decoder(digits, tmp_path):
+    trials = [replace(each, bound_images=20) for each in planned(digits, "ae+gmm", "vae", "kmeans")]
+    annealed, both, neither = run(ResultStore(tmp_path), trials)
+    for record, figures in ((annealed, {"ais_nats", "ais_gap"}), (both, {"ais_nats", "ais_gap", "iwae_nats"})):
+        assert record.result is not None, record.reason
+        assert figures == {name for name in record.result.measures if name.startswith(("ais", "iwae"))}
+    assert neither.result is not None
+    assert not {"ais_nats", "iwae_nats"} & set(neither.result.measures)

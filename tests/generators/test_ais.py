@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from linear_gaussian import LATENT, SIGMA, draws, exact_log_prob, linear
 
 import lde_bench as lb
 from lde_bench.evaluation.ais import Annealing, Estimator, Moves, Sampler, noise_path
@@ -17,9 +16,6 @@ from lde_bench.evaluation.sample_measures import BoundedModel, SampleSets
 from lde_bench.generators import create_generator
 from lde_bench.generators.evae import EVAE
 from lde_bench.generators.vae import VAE
-
-sys.path.append(str(Path(__file__).parents[1] / "generators"))
-from linear_gaussian import LATENT, SIDE, SIGMA, draws, exact_log_prob, linear
 
 N = 200
 
@@ -136,17 +132,9 @@ def test_what_has_no_decoder_or_no_prior_has_no_decoder_model(method):
     assert model.importance_weighted is None
 
 
-class NoGradient:
-    """A density of a user's own, of NumPy arrays."""
-
-    def fit(self, x: np.ndarray) -> None:
-        self.mean = x.mean(0)
-
-    def log_prob(self, x: np.ndarray) -> np.ndarray:
-        return -0.5 * ((x - self.mean) ** 2).sum(1) - 0.5 * x.shape[1] * math.log(2 * math.pi)
-
-    def sample(self, n: int) -> np.ndarray:
-        return self.mean + np.random.default_rng(0).normal(size=(n, len(self.mean)))
+def test_a_density_of_codes_without_a_gradient_has_no_decoder_model_and_one_with_it_has():
+    assert create_generator("ae+sklearn.mixture:GaussianMixture", (8, 8)).decoder_models == ()
+    assert len(create_generator("ae+gaussian", (8, 8)).decoder_models) == 1
 
 
 # The measure
@@ -167,4 +155,3 @@ def test_the_measure_says_how_it_was_made(monkeypatch):
     assert figures["iwae_nats"].value == pytest.approx(exact_log_prob(model, images).mean(), abs=3)
     assert LikelihoodBounds().measure(sets) == figures
     assert LikelihoodBounds().measure(SampleSets(images, images, images, seed=0)) == {}
-    assert images.shape[1] == SIDE**2
