@@ -114,7 +114,7 @@ def test_unless_given_epitomes_have_the_published_sizes_where_they_divide_the_co
 def test_the_networks_are_the_published_three_layers_of_500_unless_others_are_asked_for():
     def widths(**arguments):
         model = EVAE((28, 28), **arguments)
-        return [layer.out_features for layer in model.decoder if isinstance(layer, torch.nn.Linear)]
+        return [layer.out_features for layer in model.decoder.modules() if isinstance(layer, torch.nn.Linear)]
 
     assert widths() == [500, 500, 500, 784]
     assert widths(layers=2, hidden=1000) == [1000, 1000, 784]
