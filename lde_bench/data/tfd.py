@@ -1,9 +1,10 @@
 """tfd: the Toronto Face Dataset, 48x48, in [0, 1], from a user's own `TFD_48x48.mat`.
 
 J. Susskind, A. Anderson, G. Hinton, "The Toronto Face Dataset", technical report UTML TR 2010-001, University of
-Toronto, 2010. 98,058 images are unlabeled; the others are in one part of each of five folds. Of fold k, a model trains
-on the unlabeled images and the fold's training images, sigma is chosen on its validation images, and its test images
-test, as Bengio et al. 2013 and Goodfellow et al. 2014 (arXiv 1406.2661) did.
+Toronto, 2010. 98,058 images are unlabeled; the others are in one part of each of five folds. A model trains on the
+unlabeled images alone, as the public code of the GAN, GMMN and GSN does; of fold k, sigma is chosen on the validation
+images, and the test images test. In `tfd-union` it trains on the fold's training images as well, as Yoo, Lee, Kwak 2020
+(arXiv 1902.04294) seem to have done, by the 789 steps of their epoch.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from lde_bench.data.images import image_dataset, search, shuffled
 from lde_bench.errors import InputError
 
 NAME = "tfd"
-VERSION = "1"
+UNION = "tfd-union"
+#: Of `tfd`, which was the union at version 1, and of the union.
+VERSIONS = {NAME: "2", UNION: "1"}
 FILE = "TFD_48x48.mat"
 OFFICIAL_MD5 = "9d113650c197719b750ecc6864faf87c"
 FOLDS = (1, 2, 3, 4, 5)
@@ -58,8 +61,8 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return images, folds
 
 
-def load(fold: int, request: Request) -> Dataset:
-    """Load one fold; see `lde_bench.data.load_dataset`."""
+def load(name: str, fold: int, request: Request) -> Dataset:
+    """Load one fold of `tfd` or `tfd-union`; see `lde_bench.data.load_dataset`."""
     path = search(request, ("tfd", "TFD"), (FILE,))
     if path is None:
         raise InputError(f"{FILE} is not at hand: the Toronto Face Dataset is given on request only; {REMEDY}")
@@ -69,37 +72,39 @@ def load(fold: int, request: Request) -> Dataset:
     if not official:
         log.warning("%s: this is not the known file, so figures compare with no other TFD.", path)
     part = folds[:, fold - 1]
+    trains = (folds == UNLABELED).all(1)
+    if name == UNION:
+        trains |= part == TRAIN
     chosen = {
-        "train": np.flatnonzero((part == TRAIN) | (folds == UNLABELED).all(1)),
+        "train": np.flatnonzero(trains),
         "validation": np.flatnonzero(part == VALIDATION),
         "test": np.flatnonzero(part == TEST),
     }
     for split, index in chosen.items():
         if len(index) == 0:
             raise InputError(f"{path}: fold {fold} has no {split} images; {REMEDY}")
-    order = shuffled(len(chosen["train"]), NAME, VERSION, "train")  # so that a prefix holds labeled images too
+    order = shuffled(len(chosen["train"]), NAME, "1", "train")  # so that a prefix holds images of every kind
     chosen["train"] = chosen["train"][order]
-    version = VERSION if official else f"{VERSION}-unofficial"
+    version = VERSIONS[name] if official else f"{VERSIONS[name]}-unofficial"
     return image_dataset(
-        f"{NAME}-fold{fold}", version, request, {split: images[index] for split, index in chosen.items()}
+        f"{name}-fold{fold}", version, request, {split: images[index] for split, index in chosen.items()}
     )
 
 
-def _entry(name: str, fold: int, folds: tuple[str, ...] = ()) -> DatasetEntry:
+def _entry(name: str, fold: int | None = None) -> DatasetEntry:
+    """The entry of a fold; unless given of all of them, or loaded alone of the first, as the paper seems to have it."""
+    trained_on = "the unlabeled and the fold's training images" if name == UNION else "the unlabeled images"
     return DatasetEntry(
-        name,
-        VERSION,
-        f"Toronto faces, 48x48, in [0, 1], fold {fold} of 5, from your own {FILE}",
+        name if fold is None else f"{name}-fold{fold}",
+        VERSIONS[name],
+        f"Toronto faces, 48x48, in [0, 1], fold {fold or 1} of 5, {trained_on} train, from your own {FILE}",
         "Susskind, Anderson, Hinton 2010, UTML TR 2010-001; on request",
-        functools.partial(load, fold),
+        functools.partial(load, name, fold or 1),
         items="images",
         images=IMAGE_SETTINGS,
-        folds=folds,
+        folds=() if fold else tuple(f"{name}-fold{each}" for each in FOLDS),
         bibtex=("susskind2010toronto",),
     )
 
 
-_NAMES = tuple(f"{NAME}-fold{fold}" for fold in FOLDS)
-
-#: `tfd` alone is fold 1, as the paper seems to have it.
-DATASETS = (_entry(NAME, 1, _NAMES), *(_entry(name, fold) for name, fold in zip(_NAMES, FOLDS, strict=True)))
+DATASETS = tuple(_entry(name, fold) for name in (NAME, UNION) for fold in (None, *FOLDS))

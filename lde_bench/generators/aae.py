@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -42,14 +43,16 @@ class AAE(Autoencoder):
         prior: `gaussian`, N(0, s^2 I), or `mixture`, equal shares of N(s mean, s^2 I) at the means of `mode_means`.
         modes: number of Gaussians of the mixture, 10 unless given.
         scale: s; the paper has 5.
+        adversarial: weight of the adversarial loss beside the reconstruction error, of an encoder that is moved once a
+            step, by their sum; unless given it is moved twice, as published, once for each.
         perceptual: weight of the distance in features of VGG19 in the reconstruction loss; the paper has 0.1 for images
             in colour.
         layers: hidden layers of `mlp` each way and of the discriminator, two unless given.
         hidden: units of each, 1,000 unless given.
 
     Raises:
-        InputError: an unknown backbone or prior, modes without a mixture, modes that find no place, a scale that is no
-            number above 0, a bad `perceptual`, or layers or units below 1 or of convolutions.
+        InputError: an unknown backbone or prior, modes without a mixture, modes that find no place, a scale or
+            weight that is no number above 0, a bad `perceptual`, or layers or units below 1 or of convolutions.
     """
 
     name = "aae"
@@ -80,6 +83,7 @@ class AAE(Autoencoder):
         prior: Literal["gaussian", "mixture"] = "gaussian",
         modes: int | None = None,
         scale: float = 1.0,
+        adversarial: float | None = None,
         perceptual: float = 0.0,
         layers: int | None = None,
         hidden: int | None = None,
@@ -90,9 +94,8 @@ class AAE(Autoencoder):
             raise InputError(f"aae: prior '{prior}' is unknown; choose gaussian or mixture.")
         if prior == "gaussian" and modes is not None:
             raise InputError(f"aae: a gaussian prior has no modes = {modes}; leave it out, or give prior=mixture.")
-        if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < math.inf:
-            raise InputError(f"aae: scale = {scale!r} is no number above 0; give for example scale=5.")
-        self.scale = float(scale)
+        self.scale = _positive("scale", scale)
+        self.adversarial = None if adversarial is None else _positive("adversarial", adversarial)
         self.encoder, self.decoder = coders(backbone, self.image_shape, self.latent, self.latent, layers, hidden)
         self.backbone = backbone
         self.discriminator = mlp(self.latent, 1, hidden or HIDDEN, layers or LAYERS)
@@ -134,12 +137,36 @@ class AAE(Autoencoder):
         """One for each Gaussian of the prior."""
 
         def around(mean: Tensor) -> DecoderModel:
-            return standard_normal(self, self.latent, lambda z: self.decode(mean + z))
+            return standard_normal(self, self.latent, lambda z: self.decode(self.scale * (mean + z)))
 
         return tuple(around(mean) for mean in self.means)
 
+    def discrimination_loss(self, codes: Tensor) -> Tensor:
+        """What the discriminator makes smaller, of codes [B, Z] and as many draws of the prior: the cross-entropy."""
+        told = self.discriminator(torch.cat([self.draw_prior(len(codes)), codes]))  # [2 B, 1]
+        truth = torch.ones_like(told)
+        truth[len(codes) :] = 0
+        return binary_cross_entropy_with_logits(told, truth)
+
+    def deception_loss(self, codes: Tensor) -> Tensor:
+        """What the encoder makes smaller: -log of the probability that its codes [B, Z] are of the prior."""
+        told = self.discriminator(codes)  # [B, 1]
+        return binary_cross_entropy_with_logits(told, torch.ones_like(told))
+
     def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> AdversarialLearner:
-        return AdversarialLearner(self, plan, device, precision)
+        kind = PhasedLearner if self.adversarial is None else SummedLearner
+        return kind(self, plan, device, precision)
+
+
+def _positive(what: str, value: Any) -> float:
+    """`value` as a float above 0.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise InputError(f"aae: {what} = {value!r} is no number above 0; give for example {what}=0.5.")
+    return float(value)
 
 
 def mode_means(modes: int, latent: int) -> Tensor:
@@ -168,7 +195,10 @@ def mode_means(modes: int, latent: int) -> Tensor:
 
 
 class AdversarialLearner(ModuleLearner):
-    """A step is a reconstruction phase, a discriminator phase and a generator phase, each with its own optimiser."""
+    """Optimisers of their own for parts of the networks, by the names of the phases of a step.
+
+    A subclass gives `parts`, the networks of each phase, and `step`, of which it returns the reconstruction error.
+    """
 
     module: AAE
 
@@ -177,37 +207,32 @@ class AdversarialLearner(ModuleLearner):
         self.plan = plan
         self.device = device
         self.precision = precision
-        parts = {
-            "reconstruction": (module.encoder, module.decoder),
-            "discriminator": (module.discriminator,),
-            "generator": (module.encoder,),
-        }
         self.optimizers = {
             phase: make_optimizer([each for part in own for each in part.parameters()], plan, fused=True)
-            for phase, own in parts.items()
+            for phase, own in self.parts(module).items()
         }
 
+    @staticmethod
+    def parts(module: AAE) -> dict[str, Sequence[nn.Module]]:
+        """The networks that each phase moves."""
+        raise TypeError("a subclass gives the parts")
+
     def step(self, batch: Tensor, step: int, progress: float) -> float:
+        """One training step on images [B, D]: the reconstruction error."""
+        raise TypeError("a subclass gives the step")
+
+    def begin(self, step: int, progress: float) -> AAE:
+        """The model, ready for a step at the plan's rate."""
         for optimizer in self.optimizers.values():
             set_rate(optimizer, self.plan.rate_at(step, progress))
-        model = self.module.train()
-        with autocast(self.device, self.precision):
-            error = model.reconstruction_loss(model.decode(model.encode(batch)), batch)
-        self._descend("reconstruction", error)
-        with autocast(self.device, self.precision):
-            codes = model.encode(batch)  # of the updated encoder, for both phases that follow
-            told = model.discriminator(torch.cat([model.draw_prior(len(batch)), codes.detach()]))  # [2 B, 1]
-            truth = torch.ones_like(told)
-            truth[len(batch) :] = 0
-            loss = binary_cross_entropy_with_logits(told, truth)
-        self._descend("discriminator", loss)
-        with autocast(self.device, self.precision):
-            told = model.discriminator(codes)  # [B, 1]
-            loss = binary_cross_entropy_with_logits(told, torch.ones_like(told))
-        self._descend("generator", loss)
-        return error.item()
+        return self.module.train()
 
-    def _descend(self, phase: str, loss: Tensor) -> None:
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context in which losses are computed."""
+        return autocast(self.device, self.precision)
+
+    def descend(self, phase: str, loss: Tensor) -> None:
+        """One step of a phase's optimiser down the gradient of `loss`."""
         self.module.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizers[phase].step()
@@ -219,3 +244,54 @@ class AdversarialLearner(ModuleLearner):
         super().load_state_dict(state)
         for phase, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state[phase])
+
+
+class PhasedLearner(AdversarialLearner):
+    """A step is a reconstruction phase, a discriminator phase and a generator phase: the encoder is moved twice, by the
+    last as far as by the first, whatever the size of their gradients.
+    """
+
+    @staticmethod
+    def parts(module: AAE) -> dict[str, Sequence[nn.Module]]:
+        return {
+            "reconstruction": (module.encoder, module.decoder),
+            "discriminator": (module.discriminator,),
+            "generator": (module.encoder,),
+        }
+
+    def step(self, batch: Tensor, step: int, progress: float) -> float:
+        model = self.begin(step, progress)
+        with self.autocast():
+            error = model.reconstruction_loss(model.decode(model.encode(batch)), batch)
+        self.descend("reconstruction", error)
+        with self.autocast():
+            codes = model.encode(batch)  # of the updated encoder, for both phases that follow
+            told_apart = model.discrimination_loss(codes.detach())
+        self.descend("discriminator", told_apart)
+        with self.autocast():
+            told = model.deception_loss(codes)
+        self.descend("generator", told)
+        return error.item()
+
+
+class SummedLearner(AdversarialLearner):
+    """A step moves the discriminator, then encoder and decoder once, down the sum of the reconstruction error and
+    `adversarial` times the loss of the codes that are told from the prior.
+    """
+
+    @staticmethod
+    def parts(module: AAE) -> dict[str, Sequence[nn.Module]]:
+        return {"discriminator": (module.discriminator,), "autoencoder": (module.encoder, module.decoder)}
+
+    def step(self, batch: Tensor, step: int, progress: float) -> float:
+        model = self.begin(step, progress)
+        assert model.adversarial is not None
+        with self.autocast():
+            codes = model.encode(batch)
+            error = model.reconstruction_loss(model.decode(codes), batch)
+            told_apart = model.discrimination_loss(codes.detach())
+        self.descend("discriminator", told_apart)
+        with self.autocast():
+            total = error + model.adversarial * model.deception_loss(codes)
+        self.descend("autoencoder", total)
+        return error.item()

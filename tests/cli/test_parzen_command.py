@@ -119,9 +119,9 @@ def test_folds_of_tfd_from_the_file_to_the_table(cli, tfd, records, caplog):
         (f"tfd-fold{fold}", method) for fold in (1, 2) for method in ("train-samples", "kmeans", "ae+gaussian")
     }
     for record in found.values():
-        assert record["dataset"]["version"] == "1-unofficial"
-        assert record["dataset"]["sizes"] == {"train": 110, "validation": 20, "test": 30}
-        assert record["training"]["samples"] == {"train-samples": 110, "kmeans": 55}.get(record["method"], 200)
+        assert record["dataset"]["version"] == "2-unofficial"
+        assert record["dataset"]["sizes"] == {"train": 60, "validation": 20, "test": 30}
+        assert record["training"]["samples"] == {"train-samples": 60, "kmeans": 30}.get(record["method"], 200)
         assert all(law["passed"] for law in record["laws"].values())
         assert record["result"]["parzen"]["sigma"] in record["result"]["parzen"]["grid"]
         assert len(record["result"]["parzen"]["grid"]) == 40

@@ -45,8 +45,11 @@ def test_the_settings_of_the_papers_datasets() -> None:
         "natural32": 32,
         "shoes": 100,
         "tfd": 15,
+        "tfd-union": 15,
     }
-    assert {name for name in told if "fold" in name} == {f"tfd-fold{fold}" for fold in range(1, 6)}
+    assert {name for name in told if "fold" in name} == {
+        f"{name}-fold{fold}" for name in ("tfd", "tfd-union") for fold in range(1, 6)
+    }
     assert (told["mnist"].space, told["digits8x8"].space) == ("mnist", "pixels")
     assert {each.space for name, each in told.items() if name not in ("mnist", "digits8x8")} == {"vgg"}
     assert (told["mnist"].warmup, told["celeba"].warmup) == (96 / 390, 100 / 200)
@@ -81,7 +84,7 @@ def info(name: str, version: str = "1") -> DatasetInfo:
     [
         ("bsds300", "1", "patches", "photograph"),
         ("bsds300-hdf5", "unofficial", "patches", "photograph"),
-        ("tfd-fold4", "1-unofficial", "images", "group"),
+        ("tfd-fold4", "2-unofficial", "images", "group"),
         ("faces48", "1", "images", "person"),
         ("ring", "1", "items", "group"),
         ("mnist", user_file.VERSION, "items", "group"),

@@ -119,17 +119,34 @@ def tfd_arrays() -> dict[str, np.ndarray]:
     return {"images": noise(40, 48, 48), "folds": folds}
 
 
-def test_a_fold_of_tfd_trains_on_the_unlabeled_images_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "labels"), [("tfd", [0]), ("tfd-union", [0, 1])])
+def test_tfd_trains_on_the_unlabeled_images_and_in_its_union_on_the_training_images_of_a_fold(
+    tmp_path: Path, name: str, labels: list[int]
+) -> None:
     arrays = tfd_arrays()
     savemat(tmp_path / tfd.FILE, arrays)
     for fold in tfd.FOLDS:
-        data = lb.load_dataset(f"tfd-fold{fold}", data_dir=tmp_path)
-        assert data.sizes == {"train": 32, "validation": 4, "test": 4}
+        data = lb.load_dataset(f"{name}-fold{fold}", data_dir=tmp_path)
         assert data.image_shape == (1, 48, 48)
-        expected = arrays["images"][arrays["folds"][:, fold - 1] == 3].reshape(4, -1) / np.float32(255)
-        np.testing.assert_array_equal(data.test, expected)
-    assert data.version == "1-unofficial"
-    assert lb.load_dataset("tfd", data_dir=tmp_path).name == "tfd-fold1"
+        parts = {"train": labels, "validation": [2], "test": [3]}
+        for split, values in parts.items():
+            expected = arrays["images"][np.isin(arrays["folds"][:, fold - 1], values)].reshape(-1, 48 * 48)
+            rows = getattr(data, split)
+            # Training rows are shuffled; noise differs in every row's first pixels.
+            np.testing.assert_array_equal(np.unique(rows, axis=0), np.unique(expected / np.float32(255), axis=0))
+    assert data.sizes == {"train": 20 if name == "tfd" else 32, "validation": 4, "test": 4}
+    assert lb.load_dataset(name, data_dir=tmp_path).name == f"{name}-fold1"
+
+
+def test_figures_on_tfd_and_on_its_union_never_share_a_name_and_version(tmp_path: Path) -> None:
+    """Version 1 of `tfd` was the union."""
+    savemat(tmp_path / tfd.FILE, tfd_arrays())
+    two = [lb.load_dataset(name, data_dir=tmp_path) for name in ("tfd", "tfd-union")]
+    assert [(data.name, data.version) for data in two] == [
+        ("tfd-fold1", "2-unofficial"),
+        ("tfd-union-fold1", "1-unofficial"),
+    ]
+    assert two[0].content_hash != two[1].content_hash
 
 
 @pytest.mark.parametrize(

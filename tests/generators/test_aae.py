@@ -24,8 +24,10 @@ class Killed(Exception):
     pass
 
 
-def fitted(backbone: str = "mlp", checkpoint: Path | None = None, kill_at: int | None = None) -> AAE:
-    model = create_generator("aae", SHAPE, latent=3, backbone=backbone, prior="mixture")
+def fitted(
+    backbone: str = "mlp", checkpoint: Path | None = None, kill_at: int | None = None, **arguments: float
+) -> AAE:
+    model = create_generator("aae", SHAPE, latent=3, backbone=backbone, prior="mixture", **arguments)
     assert isinstance(model, AAE)
 
     def watch(progress: loop.Progress) -> None:
@@ -50,40 +52,66 @@ def test_the_convolutions_are_those_of_the_ae():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backbone", ["mlp", "conv"])
-def test_a_killed_run_ends_with_the_same_weights_to_the_bit(tmp_path, monkeypatch, backbone):
+@pytest.mark.parametrize(("backbone", "arguments"), [("mlp", {}), ("conv", {}), ("mlp", {"adversarial": 0.1})])
+def test_a_killed_run_ends_with_the_same_weights_to_the_bit(tmp_path, monkeypatch, backbone, arguments):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
-    whole = fitted(backbone)
+    whole = fitted(backbone, **arguments)
     with pytest.raises(Killed):
-        fitted(backbone, tmp_path / "checkpoint", kill_at=7)
-    resumed = fitted(backbone, tmp_path / "checkpoint")
+        fitted(backbone, tmp_path / "checkpoint", kill_at=7, **arguments)
+    resumed = fitted(backbone, tmp_path / "checkpoint", **arguments)
     assert resumed.training_state.resumed_wall_seconds > 0
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("phase", ["reconstruction", "discriminator", "generator"])
-def test_a_phase_moves_its_own_networks_alone(monkeypatch, phase):
-    model = create_generator("aae", SHAPE, latent=3)
+def learner_of(model: Any) -> Any:
     cpu = torch.device("cpu")
-    learner: Any = model.learner(PLAN, cpu, "fp32", Compiler(cpu, False, print))
+    return model.learner(PLAN, cpu, "fp32", Compiler(cpu, False, print))
+
+
+@pytest.mark.parametrize(
+    ("adversarial", "phase", "own"),
+    [
+        (None, "reconstruction", {"encoder", "decoder"}),
+        (None, "discriminator", {"discriminator"}),
+        (None, "generator", {"encoder"}),
+        (0.1, "discriminator", {"discriminator"}),
+        (0.1, "autoencoder", {"encoder", "decoder"}),
+    ],
+)
+def test_a_phase_moves_its_own_networks_alone(monkeypatch, adversarial, phase, own):
+    model = create_generator("aae", SHAPE, latent=3, **({} if adversarial is None else {"adversarial": adversarial}))
+    learner = learner_of(model)
     for name, optimizer in learner.optimizers.items():
         if name != phase:
             monkeypatch.setattr(optimizer, "step", lambda: None)
     before = learner.candidate()
     learner.step(torch.from_numpy(ROWS[:20]), 5, 0.1)
     moved = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
-    own = {"reconstruction": {"encoder", "decoder"}, "discriminator": {"discriminator"}, "generator": {"encoder"}}
-    assert moved == own[phase]
+    assert moved == own
+
+
+def test_the_summed_step_goes_down_the_gradient_of_the_weighted_sum(monkeypatch):
+    model = create_generator("aae", SHAPE, latent=3, adversarial=0.3)
+    learner = learner_of(model)
+    for optimizer in learner.optimizers.values():
+        monkeypatch.setattr(optimizer, "step", lambda: None)
+    batch = torch.from_numpy(ROWS[:20])
+    learner.step(batch, 5, 0.1)
+    codes = model.encode(batch)
+    error = (model.decode(codes) - batch).square().mean()
+    loss = error - 0.3 * torch.sigmoid(model.discriminator(codes)).log().mean()
+    own = [*model.encoder.parameters(), *model.decoder.parameters()]
+    for parameter, gradient in zip(own, torch.autograd.grad(loss, own), strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
 
 
 @pytest.mark.slow
 def test_the_discriminator_learns_to_tell_the_prior_from_the_codes():
     model = create_generator("aae", SHAPE, latent=3)
-    cpu = torch.device("cpu")
-    learner: Any = model.learner(PLAN, cpu, "fp32", Compiler(cpu, False, print))
+    learner = learner_of(model)
     del learner.optimizers["reconstruction"], learner.optimizers["generator"]
-    learner._descend = lambda phase, loss: phase == "discriminator" and type(learner)._descend(learner, phase, loss)
+    learner.descend = lambda phase, loss: phase == "discriminator" and type(learner).descend(learner, phase, loss)
     torch.manual_seed(0)
     batch = torch.from_numpy(ROWS)
     for step in range(20):
@@ -184,6 +212,7 @@ def test_the_prior_is_saved_with_the_model(tmp_path):
         ({"prior": "uniform"}, "prior 'uniform' is unknown; choose gaussian or mixture"),
         ({"modes": 3}, "a gaussian prior has no modes = 3"),
         ({"scale": 0}, "scale = 0 is no number above 0"),
+        ({"adversarial": -1}, "adversarial = -1 is no number above 0"),
         ({"backbone": "conv", "hidden": 500}, "layers and hidden are those of backbone=mlp"),
         ({"layers": 0}, "layers = 0 is not a whole number from 1 up"),
         ({"prior": "mixture", "modes": 0}, "modes = 0 is not a whole number from 1 up"),
