@@ -100,7 +100,7 @@ def test_the_noise_is_chosen_where_the_likelihood_is_highest():
 @pytest.mark.slow
 def test_annealing_and_importance_weighting_agree_on_a_trained_model():
     data = lb.load_dataset("digits8x8")
-    model = create_generator("vae", data.image_shape, latent=4, pixels="gaussian").fit(data.train, steps=300)
+    model = create_generator("vae", data.image_shape, latent=4, pixels="gaussian").fit(data.train, steps=100)
     x = data.test[:60]
     annealed = Estimator(model.decoder_models).lower_bounds(torch.from_numpy(x), model.log_sigma.exp().item()).nats
     weighted = torch.from_numpy(model.log_prob_bound(x, 1000)).double()
