@@ -149,7 +149,7 @@ def test_the_measure_says_how_it_was_made(monkeypatch):
         monkeypatch.setattr(f"lde_bench.evaluation.likelihood_bounds.{name}", value)
     figures = LikelihoodBounds().measure(sets)
     assert list(figures) == list(LikelihoodBounds.figures)
-    for told in ("20 test images, 2 chains", "8 distributions", "2 leapfrog steps", "on 20 validation images"):
+    for told in ("20 test images, 2 chains", "8 distributions", "leapfrog steps 1", "on 20 validation images"):
         assert told in figures["ais_nats"].detail
     assert "Gaussian (sigma 0.300) pixels" in figures["iwae_nats"].detail
     assert figures["iwae_nats"].value == pytest.approx(exact_log_prob(model, images).mean(), abs=3)
