@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from lde_bench.arrays import Rows
 from lde_bench.evaluation.likelihood import summarise
@@ -36,9 +37,11 @@ SAMPLES = 10_000
 #: Of so many of them the features are computed and the measures taken: 45 s of VGG19 at 48 x 48 on one core.
 MEASURED_SAMPLES = 4_000
 
-#: Test images of the bounds on the log-likelihood, by profile, and about how long one of MNIST's takes.
+#: Test images of the bounds on the log-likelihood, by profile.
 BOUND_IMAGES = {"quick": 0, "standard": 500, "paper": 500}
-BOUND_SECONDS = 0.2
+
+#: About how long one of MNIST's takes: annealed, with a perceptron or with convolutions, and importance-weighted.
+ANNEALED_SECONDS, ANNEALED_CONV_SECONDS, WEIGHTED_SECONDS = 0.16, 1.3, 0.1
 
 #: Of these many of the samples the curve over their number is drawn, and of all.
 COUNTS = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000)
@@ -67,12 +70,14 @@ class ParzenTrial(ImageTrial):
         return {**fixed, **space, **bounds, **beside}
 
     def reference_seconds(self) -> float:
-        if not self.bound_images:
-            return super().reference_seconds()
-        model = self.model()
-        share = (bool(model.decoder_models) + (model.importance_weighted is not None)) / 2
-        bounds = self.bound_images * BOUND_SECONDS * share * model.features / REFERENCE_PIXELS
-        return super().reference_seconds() + bounds
+        return super().reference_seconds() + (self._bound_seconds(self.model()) if self.bound_images else 0.0)
+
+    def _bound_seconds(self, model: Generator) -> float:
+        seconds = WEIGHTED_SECONDS if model.importance_weighted is not None else 0.0
+        if model.decoder_models:
+            convolutional = any(isinstance(layer, nn.ConvTranspose2d) for layer in model.modules())
+            seconds += ANNEALED_CONV_SECONDS if convolutional else ANNEALED_SECONDS
+        return self.bound_images * seconds * model.features / REFERENCE_PIXELS
 
     def sample_sets(self, model: Generator, samples: np.ndarray) -> SampleSets:
         sets = super().sample_sets(model, samples)
