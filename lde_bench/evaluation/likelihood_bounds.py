@@ -48,6 +48,7 @@ class LikelihoodBounds(SampleMetric):
         "Burda, Grosse, Salakhutdinov 2016, arXiv 1509.00519"
     )
     bibtex = ("wu2017quantitative", "neal2001annealed", "grosse2015sandwiching", "burda2016importance")
+    in_space = False
     place = 2
     figures: ClassVar[dict[str, Figure]] = {
         "ais_nats": Figure(
