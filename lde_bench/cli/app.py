@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +158,46 @@ class Running:
 
 #: What stands where a command is given none of them.
 RUNNING = Running()
+
+
+@dataclass(frozen=True)
+class Share:
+    """The `index`-th of `count` shares of a plan, counted from 1."""
+
+    index: int
+    count: int
+
+
+def share(type_: Any, tokens: Sequence[Token]) -> Share:
+    """The value of `--only`, such as `2/6`."""
+    text = tokens[0].value
+    if not (found := re.fullmatch(r"(\d+)/(\d+)", text)) or not 1 <= int(found[1]) <= int(found[2]):
+        raise ValueError(f"{text} is no share of the trials; give for example 2/6, from 1/6 to 6/6.")
+    return Share(int(found[1]), int(found[2]))
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Sweeping:
+    """How the trials of a command are run: here one after the other, or in shares, or on workers."""
+
+    plan: Annotated[
+        bool, Parameter(negative=(), help="Print the trials, what each needs first and its time, and run nothing.")
+    ] = False
+    only: Annotated[
+        Share | None,
+        Parameter(
+            n_tokens=1,
+            accepts_keys=False,
+            converter=share,
+            help="I/N: run the trials I, I + N, I + 2N, ... of the plan, e.g. in task I of N of a job array.",
+        ),
+    ] = None
+    fail_fast: Annotated[bool, Parameter(negative=(), help="Stop at the first trial that fails.")] = False
+
+
+#: What stands where a command is given none of them.
+SWEEPING = Sweeping()
 
 
 @Parameter(name="*")
