@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     try:
         asked = app(argv, exit_on_error=False, print_error=False)
-        return asked.run() if isinstance(asked, Job) else int(asked or 0)
+        return asked.run(sys.argv[1:] if argv is None else argv) if isinstance(asked, Job) else int(asked or 0)
     except CycloptsError as error:
         print(f"lde-bench: {one_sentence(error)} (see lde-bench --help).", file=sys.stderr)
         return 2

@@ -27,7 +27,7 @@ app = App(
 
 
 #: More of it no machine holds: a slip of the keyboard is told before anything is made of it.
-MOST, MOST_COMPONENTS, MOST_TRIALS, MOST_THREADS = 10**9, 10**5, 10**4, 1024
+MOST, MOST_COMPONENTS, MOST_TRIALS, MOST_THREADS, MOST_WORKERS = 10**9, 10**5, 10**4, 1024, 10**4
 
 #: A seed has 64 bits, one of them the sign.
 MOST_SEED = 2**63 - 1
@@ -64,6 +64,7 @@ def whole_number(most: int) -> Parameter:
 Whole = Annotated[int, whole_number(MOST)]
 ComponentCount = Annotated[int, whole_number(MOST_COMPONENTS)]
 TrialCount = Annotated[int, whole_number(MOST_TRIALS)]
+WorkerCount = Annotated[int, whole_number(MOST_WORKERS)]
 ThreadCount = Annotated[int, whole_number(MOST_THREADS)]
 Seed = Annotated[int, whole_number(MOST_SEED)]
 
@@ -193,6 +194,16 @@ class Sweeping:
             help="I/N: run the trials I, I + N, I + 2N, ... of the plan, e.g. in task I of N of a job array.",
         ),
     ] = None
+    workers: Annotated[
+        WorkerCount | None, Parameter(help="Run so many trials at a time, each in a process of its own (needs [dask]).")
+    ] = None
+    scheduler: Annotated[
+        str | None,
+        Parameter(help="Run on the workers of this Dask scheduler: its address, or its scheduler file (needs [dask])."),
+    ] = None
+    retries: Annotated[
+        WorkerCount, Parameter(help="How often a trial whose worker died is given to another before it has failed.")
+    ] = 3
     fail_fast: Annotated[bool, Parameter(negative=(), help="Stop at the first trial that fails.")] = False
 
 

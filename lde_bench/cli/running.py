@@ -5,8 +5,10 @@ the exit code.
 from __future__ import annotations
 
 import json as json_module
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,17 +42,16 @@ class Job:
     running: Running
     suffix: str = ""
 
-    def run(self) -> int:
-        """Run the trials, or print the plan of them; the exit code.
+    def run(self, argv: Sequence[str]) -> int:
+        """Run the trials, or print the plan of them; the exit code. `argv` is the command, which a worker is told.
 
         Raises:
-            InputError: the share is none of the plan, or the results folder cannot be written.
+            InputError: the share is none of the plan, the results folder cannot be written, or no worker is to be had.
             SweepStopped: a trial failed, and `--fail-fast` was given.
             NothingMeasured: no trial gave a number.
         """
         from lde_bench.progress import say
         from lde_bench.runs import Plan, ResultStore
-        from lde_bench.trials.run import run_trials
 
         plan, store = Plan.of(self.planned), ResultStore(self.running.results_dir)
         if self.sweeping.only is not None:
@@ -59,11 +60,43 @@ class Job:
             print_plan(plan, store, self.running.json)
             return 0
         store.check_writable()
-        records = run_trials(plan, store, fail_fast=self.sweeping.fail_fast)
+        records = self._records(plan, store, argv)
         if not records:
             say("This share of the plan holds no row of the table.")
             return 0
         return finish(records, store, self.running.json, self.suffix)
+
+    def _records(self, plan: Plan, store: ResultStore, argv: Sequence[str]) -> list[Record]:
+        from lde_bench.trials.run import run_on_workers, run_trials
+
+        asked = self.sweeping
+        if asked.workers is None and asked.scheduler is None:
+            return run_trials(plan, store, fail_fast=asked.fail_fast)
+        return run_on_workers(
+            plan,
+            store,
+            partial(plan_of_command, tuple(argv), Path.cwd()),
+            workers=asked.workers,
+            scheduler=asked.scheduler,
+            threads=self.running.threads,
+            retries=asked.retries,
+            fail_fast=asked.fail_fast,
+            resource="GPU" if self.running.device == "cuda" and asked.scheduler is not None else None,
+        )
+
+
+def plan_of_command(argv: Sequence[str], folder: Path) -> Plan:
+    """The whole plan of a command that was given in `folder`, on another machine in the same place if it is there.
+
+    Raises:
+        InputError: the command is wrong, or its data are not to be had.
+    """
+    from lde_bench.cli.app import app
+    from lde_bench.runs import Plan
+
+    if folder.is_dir():
+        os.chdir(folder)
+    return Plan.of(app(argv, exit_on_error=False, print_error=False).planned)
 
 
 def print_plan(plan: Plan, store: ResultStore, json: bool) -> None:

@@ -84,12 +84,13 @@ class Sweep:
 
     Attributes:
         pending: the nodes that have not ended, by `run_id`, in order.
+        earlier: their records when the sweep began.
     """
 
     def __init__(self, store: ResultStore, plan: Plan, watcher: Watcher, fail_fast: bool = False) -> None:
         self.store, self.plan, self.watcher, self.fail_fast = store, plan, watcher, fail_fast
         self.pending = {node.run_id: node for node in plan.left(store)}
-        self._earlier = {run_id: store.find(run_id) for run_id in self.pending}
+        self.earlier = {run_id: store.find(run_id) for run_id in self.pending}
         self._ended: dict[str, Record] = {}
         self._failures: dict[str, str] = {}
         for node in plan.nodes:
@@ -103,7 +104,7 @@ class Sweep:
         """Run a node here, unless another process has, or a prerequisite failed; None while another process does."""
         if (reason := self.blocking_failure(node)) is not None:
             return fail(node.task, self.store, reason)
-        return attempt(node, self.store, self.watcher, self._earlier[node.run_id], wait=wait)
+        return attempt(node, self.store, self.watcher, self.earlier[node.run_id], wait=wait)
 
     def blocking_failure(self, node: Node) -> str | None:
         """Why a node cannot run, where a prerequisite of it failed."""
@@ -136,11 +137,18 @@ class Sweep:
 
 
 def attempt(
-    node: Node, store: ResultStore, watcher: Watcher, earlier: Record | None, *, wait: bool = False
+    node: Node,
+    store: ResultStore,
+    watcher: Watcher,
+    earlier: Record | None,
+    *,
+    wait: bool = False,
+    side_by_side: bool = False,
 ) -> Outcome | None:
     """Run a node under its lock, unless all that is wanted of it is there; None where another process runs it.
 
     A failure that is not the `earlier` record is another process's verdict on the same trial, and stands.
+    `side_by_side` marks the record of a trial that shares the machine with others.
     """
     task = node.task
     with store.lock(node.run_id, wait=wait) as held:
@@ -160,7 +168,8 @@ def attempt(
         except Exception as error:  # one task's failure is its own
             log.debug("%s failed", node.run_id, exc_info=True)
             return fail(task, store, describe_failure(error))
-        record = None if record is None else store.write(record)
+        if record is not None:
+            record = store.write(record.beside_others() if side_by_side else record)
         task.paths(store).discard_checkpoints()
         return Outcome("done", record)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from lde_bench.data import Dataset
 from lde_bench.errors import InputError
 from lde_bench.runs.record import Record
 from lde_bench.runs.store import ResultStore, RunPaths
@@ -22,6 +23,10 @@ class Task(Protocol):
     @property
     def title(self) -> str:
         """For a person."""
+
+    @property
+    def dataset(self) -> Dataset:
+        """What it is trained on."""
 
     def prerequisites(self) -> Sequence[Task]:
         """What must have run before; the same whatever the store holds, so that all processes have one plan."""
@@ -112,11 +117,11 @@ class Plan:
         if not 1 <= index <= count:
             raise InputError(f"share {index}/{count} is none of 1/{count} to {count}/{count}; give one of these.")
         own = {node.run_id for node in self.nodes if node.number % count == index % count}
-        within = own | self._below(own)
+        within = own | self.below(own)
         kept = (node for node in self.nodes if node.run_id in within)
         return Plan(tuple(replace(node, asked=node.asked and node.run_id in own) for node in kept))
 
-    def _below(self, run_ids: Collection[str]) -> set[str]:
+    def below(self, run_ids: Collection[str]) -> set[str]:
         """Everything that these nodes depend on, at first or further hand."""
         found: set[str] = set()
         for node in reversed(self.nodes):

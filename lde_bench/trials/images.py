@@ -293,6 +293,11 @@ class SharedAutoencoder:
         return f"{self.trial.spec.name}-{self.trial.shared_id}"
 
     @property
+    def dataset(self) -> Dataset:
+        """That of the models."""
+        return self.trial.dataset
+
+    @property
     def title(self) -> str:
         return f"autoencoder {self.trial.autoencoder}, trial {self.trial.trial + 1}"
 

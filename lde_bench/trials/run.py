@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lde_bench.progress import duration, say
 from lde_bench.runs import Plan, Record, ResultStore, run_sweep
@@ -21,6 +21,50 @@ def run_trials(plan: Plan | Sequence[Trial], store: ResultStore, *, fail_fast: b
     plan = plan if isinstance(plan, Plan) else Plan.of(plan)
     with announced(plan, store) as display:
         return run_sweep(store, plan, display, fail_fast=fail_fast)
+
+
+def run_on_workers(
+    plan: Plan,
+    store: ResultStore,
+    make_plan: Callable[[], Plan],
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    threads: int | None = None,
+    retries: int = 3,
+    fail_fast: bool = False,
+    resource: str | None = None,
+) -> list[Record]:
+    """As `run_trials`, on workers of this machine or of a Dask scheduler; see `lde_bench.runs.workers`.
+
+    Args:
+        make_plan: makes the plan again on a worker; a function that can be imported there, or a `partial` of one.
+        workers, scheduler: one of the two; the latter an address, or the file that tells it.
+        threads: of each trial; None: this machine's divided among the workers, or all that a worker was given.
+        retries: how often a trial whose worker died is given to another, before it counts as failed.
+        resource: take workers alone that state this Dask resource.
+
+    Raises:
+        InputError: Dask is not installed, the scheduler does not answer, or no worker can take a trial.
+        SweepStopped: with `fail_fast`, at the first failure.
+        StorageError: a record cannot be written.
+    """
+    from lde_bench.runs.workers import Crew, connect, threads_each
+
+    if threads is None and workers is not None:
+        threads = threads_each(workers)
+    with connect(workers, scheduler) as client, announced(plan, store, workers or 1) as display:
+        return Crew(
+            client,
+            store,
+            plan,
+            make_plan,
+            display,
+            threads=threads,
+            retries=retries,
+            fail_fast=fail_fast,
+            resource=resource,
+        ).run()
 
 
 def announced(plan: Plan, store: ResultStore, workers: int = 1) -> SweepDisplay:
