@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 #: How often the client looks after its workers, a worker tells its progress, and a task that a process outside the
 #: cluster runs is tried again.
-LOOK_SECONDS, TELL_SECONDS, RETRY_SECONDS = 0.1, 1.0, 5.0
+LOOK_SECONDS, TELL_SECONDS, RETRY_SECONDS = 0.2, 1.0, 5.0
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -136,15 +136,22 @@ def join(brief: Brief) -> bool:
     Raises:
         InputError: versions or data differ from those of the client, or the data are not to be had here.
     """
+    from distributed import get_worker
+
     _differ("", brief.versions, versions())
     if brief.sweep not in _desks:
         plan = brief.make_plan()
         _differ("data ", brief.data, data_of(plan))
-        sees_folder = brief.token.is_file()
-        folder = brief.folder if sees_folder else Path(tempfile.mkdtemp(prefix="lde-bench-"))
+        seen = sees_folder(brief)
+        folder = brief.folder if seen else tempfile.mkdtemp(dir=get_worker().local_directory)  # Dask removes it
         _desks.clear()
-        _desks[brief.sweep] = Desk(plan, ResultStore(folder), sees_folder)
+        _desks[brief.sweep] = Desk(plan, ResultStore(folder), seen)
     return _desks[brief.sweep].sees_folder
+
+
+def sees_folder(brief: Brief) -> bool:
+    """Whether the results folder of the client is one of this worker too."""
+    return brief.token.is_file()
 
 
 def _differ(what: str, wanted: Mapping[str, str], here: Mapping[str, str]) -> None:
@@ -243,7 +250,7 @@ class Crew:
         make_plan: makes the plan again on a worker.
         watcher: follows it.
         threads: of each task; None: all that a worker was given.
-        retries: how often a task whose worker died is given to another.
+        retries: how often in a row a task whose worker died, and that got no further, is given to another.
         fail_fast: stop at the first failure.
         resource: take workers alone that state this Dask resource.
     """
@@ -267,7 +274,10 @@ class Crew:
         self.sweep = Sweep(store, plan, watcher, fail_fast)
         self.workers: dict[str, Worker] = {}
         self.refused: dict[str, str] = {}
+        #: Of the workers of each task, in a row without getting further; how far it had got at the last, and has now.
         self.deaths: Counter[str] = Counter()
+        self.died_at: dict[str, float] = {}
+        self.shares: dict[str, float] = {}
         #: When a task that a process outside the cluster runs is tried again.
         self.not_before: dict[str, float] = {}
         self.messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
@@ -303,7 +313,10 @@ class Crew:
 
     def _look_after_workers(self) -> None:
         """Have new ones join, and take back the tasks of those that are gone."""
-        there = self.client.scheduler_info(n_workers=-1)["workers"]
+        try:
+            there = self.client.scheduler_info(n_workers=-1)["workers"]
+        except OSError as error:
+            raise InputError(f"the scheduler is gone ({error}); give the same command again to go on.") from error
         for address in self.workers.keys() - there.keys():
             worker = self.workers.pop(address)
             if worker.future is not None:
@@ -325,11 +338,16 @@ class Crew:
         return self.client.submit(function, *arguments, workers=[worker.address], pure=False)
 
     def _count_death(self, node: Node, address: str) -> None:
+        share = self.shares.get(node.run_id, 0.0)
+        # One that outlives its workers by its checkpoints, as where these have a walltime, does not fail.
+        if share > self.died_at.get(node.run_id, 1.0):
+            self.deaths[node.run_id] = 0
+        self.died_at[node.run_id] = share
         self.deaths[node.run_id] += 1
         died = self.deaths[node.run_id]
         self.watcher.note(f"{node.task.title}: its worker {address} is gone; death {died} of its workers")
         if died > self.retries:
-            reason = f"its worker died {died} times, as when memory runs out"
+            reason = f"its worker died {died} times in a row, as when memory runs out"
             self.sweep.end(node, fail(node.task, self.store, reason))
 
     # -- tasks ---------------------------------------------------------------------------------------------------------
@@ -408,7 +426,9 @@ class Crew:
                 if "note" in message:
                     self.watcher.note(message["note"])
                 elif "progress" in message:
-                    self.watcher.progress(task, Progress(**message["progress"]))
+                    progress = Progress(**message["progress"])
+                    self.shares[task.run_id] = progress.share
+                    self.watcher.progress(task, progress)
                 elif task.run_id in self.sweep.pending:
                     self.watcher.event(message["event"], task, None)
 
@@ -421,6 +441,9 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
         InputError: Dask is not installed, or the scheduler does not answer.
     """
     try:
+        import dask
+
+        dask.config.set({"logging.distributed": "error"})  # read when distributed is imported, here and by workers
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise InputError("workers need Dask, which is not installed; pip install 'lde-bench[dask]'.") from error

@@ -41,7 +41,7 @@ def run_on_workers(
         make_plan: makes the plan again on a worker; a function that can be imported there, or a `partial` of one.
         workers, scheduler: one of the two; the latter an address, or the file that tells it.
         threads: of each trial; None: this machine's divided among the workers, or all that a worker was given.
-        retries: how often a trial whose worker died is given to another, before it counts as failed.
+        retries: how often in a row a trial whose worker died, and that got no further, is given to another.
         resource: take workers alone that state this Dask resource.
 
     Raises:
