@@ -278,6 +278,7 @@ class Crew:
         self.deaths: Counter[str] = Counter()
         self.died_at: dict[str, float] = {}
         self.shares: dict[str, float] = {}
+        self.died_joining = 0
         #: When a task that a process outside the cluster runs is tried again.
         self.not_before: dict[str, float] = {}
         self.messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
@@ -295,9 +296,9 @@ class Crew:
         try:
             while self.sweep.pending:
                 self._look_after_workers()
+                self._pass_on()
                 self._collect()
                 self._hand_out()
-                self._pass_on()
                 time.sleep(LOOK_SECONDS)
             self._pass_on()
         finally:
@@ -321,10 +322,14 @@ class Crew:
             worker = self.workers.pop(address)
             if worker.future is not None:
                 worker.future.cancel()
-            node = worker.node
+            node, joined = worker.node, worker.sees_folder is not None
             worker.release()
             if node is not None:
                 self._count_death(node, address)
+            elif not joined:
+                self.died_joining += 1
+        if self.died_joining > self.retries:
+            raise InputError("the workers die while they load the data, as when memory runs out; take fewer.")
         for address, told in there.items():
             wanted = self.resource is None or told["resources"].get(self.resource, 0) >= 1
             if wanted and address not in self.workers and address not in self.refused:
@@ -355,9 +360,11 @@ class Crew:
     def _collect(self) -> None:
         """Take in what workers have done."""
         for worker in list(self.workers.values()):
-            if worker.future is None or not worker.future.done() or worker.future.cancelled():
+            if worker.future is None or not worker.future.done():
                 continue
-            if (error := worker.future.exception()) is not None:
+            if worker.future.cancelled():  # by the scheduler; the task is given out again
+                pass
+            elif (error := worker.future.exception()) is not None:
                 if isinstance(error, StorageError):
                     raise error
                 self.refused[worker.address] = describe_failure(error)
@@ -365,6 +372,7 @@ class Crew:
                 del self.workers[worker.address]
             elif worker.node is None:
                 worker.sees_folder = worker.future.result()
+                self.died_joining = 0
             else:
                 self._take(worker.node, worker.future.result())
             worker.release()

@@ -17,7 +17,7 @@ METHODS = ("made-mog:components=2,hidden=8", "made-mog+sym:components=2,hidden=8
 def small_plan(steps: int = 3) -> Plan:
     """Two densities and an average over one, with a checkpoint at every step and without the laws, which take long."""
     loop.CHECKPOINT_SECONDS = 0.0
-    density_trials.trial_laws = lambda *_, **__: {}  # type: ignore[assignment]
+    density_trials.trial_laws = lambda *_, **__: {}
     rows = skewed_rows(360, 63, 0)
     arrays = {"train": rows[:200], "validation": rows[200:300], "test": rows[300:]}
     data = Dataset.of("made-up", "1", 0, arrays, is_patch=True)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,7 @@ class Trial:
     template: str = ""
     work: Callable[[Trial], object] = lambda trial: None
     needs: Sequence[Trial] = ()
+    dataset: Any = None
 
     @property
     def title(self) -> str:
