@@ -315,7 +315,7 @@ class Crew:
     def _look_after_workers(self) -> None:
         """Have new ones join, and take back the tasks of those that are gone."""
         try:
-            there = self.client.scheduler_info(n_workers=-1)["workers"]
+            there = workers_of(self.client)
         except OSError as error:
             raise InputError(f"the scheduler is gone ({error}); give the same command again to go on.") from error
         for address in self.workers.keys() - there.keys():
@@ -462,7 +462,7 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
         except (OSError, ValueError) as error:
             raise InputError(f"the scheduler {scheduler} does not answer ({error}); is it running?") from error
         with client:
-            if not client.scheduler_info(n_workers=-1)["workers"]:
+            if not workers_of(client):
                 say("The scheduler has no workers yet; waiting for the first.")
             yield client
         return
@@ -472,6 +472,16 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
         Client(cluster) as client,
     ):
         yield client
+
+
+def workers_of(client: Client) -> dict[str, dict[str, Any]]:
+    """What the scheduler knows of its workers, by their addresses.
+
+    Raises:
+        OSError: it does not answer.
+    """
+    # `client.scheduler_info` shares its answer with a clock of the client's own, which asks for no workers.
+    return client.sync(client.scheduler.identity, n_workers=-1)["workers"]
 
 
 def threads_each(workers: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -124,7 +125,9 @@ def test_a_worker_of_other_versions_or_data_says_which_and_takes_no_trial(client
     store = ResultStore(tmp_path)
     crew = Crew(client, store, small_plan(), small_plan, Watcher())
     crew.brief = replace(crew.brief, versions={**crew.brief.versions, "torch": "1.0"})
-    with pytest.raises(InputError, match=rf"no worker can take a trial\. .*torch {torch.__version__} in place of 1\.0"):
+    with pytest.raises(
+        InputError, match=rf"no worker can take a trial\. .*torch {re.escape(torch.__version__)} in place of 1\.0"
+    ):
         crew.run()
     crew = Crew(client, store, small_plan(), small_plan, Watcher())
     crew.brief = replace(crew.brief, data={"made-up": "0" * 64})
@@ -145,7 +148,7 @@ def test_a_task_whose_worker_dies_again_and_again_has_failed_and_what_takes_over
         "its worker died 2 times in a row, as when memory runs out",
         f"{node.task.title}, whose weights it takes, failed: its worker died 2 times in a row, as when memory runs out",
     ]
-    assert records[-1].done
+    assert sum(record.done for record in records) == 1
     crew = Crew(client, ResultStore(tmp_path), small_plan(), small_plan, Notes(), retries=0, fail_fast=True)
     with pytest.raises(SweepStopped, match="its worker died 1 times in a row"):
         crew._count_death(node, "tcp://one")
