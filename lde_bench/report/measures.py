@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 
 from lde_bench.evaluation.sample_measures import Figure, Measure, sample_figures
+from lde_bench.evaluation.statistics import two_standard_deviations
 from lde_bench.features import space_words
 from lde_bench.features.pixels import PIXELS
 from lde_bench.report.document import Block, Grid, Items, Line, Notes, Paragraph
 from lde_bench.report.numbers import DASH, decimal, error_text
-from lde_bench.report.rows import Row, by_space
+from lde_bench.report.rows import Row, RowMeasure, by_space
 from lde_bench.report.table import Column
 from lde_bench.runs.rows import is_reference, with_components
 
@@ -26,6 +27,12 @@ EXACT_ROWS = 9
 
 #: Title of the second panel.
 TITLE = "The same samples by better-founded measures"
+
+#: What stands behind a figure.
+ERRORS = (
+    "± after a measure: of one trial its standard error over items, which says nothing of another seed; of two trials "
+    "both values stand there, from three ± is 2 standard deviations over them."
+)
 
 #: Header of the mean of the ranks by all measures.
 RANK = "mean rank"
@@ -129,11 +136,17 @@ def _mean_ranks(rows: Sequence[Row], names: Sequence[str]) -> tuple[list[str], d
     return ranked, dict(zip(models, ranks.tolist(), strict=True))
 
 
-def measure_cell(measure: Measure | None, digits: int) -> str:
-    """A measure with its standard error, marked where two sets of one distribution would hardly give it."""
+def measure_cell(measure: RowMeasure | None, digits: int) -> str:
+    """A measure, marked where two sets of one distribution would hardly give it: of one trial with its standard error
+    over items, of two with both values, of more with 2 standard deviations over them.
+    """
     if measure is None:
         return DASH
     error = "" if measure.standard_error is None else f" ± {error_text(measure.standard_error, digits)}"
+    if len(measure.trials) == 2:
+        error = f" ({', '.join(f'{value:.{digits}f}' for value in measure.trials)})"
+    elif (spread := two_standard_deviations(measure.trials) if measure.trials else None) is not None:
+        error = f" ± {spread:.{digits}f}"
     return f"{measure.value:.{digits}f}{error}{f' {OUTSIDE}' if is_outside(measure) else ''}"
 
 
@@ -168,7 +181,7 @@ def null_column(name: str, figure: Figure) -> Column:
 
 def figure_notes(rows: Sequence[Row], figures: Mapping[str, Figure]) -> list[str]:
     """What the figures of measures are, how they were computed, and which way is better."""
-    notes = ["± after a measure: standard error over items, as of one trained model; means over trials."]
+    notes = [ERRORS]
     for name, figure in figures.items():
         details = dict.fromkeys(row.measures[name].detail for row in rows if name in row.measures)
         told = "; ".join(filter(None, [figure.meaning, *details]))
@@ -214,7 +227,7 @@ def _null_cell(rows: Sequence[Row], name: str) -> str:
 
 
 def _measure_notes(rows: Sequence[Row], names: Sequence[str], space: str) -> list[str]:
-    notes = [f"On {space_words(space)}; ± standard error over items, means over trials."]
+    notes = [f"On {space_words(space)}.", ERRORS]
     figures = [wording(name) for name in names]
     notes += _better_notes(figures)
     notes += [f"{figure.header}: {figure.meaning}." for figure in figures if figure.better == "null"]

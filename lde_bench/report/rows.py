@@ -27,6 +27,13 @@ BUDGET_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
+class RowMeasure(Measure):
+    """A measure of a row: the means over its trials, and the value of each, `trials`."""
+
+    trials: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class Samples:
     """What was measured of the samples, codes or reconstructions of one row: means over its trials.
 
@@ -47,11 +54,11 @@ class Samples:
     count: int | None
     published_nats: float | None
     published_plus_minus: float | None
-    measures: Mapping[str, Measure]
+    measures: Mapping[str, RowMeasure]
     encoders: tuple[str, ...]
     space: str = PIXELS.label
     version: int = 1
-    beside: Mapping[str, Mapping[str, Measure]] = field(default_factory=dict)
+    beside: Mapping[str, Mapping[str, RowMeasure]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ class Row:
         return self.test_nats
 
     @property
-    def measures(self) -> Mapping[str, Measure]:
+    def measures(self) -> Mapping[str, RowMeasure]:
         """Its measures by name."""
         return self.samples.measures if self.samples else {}
 
@@ -233,17 +240,17 @@ def _samples(trials: Sequence[Record], figures: Sequence[PublishedFigure]) -> Sa
     )
 
 
-def _averages(trials: Sequence[Mapping[str, Measure]]) -> dict[str, Measure]:
+def _averages(trials: Sequence[Mapping[str, Measure]]) -> dict[str, RowMeasure]:
     """The measures that every trial has."""
     return {name: _average([trial[name] for trial in trials]) for name in trials[0] if all(name in t for t in trials)}
 
 
-def _average(measures: Sequence[Measure]) -> Measure:
+def _average(measures: Sequence[Measure]) -> RowMeasure:
     def mean(part: Callable[[Measure], float | None]) -> float | None:
         values = [part(measure) for measure in measures]
         return None if None in values else float(np.mean(values))  # type: ignore[arg-type]
 
-    return Measure(
+    return RowMeasure(
         float(np.mean([measure.value for measure in measures])),
         # Of the same test items in every trial: more trials do not make the error smaller.
         mean(lambda measure: measure.standard_error),
@@ -251,4 +258,5 @@ def _average(measures: Sequence[Measure]) -> Measure:
         mean(lambda measure: measure.null_low),
         mean(lambda measure: measure.null_high),
         measures[0].detail,
+        tuple(measure.value for measure in measures),
     )
