@@ -273,7 +273,7 @@ def agreement(rows: Sequence[Row], score: str) -> list[Block]:
         lines.append([_header(name), way, str(len(of)), decimal(correlation), decimal(p_value, 3)])
     told = [f"{verdict} {', '.join(names)}" for verdict, names in verdicts.items() if names]
     words = (
-        f"Over the {len(models)} models here the order of the {score} figures {_sentence(told)}: Spearman's rank "
+        f"Over the {len(models)} models here the order of the {score} figures {enumerated(told)}: Spearman's rank "
         "correlation, each measure turned so that better is higher; what is best at its null, by its distance from "
         f"that in widths of its band. From {AGREES} on it is called agreement."
         if told
@@ -348,7 +348,8 @@ def rank_correlation(rows: Sequence[Row], name: str, better: str) -> tuple[float
     return float(result.statistic), float(exact.pvalue)
 
 
-def _sentence(told: Sequence[str]) -> str:
+def enumerated(told: Sequence[str]) -> str:
+    """One or more things as words have them: `a`, `a and b`, `a, b and c`."""
     return told[0] if len(told) == 1 else f"{', '.join(told[:-1])} and {told[-1]}"
 
 
