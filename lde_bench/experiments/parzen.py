@@ -216,6 +216,14 @@ class Parzen(Experiment):
     def first_notes(self, table: Table) -> list[str]:
         return _window_notes(table)
 
+    def last_notes(self, table: Table) -> list[str]:
+        if not table.is_grouped:
+            return []
+        return [
+            f"Errors and nulls of the measures of samples take {table.items} of one {table.group} as independent, and "
+            "are rather too narrow."
+        ]
+
     def leading(self, rows: Sequence[Row]) -> list[Block]:
         return measures_panel(rows)
 
