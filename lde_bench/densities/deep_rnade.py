@@ -58,7 +58,8 @@ class DeepRnade(AutoregressiveMixture):
         sample_cost="one pass of the network per dimension (D passes)",
         differences="384 units a layer, so that 110,000 exact likelihoods (D passes each) take minutes (we could not "
         "verify the published width); Adam in place of momentum SGD; seen counts dealt out evenly over a batch; "
-        "weights chosen on the exact likelihood of 1,024 validation rows under the sequential order",
+        "quick, standard, long: clipping and averaged weights; weights chosen on the exact likelihood of 1,024 "
+        "validation rows under the sequential order",
         bibtex=("uria2013rnade", "uria2014deep", "uria2016nade"),
     )
     plans: ClassVar[dict[str, Plan]] = {

@@ -230,7 +230,7 @@ class MafDdsf(Flow):
         sample_cost="per transform one pass of its network per dimension (5 x D passes), and Newton's method",
         differences="hidden=256 (published 1024: 36.8 M parameters, hidden=1024 here 36.6 M); no weight normalisation, "
         "no delta in the logit (ours is onto R); networks see inputs cut off at 30, inputs standardised; quick, "
-        "standard: a larger cosine rate",
+        "standard, long: a larger cosine rate",
         bibtex=("huang2018neural", "papamakarios2017masked"),
     )
     plans: ClassVar[dict[str, Plan]] = {

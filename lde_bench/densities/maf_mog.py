@@ -40,8 +40,8 @@ class MafMog(Flow):
         source="Papamakarios et al. 2017, arXiv 1705.07057",
         sample_cost="one pass of a network per dimension and network (6 D passes)",
         differences="zuko's MADEs, |log scale| below 6.9, inputs cut off at 30; features standardised; running "
-        "BatchNorm statistics, published: of the whole training set; quick, standard: a cosine rate, clipping and "
-        "averaged weights, no patience",
+        "BatchNorm statistics, published: of the whole training set; quick, standard, long: a cosine rate, clipping "
+        "and averaged weights, no patience",
         bibtex=("papamakarios2017masked", "rozet2022zuko"),
     )
     plans: ClassVar[dict[str, Plan]] = {

@@ -221,8 +221,9 @@ def _patches_seen(record: Record) -> int:
     return int(record.training.get("steps") or 0) * int(record.training.get("batch_size") or 0)
 
 
-def _linked(source: str) -> Line:
-    """A source with its arXiv number as a link."""
+def _source(figure: PublishedFigure) -> Line:
+    """Where a figure is from, its arXiv number a link, and the note on it."""
+    source = "; ".join(filter(None, (figure.source, figure.note)))
     found = re.search(r"arXiv (\d{4}\.\d{4,5})", source)
     if found is None:
         return source
@@ -233,8 +234,7 @@ def _published_list(sections: Sequence[Section]) -> list[Block]:
     """Every published figure, highest first, with the rows of `sections` among them."""
     lines: list[tuple[float, list[Line]]] = []
     for figure in load_published():
-        source = _linked(figure.source)
-        lines.append((figure.test_nats, [figure.model, figure.plus_minus_is, source, figure.value]))
+        lines.append((figure.test_nats, [figure.model, figure.plus_minus_is, _source(figure), figure.value]))
     for section in sections:
         for row in section.table.rows:
             spread = "both trials" if row.trials == 2 else "2 SD over trials" if row.trials > 2 else ""
