@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import ClassVar, overload
+from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
 import torch
@@ -24,6 +24,11 @@ WIDE_CODE = 64
 
 LOG_2PI = math.log(2 * math.pi)
 
+#: What a density does to its rows before all else, the log-determinant counted: nothing; a division by one number; each
+#: feature by its own mean and deviation; whitening by the Cholesky factor of their covariance. `any`: the fit is the
+#: same under each of them.
+Input = Literal["any", "raw", "scalar unit", "standardised", "Cholesky"]
+
 
 class Density(Model):
     """An explicit density p(x) over R^D.
@@ -40,7 +45,10 @@ class Density(Model):
     #: Constructor arguments that change how the density is evaluated and nothing of its training or its weights.
     evaluation_only: ClassVar[frozenset[str]] = frozenset()
     #: Rows of Table 1 under `--methods all`; by default its plain name, a mixture at its default number of components.
+    #: Beside a row that is not whitened stands one that is (`+w`), where that makes another density of it.
     rows: ClassVar[tuple[str, ...]] = ()
+    #: What it does to its rows first; None of one that leaves this to the density that it wraps.
+    input: ClassVar[Input | None] = "raw"
     #: The one width there is; None for a density of any.
     only_features: ClassVar[int | None] = None
     #: True where the numbers must be those of an 8x8 patch.
@@ -108,6 +116,11 @@ class Density(Model):
         return GradientLearner(self, plan, device, precision, compiler(self), compiler)
 
     # -- public ----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def input_under(cls, arguments: Mapping[str, Any]) -> Input | None:
+        """`input`, of one made with these arguments."""
+        return cls.input
 
     @property
     def lacks(self) -> frozenset[str]:

@@ -52,6 +52,8 @@ class DeepRnade(AutoregressiveMixture):
 
     name = "deep-rnade"
     place = 50
+    rows = ("deep-rnade:components=10", "deep-rnade+w:components=10")
+    input = "standardised"
     card = Card(
         summary="one relu network for all orderings, K Gaussians per dimension; one ordering or a mixture of several",
         source="Uria et al. 2013, arXiv 1306.0186; 2014, arXiv 1310.1757; 2016, JMLR 17(205)",

@@ -43,6 +43,7 @@ class Flow(Density):
         layers: from x to u.
     """
 
+    input = "standardised"
     invertible = True
     equivariant = True
 

@@ -29,6 +29,7 @@ class MadeMog(ScaledMixture):
 
     name = "made-mog"
     place = 40
+    rows = ("made-mog:components=10", "made-mog+w:components=10")
     card = Card(
         summary="masked autoencoder (MADE), K Gaussians per dimension, sequential order, relu",
         source="Germain et al. 2015, arXiv 1502.03509; Papamakarios et al. 2017, arXiv 1705.07057",

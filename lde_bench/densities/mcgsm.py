@@ -88,6 +88,7 @@ class MCGSM(Density):
 
     name = "mcgsm"
     place = 30
+    input = "Cholesky"
     card = Card(
         summary="mixtures of conditional Gaussian scale mixtures, one per dimension, C components of S scales",
         source="Theis, Hosseini, Bethge 2012, PLoS ONE 7(7) e39857; Theis, Bethge 2015, arXiv 1506.03478",

@@ -28,6 +28,7 @@ class RealNvp(Flow):
 
     name = "real-nvp"
     place = 60
+    rows = ("real-nvp", "real-nvp+w")
     card = Card(
         summary="10 affine couplings on alternate features, tanh scale and relu shift networks, BatchNorm between",
         source="Dinh et al. 2016, arXiv 1605.08803; Papamakarios et al. 2017, arXiv 1705.07057",

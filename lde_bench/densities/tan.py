@@ -258,6 +258,8 @@ class Tan(Flow):
 
     name = "tan"
     place = 100
+    # The first linear map starts there.
+    input = "Cholesky"
     card = Card(
         summary="transformation autoregressive network: linear maps, leaky relus and GRU shifts under a GRU mixture",
         source="Oliva et al. 2018, ICML, arXiv 1801.09819",

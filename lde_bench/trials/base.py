@@ -13,6 +13,7 @@ import torch
 
 from lde_bench.arrays import Rows
 from lde_bench.data import Dataset
+from lde_bench.densities import method_input
 from lde_bench.densities.spec import MethodSpec
 from lde_bench.errors import InputError
 from lde_bench.files import file_sha256
@@ -232,6 +233,8 @@ def head(trial: Trial, model: Model) -> dict[str, Any]:
         "components": trial.components,
         "trial": trial.trial,
         "parameters": model.parameter_count(),
+        "features": model.features,
+        "input": method_input(trial.spec.label),
         "dataset": DatasetInfo.of(trial.dataset),
         "budget": trial.budget,
         "seeds": {"base": trial.base_seed, "trial": trial.seed},
