@@ -99,7 +99,7 @@ def _method(name: str) -> dict[str, Any]:
         "sample_cost": kind.card.sample_cost,
         "arguments": _arguments(kind, "features"),
         "parameters_at_63_features": density.parameter_count(),
-        "plans": {profile: _plan(plan) for profile, plan in kind.plans.items()},
+        "plans": {profile: _plan(density.plan(Budget.of(profile))) for profile in PROFILES},
     }
 
 

@@ -55,7 +55,7 @@ def bsds300(
     ] = None,
     steps: Steps = None,
     seconds: Seconds = None,
-    patches: Patches = "fixed",
+    patches: Patches = "auto",
     augment: Augment = None,
     running: Running = RUNNING,
 ) -> int:

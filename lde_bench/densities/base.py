@@ -17,7 +17,7 @@ from lde_bench.seeds import derive_seed
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import GradientLearner, Learner, evaluate_rows
 from lde_bench.training.model import Model, TrainingRequest
-from lde_bench.training.plan import Budget, Plan
+from lde_bench.training.plan import Budget, Plan, plan_of
 
 #: Numbers from which on a code is wide: the paper has 100 for images of 64x64 in colour, and 8 for digits.
 WIDE_CODE = 64
@@ -132,7 +132,7 @@ class Density(Model):
     def code_plan(self, budget: Budget) -> Plan:
         """The training plan, under a budget's profile, for the codes of an autoencoder."""
         wide = self.wide_code_plans if self.features >= WIDE_CODE else {}
-        return wide.get(budget.profile) or self.code_plans.get(budget.profile) or self.plan(budget)
+        return plan_of(wide, budget.profile) or plan_of(self.code_plans, budget.profile) or self.plan(budget)
 
     def inner_densities(self) -> Iterator[Density]:
         """The densities that this one wraps, not those that they wrap."""
