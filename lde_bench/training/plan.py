@@ -88,24 +88,30 @@ class Plan:
             reference_seconds=self.reference_seconds * ratio,
         )
 
-    def lengthened(self) -> Plan:
-        """The plan of `long` made of that of `standard`: `LONG_STEPS` times the steps, or as many as `LONG_SECONDS`
-        hold. Schedule, warm-up, average and looks are stretched alike: each keeps its share of the training.
+    def stretched(self, ratio: float) -> Plan:
+        """The plan over so many times the steps. Schedule, warm-up, average and looks are stretched alike: each keeps
+        its share of the training. A fit in closed form stays as it is.
         """
         if self.closed_form:
             return self
-        steps = round(self.steps * min(LONG_STEPS, LONG_SECONDS / self.reference_seconds))
+        steps = max(1, round(self.steps * ratio))
         ratio = steps / self.steps
         return replace(
             self,
             steps=steps,
             warmup=round(self.warmup * ratio),
-            halve_every=None if self.halve_every is None else round(self.halve_every * ratio),
+            halve_every=None if self.halve_every is None else max(1, round(self.halve_every * ratio)),
             decay=self.decay ** (1 / ratio),
-            average=None if self.average is None else 1 - (1 - self.average) / ratio,
-            validate_every=round(self.validate_every * ratio),
+            average=None if self.average is None else max(0.0, 1 - (1 - self.average) / ratio),
+            validate_every=max(1, round(self.validate_every * ratio)),
             reference_seconds=self.reference_seconds * ratio,
         )
+
+    def lengthened(self) -> Plan:
+        """The plan of `long` made of that of `standard`: `LONG_STEPS` times the steps, or as many as `LONG_SECONDS`
+        hold.
+        """
+        return self.stretched(min(LONG_STEPS, LONG_SECONDS / self.reference_seconds))
 
     def per_feature(self, features: int) -> Plan:
         """The plan with `clip` and `weight_decay` for a loss in nats a feature; AdamW's decay knows no loss."""
