@@ -50,7 +50,7 @@ def table(
     ] = True,
     steps: Steps = None,
     seconds: Seconds = None,
-    patches: Patches = "fixed",
+    patches: Patches = "auto",
     augment: Augment = None,
     running: Running = RUNNING,
 ) -> int:

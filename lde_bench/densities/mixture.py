@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lde_bench.densities.base import LOG_2PI, Density
+from lde_bench.densities.base import LOG_2PI, Density, Input
 from lde_bench.errors import InputError
 from lde_bench.training.batches import Batches
 from lde_bench.training.model import positive_integer
@@ -129,6 +130,8 @@ class ScaledMixture(AutoregressiveMixture):
         InputError: `unit` is no number above 0.
     """
 
+    input = "scalar unit"
+
     unit: Tensor
 
     def __init__(self, features: int, components: int, unit: float | None) -> None:
@@ -139,6 +142,10 @@ class ScaledMixture(AutoregressiveMixture):
             raise InputError(f"unit = {unit!r} is no number above 0; give for example unit=1, or leave it out.")
         self.fixed_unit = unit
         self.register_buffer("unit", torch.tensor(1.0 if unit is None else float(unit)))
+
+    @classmethod
+    def input_under(cls, arguments: Mapping[str, Any]) -> Input | None:
+        return "raw" if arguments.get("unit") == 1 else cls.input
 
     def conditionals_in_unit(self, y: Tensor) -> Mixture:
         """The mixtures p(. | y_<i) for all i, in units of `unit`: [B, D] -> parameters [B, D, K]."""

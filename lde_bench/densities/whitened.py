@@ -38,6 +38,7 @@ class Whitened(Wrapper):
     """
 
     name = "w"
+    input = "Cholesky"
     card = Card(
         summary="whitening by the Cholesky factor of the training covariance, its log-determinant counted",
         source="standard linear change of variables; see docs of lde_bench.densities.whitened",

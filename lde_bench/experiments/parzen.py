@@ -47,7 +47,7 @@ DENSITIES = ("lde",)
 COMPONENTS = (30,)
 
 #: Trials by profile.
-TRIALS = {"quick": 1, "standard": 3, "paper": 5}
+TRIALS = {"quick": 1, "standard": 3, "long": 1, "paper": 5}
 
 
 def expand_methods(

@@ -46,6 +46,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+#: What stands in the column `input`.
+INPUT_NOTE = (
+    "Input: what a row does to its numbers before all else, the log-determinant counted. Raw: nothing; scalar unit: "
+    "divided by one number; standardised: each by its own mean and deviation; Cholesky: whitened by the factor of the "
+    "training covariance (of tan, where its first linear map starts); any: the fit is the same under each."
+)
+
+
 class Experiment:
     """A table of log-likelihoods, and what a subclass may say otherwise of its own.
 
@@ -292,6 +300,8 @@ def _common_notes(table: Table, accepted: Sequence[Record]) -> list[str]:
     if set(precisions) - {"fp32"}:
         told = "; ".join(f"{', '.join(names)} in {precision}" for precision, names in precisions.items())
         notes.append(f"Training steps: {told}; all log-likelihoods are evaluated in fp32 or better.")
+    if table.shows_input:
+        notes.append(INPUT_NOTE)
     if table.score:
         notes += [*_score_notes(table), *_budget_notes(table)]
     for row in table.rows:

@@ -17,7 +17,17 @@ from lde_bench.evaluation.statistics import (
 from lde_bench.features.pixels import PIXELS
 from lde_bench.report.published import PublishedFigure, paper_lde
 from lde_bench.runs.record import Record
-from lde_bench.runs.rows import PLAIN_DATA, block_means, group_means, is_closed, is_reference, row_options, unverified
+from lde_bench.runs.rows import (
+    PLAIN_DATA,
+    bits_per_dim,
+    block_means,
+    group_means,
+    input_of,
+    is_closed,
+    is_reference,
+    row_options,
+    unverified,
+)
 
 #: The paper's own rows: K -> test log-likelihood (nats), 2 standard deviations of 5 trials.
 PAPER_LDE = paper_lde()
@@ -66,7 +76,8 @@ class Row:
     """One method at one K: means over its trials, log-likelihoods in nats; None where there is nothing to
     tell, as of the log-likelihood in an experiment without a score. `unverified` says which law could not be told to
     hold, of a trial that has such a one. The differences are those to the row of the models that `is_highest`; it
-    `is_best` where all had the same budget.
+    `is_best` where all had the same budget. `input` is what its density does to its rows first
+    (`lde_bench.densities.base.Input`), `bits_per_dim` are those of its log-likelihood (`lde_bench.runs.rows`).
     """
 
     method: str
@@ -92,6 +103,8 @@ class Row:
     standard_error_naive: float | None = None
     unverified: str | None = None
     samples: Samples | None = None
+    input: str | None = None
+    bits_per_dim: float | None = None
 
     @property
     def nats(self) -> float:
@@ -188,6 +201,8 @@ def build_rows(
                 standard_error_naive=_mean([result.test_standard_error_naive for result in results]),
                 unverified=doubts[number],
                 samples=_samples(trials, figures),
+                input=input_of(record),
+                bits_per_dim=_mean([bits_per_dim(trial) for trial in trials]),
             )
         )
     return tuple(rows)

@@ -125,7 +125,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class Record:
-    """One trial. `status` "done" has a `result` and no `reason`; "failed" has a `reason` and no `result`."""
+    """One trial. `status` "done" has a `result` and no `reason`; "failed" has a `reason` and no `result`.
+
+    `features` is the length D of a row; None in records of before. `input` is what a density of this package does to
+    its rows first (`lde_bench.densities.base.Input`).
+    """
 
     experiment: str
     run_id: str
@@ -144,6 +148,8 @@ class Record:
     curve: list[CurvePoint] = field(default_factory=list)
     cost: Cost | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    features: int | None = None
+    input: str | None = None
     schema: int = SCHEMA
     benchmark_version: str = BENCHMARK_VERSION
 

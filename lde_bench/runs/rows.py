@@ -11,6 +11,9 @@ from dataclasses import astuple
 from typing import Any
 
 from lde_bench.data import describe
+from lde_bench.data.patches import FEATURES as PATCH_FEATURES
+from lde_bench.data.patches import GREY_LEVELS
+from lde_bench.evaluation import bits
 from lde_bench.evaluation.statistics import GroupMeans, average_over_trials
 from lde_bench.runs.record import DatasetInfo, Record
 
@@ -45,6 +48,17 @@ def is_image(data: DatasetInfo) -> bool:
     return item_word(data) == "images"
 
 
+def bits_per_dim(record: Record) -> float | None:
+    """Bits per dimension of the test items of a density, of the grey levels where they are patches, else of the numbers
+    as they are; None where the record does not tell how many there are, and of the window around samples.
+    """
+    patch = is_patch(record.dataset)
+    features = record.features or (PATCH_FEATURES if patch else None)
+    if features is None or record.result is None or record.test_nats is None or record.result.parzen is not None:
+        return None
+    return bits.bits_per_dim(record.test_nats, features, GREY_LEVELS if patch else 1)
+
+
 def group_word(data: DatasetInfo) -> str:
     """What test items that are alike come from."""
     return describe(data.name, data.version).group
@@ -60,6 +74,15 @@ def is_reference(method: str) -> bool:
     from lde_bench import generators  # torch, which whoever reads records need not wait for
 
     return generators.is_reference(method)
+
+
+def input_of(record: Record) -> str | None:
+    """What its density does to the rows first; by the method's name where the record is of before and does not tell."""
+    if record.features is not None:
+        return record.input
+    from lde_bench.densities import method_input  # torch, as above
+
+    return method_input(record.method)
 
 
 def is_closed(training: Mapping[str, Any]) -> bool:

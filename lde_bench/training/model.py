@@ -26,7 +26,7 @@ from lde_bench.training.batches import ArrayBatches, Batches
 from lde_bench.training.device import Compiler, resolve_device, resolve_precision
 from lde_bench.training.learner import Learner
 from lde_bench.training.loop import Clock, Progress, Seconds, TrainingState, train
-from lde_bench.training.plan import Budget, Plan
+from lde_bench.training.plan import Budget, Plan, plan_of
 
 #: Samples, and numbers in them, drawn at once: bounds memory; fixed, so that a seed gives the same samples on every
 #: machine.
@@ -189,7 +189,8 @@ class Model(nn.Module):
             validation: without it the last weights are kept.
             seed: from -2^63 to 2^64 - 1; the same gives the same weights, to the bit, on one machine type and thread
                 count.
-            profile: `quick` (the default), `standard` or `paper`; `steps` or `seconds` replace its number of steps.
+            profile: `quick` (the default), `standard`, `long` or `paper`; `steps` or `seconds` replace its number of
+                steps.
             clock: what `seconds` are: `wall`, or `cpu` seconds of this process and the compilers it ran. Those of the
                 data-dependent initialisation count.
             plan: replaces the profile's plan, e.g. by one with another rate. A plan of epochs is one of those of the
@@ -257,7 +258,9 @@ class Model(nn.Module):
 
     def plan(self, budget: Budget) -> Plan:
         """The training plan under a budget's profile."""
-        return self.plans[budget.profile]
+        found = plan_of(self.plans, budget.profile)
+        assert found is not None
+        return found
 
     def describe_training(
         self, budget: Budget, precision: str, device: torch.device, plan: Plan | None = None

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from lde_bench.errors import InputError
 
-PROFILES = ("quick", "standard", "paper")
+PROFILES = ("quick", "standard", "long", "paper")
+
+#: Of `long`, where a model has no plan of its own for it: how many times the steps of `standard` it has, as far as so
+#: many seconds of the reference machine hold them.
+LONG_STEPS, LONG_SECONDS = 12, 7200.0
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,31 @@ class Plan:
             reference_seconds=self.reference_seconds * ratio,
         )
 
+    def stretched(self, ratio: float) -> Plan:
+        """The plan over so many times the steps. Schedule, warm-up, average and looks are stretched alike: each keeps
+        its share of the training. A fit in closed form stays as it is.
+        """
+        if self.closed_form:
+            return self
+        steps = max(1, round(self.steps * ratio))
+        ratio = steps / self.steps
+        return replace(
+            self,
+            steps=steps,
+            warmup=round(self.warmup * ratio),
+            halve_every=None if self.halve_every is None else max(1, round(self.halve_every * ratio)),
+            decay=self.decay ** (1 / ratio),
+            average=None if self.average is None else max(0.0, 1 - (1 - self.average) / ratio),
+            validate_every=max(1, round(self.validate_every * ratio)),
+            reference_seconds=self.reference_seconds * ratio,
+        )
+
+    def lengthened(self) -> Plan:
+        """The plan of `long` made of that of `standard`: `LONG_STEPS` times the steps, or as many as `LONG_SECONDS`
+        hold.
+        """
+        return self.stretched(min(LONG_STEPS, LONG_SECONDS / self.reference_seconds))
+
     def per_feature(self, features: int) -> Plan:
         """The plan with `clip` and `weight_decay` for a loss in nats a feature; AdamW's decay knows no loss."""
         if not self.of_nats:
@@ -106,6 +136,13 @@ class Plan:
             if getattr(self, name) == getattr(Plan, name):
                 del values[name]
         return values
+
+
+def plan_of(plans: Mapping[str, Plan], profile: str) -> Plan | None:
+    """The plan of a profile among some; that of `long`, where there is none, is `standard` lengthened."""
+    if profile == "long" and "long" not in plans and "standard" in plans:
+        return plans["standard"].lengthened()
+    return plans.get(profile)
 
 
 @dataclass(frozen=True)

@@ -192,12 +192,22 @@ def plan_trials(
     for spec, _ in specs:
         if not dataset.is_patch and any(kind.patches_only for kind in method_classes(spec)):
             raise InputError(f"{dataset.name} is no set of 8x8 patches, which {spec} needs; leave it out.")
+    # By the density inside all wrappers: a mixture of trials takes over the very trials that it is a mixture of.
+    decided = {
+        str(spec): options.for_run(create(_innermost(spec), dataset.features).plan(budget), budget, dataset)
+        for spec, _ in specs
+    }
     planned = [
-        DensityTrial(experiment, spec, k, trial, dataset, budget, options, base_seed)
+        DensityTrial(experiment, spec, k, trial, dataset, budget, decided[str(spec)], base_seed)
         for trial in range(trials)
         for spec, k in specs
     ]
     return sorted(planned, key=lambda trial: trial.is_derived)
+
+
+def _innermost(spec: MethodSpec) -> MethodSpec:
+    """The method without its wrappers and their arguments."""
+    return _innermost(without_outermost_wrapper(spec)) if spec.wrappers else spec
 
 
 def run_density_trial(

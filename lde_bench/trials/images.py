@@ -45,7 +45,7 @@ HELD_NUMBERS = 120_000_000
 KEPT_SAMPLES = 100
 
 #: Weight of the perceptual term in the figures in colour by profile. Quick needs nothing that is not at hand.
-PERCEPTUAL = {"quick": 0.0, "standard": PAPER_WEIGHT, "paper": PAPER_WEIGHT}
+PERCEPTUAL = {"quick": 0.0, "standard": PAPER_WEIGHT, "long": PAPER_WEIGHT, "paper": PAPER_WEIGHT}
 
 
 def setting(dataset: Dataset) -> ImageSettings:

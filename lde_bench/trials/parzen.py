@@ -39,7 +39,7 @@ SAMPLES = 10_000
 MEASURED_SAMPLES = 4_000
 
 #: Test images of the bounds on the log-likelihood, by profile.
-BOUND_IMAGES = {"quick": 0, "standard": 500, "paper": 500}
+BOUND_IMAGES = {"quick": 0, "standard": 500, "long": 500, "paper": 500}
 
 #: About how long one of MNIST's takes: annealed, with a perceptron or with convolutions, and importance-weighted.
 ANNEALED_SECONDS, ANNEALED_CONV_SECONDS, WEIGHTED_SECONDS = 0.16, 1.3, 0.1
