@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,6 +178,8 @@ class ResultStore:
         self.folder = Path(folder).absolute()  # wherever the working folder moves to
         #: Files among the records that could not be read as one; they are left where they are.
         self.skipped: set[Path] = set()
+        #: Records that were read, each with the inode, time and size of its file.
+        self._records: dict[Path, tuple[tuple[int, int, int], Record]] = {}
 
     # ---- places
 
@@ -267,14 +270,25 @@ class ResultStore:
     # ---- reading
 
     def find(self, run_id: str) -> Record | None:
-        """The done record of `run_id`, else its failed one, else None."""
+        """The done record of `run_id`, else its failed one, else None; of a record where the layout has it.
+
+        Only names of folders are listed: a sweep asks several times a trial, in folders of any number of records.
+        """
+        folders = self._record_folders()
         found = [
             record
             for name in (f"{run_id}.json", f"{run_id}.failed.json")
-            for path in sorted(self.folder.rglob(name))
-            if (record := self._read(path)) is not None and record.run_id == run_id
+            for folder in folders
+            if (record := self._read(folder / name)) is not None and record.run_id == run_id
         ]
         return next((record for record in found if record.done), found[0] if found else None)
+
+    def _record_folders(self) -> list[Path]:
+        """Every `<experiment>/<dataset>-v<version>/<budget>/` that is there."""
+        level = [self.folder]
+        for _ in range(3):
+            level = [folder for above in level for folder in _subfolders(above)]
+        return sorted(level)
 
     def load(self) -> list[Record]:
         """Every run once, ordered by path; a failure only where no trial of the same run succeeded.
@@ -300,8 +314,13 @@ class ResultStore:
         return sorted(runs.values(), key=lambda run: run[0])
 
     def _read(self, path: Path) -> Record | None:
+        """The record in a file, parsed again only where the file is another than it was; None where it holds none."""
         try:
-            return Record.from_json(path.read_text(encoding="utf-8"))
+            file = path.stat()
+            version = (file.st_ino, file.st_mtime_ns, file.st_size)
+            if path not in self._records or self._records[path][0] != version:
+                self._records[path] = version, Record.from_json(path.read_text(encoding="utf-8"))
+            return self._records[path][1]
         except FileNotFoundError:  # another process set it aside meanwhile
             return None
         except (OSError, UnicodeDecodeError, InputError) as error:
@@ -309,3 +328,12 @@ class ResultStore:
                 self.skipped.add(path)
                 log.warning("%s is not a run record and is skipped: %s.", path, error)
             return None
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder, hidden ones left out; none where it is gone."""
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(entry.path) for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
