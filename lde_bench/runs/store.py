@@ -9,25 +9,28 @@ in `<results>/.locks/`.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
-import filelock
 import numpy as np
 
 from lde_bench.errors import InputError
 from lde_bench.files import atomic_path, describe_os_error, ensure_folder, file_sha256, write_text_atomic
+from lde_bench.runs.locks import FolderLocks
 from lde_bench.runs.record import Budget, Record
 
 log = logging.getLogger(__name__)
 
 #: Files of results that are no run records, such as the protocol report, end so; they are never read as one.
 REPORT_SUFFIX = ".report.json"
+
+#: How the names of the files end that belong to a record for good.
+BESIDE = (".safetensors", ".npy", ".npz")
 
 #: Room that must be free before training starts: records, weights and a checkpoint of one trial.
 PROBE_BYTES = 8 << 20
@@ -176,6 +179,7 @@ class ResultStore:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).absolute()  # wherever the working folder moves to
+        self._locks = FolderLocks(self.folder / ".locks")
         #: Files among the records that could not be read as one; they are left where they are.
         self.skipped: set[Path] = set()
         #: Records that were read, each with the inode, time and size of its file.
@@ -201,7 +205,7 @@ class ResultStore:
         """Write and remove a probe of some MiB; `InputError` when the folder or the disk refuses. Call
         before training.
         """
-        for folder in (self.folder, self._lock_folder):
+        for folder in (self.folder, self._locks.folder):
             ensure_folder(folder)
         try:
             with atomic_path(self.folder / ".probe") as temporary:
@@ -213,31 +217,15 @@ class ResultStore:
 
     # ---- locks
 
-    @property
-    def _lock_folder(self) -> Path:
-        return self.folder / ".locks"
+    def lock(self, run_id: str, *, wait: bool = True) -> AbstractContextManager[bool]:
+        """Hold the right to run `run_id` against every other process on this folder; yields whether it is held.
 
-    @contextlib.contextmanager
-    def lock(self, run_id: str, *, wait: bool = True) -> Iterator[bool]:
-        """Hold the right to run `run_id` against every other process on this folder; yields whether it is
-        held.
+        With `wait=False` it yields False at once when another process holds it. A process that is killed lets go. See
+        `lde_bench.runs.locks` for what that is worth on network file systems.
 
-        With `wait=False` it yields False at once when another process holds it. A process that is killed
-        lets go.
+        Raises `StorageError` when the folder refuses.
         """
-        ensure_folder(self._lock_folder)
-        held = filelock.FileLock(self._lock_folder / f"{run_id}.lock")
-        try:
-            held.acquire(timeout=-1 if wait else 0)
-        except filelock.Timeout:
-            yield False
-            return
-        except OSError as error:
-            raise describe_os_error(error, self._lock_folder) from error
-        try:
-            yield True
-        finally:
-            held.release()
+        return self._locks.hold(run_id, wait=wait)
 
     # ---- writing
 
