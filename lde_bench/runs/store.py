@@ -98,10 +98,13 @@ class RunPaths:
         """The state of unfinished training; those of a model trained in stages are `<run_id>.<stage>.ckpt`."""
         return self.folder / f"{self.run_id}.ckpt"
 
-    def discard_checkpoints(self) -> None:
-        """Delete those of a trial that is done, of all its stages."""
-        for path in self.folder.glob(f"{self.run_id}*.ckpt"):
-            path.unlink(missing_ok=True)
+    def discard_unfinished(self) -> None:
+        """Delete what a trial that is done needs no more: checkpoints of all its stages, and what an earlier run that
+        was killed had half-written.
+        """
+        for pattern in (f"{self.run_id}*.ckpt", f".{self.run_id}.*.tmp"):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
 
     def save_log_likelihoods(self, values: np.ndarray) -> None:
         """Write `values` [n] (nats) atomically as float32; `ValueError` when one is not finite."""
