@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DRIVER
+import small
 from test_main_job import MADE, measured
 
 from lde_bench import files
@@ -184,7 +184,9 @@ def test_a_full_or_read_only_disk_is_told_before_training(here, options, told):
         pytest.skip("NOT TESTED ON A FULL DISK: this user may not mount one")
     command = f'{mount} && "$0" "$@"; code=$?; ls -A results; exit $code'
     done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", command, sys.executable, str(DRIVER), "0", *JOB], capture_output=True, text=True
+        ["unshare", "-rm", "sh", "-c", command, sys.executable, small.__file__, "0", *JOB],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 2
     assert told in sentence(done.stderr)
