@@ -69,7 +69,7 @@ def run_sweep(
                 record = failed_record(trial, reason)
             records[run_id] = store.write(record)
             if records[run_id].done:
-                store.paths(record).discard_checkpoints()
+                store.paths(record).discard_unfinished()
             notify("done" if records[run_id].done else "failed", trial, records[run_id])
             return True
 

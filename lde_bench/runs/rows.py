@@ -156,7 +156,6 @@ def row_label(record: Record, records: Sequence[Record]) -> str:
     options only.
     """
     options = row_options(record)
-    everyone = [row_options(other) for other in records]
     twins = [
         row_options(other)
         for other in records
@@ -165,7 +164,7 @@ def row_label(record: Record, records: Sequence[Record]) -> str:
     words = [
         _data_words(name, options[name])
         for name, plain in PLAIN_DATA.items()
-        if options[name] != plain and any(other[name] != options[name] for other in everyone)
+        if options[name] != plain and any(row_options(other)[name] != options[name] for other in records)
     ]
     if record.done:
         words += [
