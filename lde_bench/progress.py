@@ -34,8 +34,8 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     Gives a function of the number of items done and of all; what the first call tells was done before.
     """
     if sys.stderr.isatty():
-        with _bar(what) as update:
-            yield update
+        with _bar(what) as advance:
+            yield advance
         return
     started = last = time.monotonic()
     first: int | None = None

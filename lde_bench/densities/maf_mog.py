@@ -81,7 +81,7 @@ class MafMog(Flow):
         for order in alternating_orders(features, positive_integer("transforms", transforms)):
             stack += [affine_autoregressive(order, widths), BatchNorm(features)]
         super().__init__(features, stack)
-        self.base = MadeMog(features, components, hidden, layers)
+        self.base = MadeMog(features, components, hidden, layers, unit=1)  # of numbers of unit scale
         self.components = self.base.components
 
     def reset_parameters(self) -> None:

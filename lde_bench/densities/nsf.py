@@ -57,8 +57,8 @@ class Nsf(Flow):
         "standard": Plan(
             steps=1800,
             batch_size=256,
-            rate=3e-3,
-            clip=0.1,
+            rate=1e-3,
+            clip=5.0,
             average=0.998,
             validate_every=300,
             reference_seconds=500,

@@ -264,7 +264,7 @@ class _Misfit(Exception):
 def read_dataclass(cls: type[_T], value: Any, where: str) -> _T:
     """`value` (from JSON) as an instance of a dataclass; `InputError` names the place and the fault if it is none."""
     try:
-        read: _T = _reader(cls)(value)
+        read: _T = _reader(cls)(value)  # type: ignore[arg-type] # a class is hashable
     except _Misfit as misfit:
         raise InputError(f"{where}{misfit.where}{misfit.told}") from misfit
     return read

@@ -87,7 +87,7 @@ def test_a_success_wins_over_a_failure_whichever_comes_first(fill, tmp_path):
 
 def test_a_merge_that_was_killed_is_ended_and_what_else_stands_in_the_way_is_named(fill, tmp_path, monkeypatch):
     a = fill("a", "run-1", "run-2")
-    left = []
+    left: list[Path] = []
 
     def killed_in_the_second(copies, store):
         if left:
