@@ -92,6 +92,7 @@ class Row:
     standard_error_naive: float | None = None
     unverified: str | None = None
     samples: Samples | None = None
+    validation_nats: float | None = None
 
     @property
     def nats(self) -> float:
@@ -188,6 +189,7 @@ def build_rows(
                 standard_error_naive=_mean([result.test_standard_error_naive for result in results]),
                 unverified=doubts[number],
                 samples=_samples(trials, figures),
+                validation_nats=_mean([result.validation_nats for result in results]),
             )
         )
     return tuple(rows)
