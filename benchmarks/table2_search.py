@@ -147,10 +147,13 @@ class Search:
 
     def run(self, row: str, candidate: Candidate, seconds: float) -> dict[str, Any]:
         """The result of one run, from its file where it was made before."""
+        model = self._model(row, candidate)
         asked = {
             "row": row,
             "candidate": candidate.label,
             "settings": asdict(candidate),
+            "model": model.config,
+            "training": model.describe_training(BUDGET, "auto", torch.device("cpu")),
             "seconds": seconds,
             "seed": self.seed,
             "dataset": [self.dataset.name, self.dataset.version, self.dataset.training_hash],
@@ -160,15 +163,14 @@ class Search:
         if path.is_file():
             return json.loads(path.read_text())
         try:
-            found = asked | self._measured(row, candidate, seconds)
+            found = asked | self._measured(row, model, seconds)
         except TrainingDiverged as error:
             found = asked | {"validation_nats": -1e9, "steps_per_second": {}, "failed": str(error)}
         write_text_atomic(path, json.dumps(found, indent=1) + "\n")
         say(f"{row} ({candidate.label}), {seconds:g} s: {found['validation_nats']:.1f} nats")
         return found
 
-    def _measured(self, row: str, candidate: Candidate, seconds: float) -> dict[str, Any]:
-        model = self._model(row, candidate, seconds)
+    def _measured(self, row: str, model: Generator, seconds: float) -> dict[str, Any]:
         model.fit(
             self.dataset.train,
             self.dataset.validation,
@@ -179,16 +181,17 @@ class Search:
         )
         samples = draw_samples(model, SAMPLES, derive_seed("table2-search", "samples", self.seed))
         window = choose_window(self.dataset.validation, samples, setting(self.dataset).grid)
+        spent = sum(_state(part).cpu_seconds for part in model.parts().values())
         # Steps of each part by the CPU seconds of all: what is to be multiplied by a budget.
-        steps = {name or "model": _state(part).step / seconds for name, part in model.parts().items()}
+        steps = {name or "model": _state(part).step / spent for name, part in model.parts().items()}
         return {
             "validation_nats": max(window.grid_nats),
             "sigma": window.sigma,
             "steps_per_second": steps,
-            "cpu_seconds": round(sum(_state(part).cpu_seconds for part in model.parts().values()), 2),
+            "cpu_seconds": round(spent, 2),
         }
 
-    def _model(self, row: str, candidate: Candidate, seconds: float) -> Generator:
+    def _model(self, row: str, candidate: Candidate) -> Generator:
         ((spec, _),) = expand_methods([f"{row}:{candidate.arguments}" if candidate.arguments else row], ["lde"], [30])
         assert self.dataset.image_shape is not None
         model = create_generator(spec, self.dataset.image_shape, **own_settings(spec, setting(self.dataset)))

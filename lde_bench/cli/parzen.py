@@ -41,7 +41,7 @@ def parzen(
     K: Components = [30],  # noqa: B006 (cyclopts shows it, nothing changes it)
     profile: Profile = "quick",
     trials: Annotated[
-        TrialCount | None, Parameter(help="Training runs per row, each with its own seed (1, 1, 5 by profile).")
+        TrialCount | None, Parameter(help="Training runs per row, each with its own seed (1, 3, 5 by profile).")
     ] = None,
     samples: Annotated[Whole, Parameter(help="Samples of the window.")] = 10_000,
     features: Annotated[

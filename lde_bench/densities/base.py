@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import ClassVar, overload
+from typing import Any, ClassVar, overload
 
 import numpy as np
 import torch
@@ -107,7 +107,18 @@ class Density(Model):
         """Maximum likelihood by gradients, unless a subclass brings another."""
         return GradientLearner(self, plan, device, precision, compiler(self), compiler)
 
+    def describe_training(
+        self, budget: Budget, precision: str, device: torch.device, plan: Plan | None = None
+    ) -> dict[str, Any]:
+        return super().describe_training(budget, precision, device, plan) | self.treatment()
+
     # -- public ----------------------------------------------------------------------------------------------------
+
+    def treatment(self) -> dict[str, Any]:
+        """What `fit` does to the rows that neither the arguments nor the plan tell: part of what names a run, and of
+        its record. By default what the densities do that this one wraps.
+        """
+        return {key: value for inner in self.inner_densities() for key, value in inner.treatment().items()}
 
     @property
     def lacks(self) -> frozenset[str]:

@@ -67,6 +67,10 @@ class Whitened(Wrapper):
             MappedBatches(batches, lambda x: self._inverse(torch.as_tensor(x).to(self.mean)).cpu().numpy())
         )
 
+    def treatment(self) -> dict[str, Any]:
+        """Nothing: whitened rows have the unit 1, with which a density of one unit is as without."""
+        return {}
+
     def request(self, request: TrainingRequest) -> None:
         held_out = request.validation
         self.base.request(replace(request, validation=None if held_out is None else self._inverse(held_out)))

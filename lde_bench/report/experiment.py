@@ -334,7 +334,7 @@ def _score_notes(table: Table) -> list[str]:
 
 def _budget_notes(table: Table) -> list[str]:
     """Whether the budgets of the rows were equal, and what they were."""
-    models = [row for row in table.rows if not is_reference(row.method)]
+    models = [row for row in table.rows if not is_reference(row.method) and row.unverified is None]
     known = sorted(row.training_cpu_seconds for row in models if row.training_cpu_seconds is not None)
     if len(known) < 2:
         return []

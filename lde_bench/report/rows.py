@@ -205,12 +205,12 @@ def budgets_are_equal(seconds: Sequence[float | None]) -> bool:
 
 
 def _training_seconds(trials: Sequence[Record]) -> float | None:
-    """The mean CPU seconds of training of a row's trials; of records that do not tell it, of the trials as a whole."""
-    costs = [trial.cost for trial in trials if trial.cost]
-    if any(cost.training_cpu_seconds is not None for cost in costs):
-        return _mean([cost.training_cpu_seconds for cost in costs])
-    closed = any(is_closed(trial.training) for trial in trials)
-    return None if closed or not costs else float(np.mean([cost.cpu_seconds for cost in costs]))
+    """The mean CPU seconds of training of those of a row's trials that did not end by themselves, None without one; of
+    a record that does not tell, of the whole trial.
+    """
+    costs = [trial.cost for trial in trials if trial.cost and not is_closed(trial.training)]
+    spent = [cost.cpu_seconds if cost.training_cpu_seconds is None else cost.training_cpu_seconds for cost in costs]
+    return float(np.mean(spent)) if spent else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -30,6 +30,7 @@ EXECUTION_OPTIONS = frozenset(
         "encoder",
         "standardised",
         "weights_sha256",
+        "stopped_early",
     }
 )
 
@@ -62,9 +63,13 @@ def is_reference(method: str) -> bool:
 
 
 def is_closed(training: Mapping[str, Any]) -> bool:
-    """Whether by what a record says of it a fit, or a part of it, needs no iteration."""
+    """Whether by what a record says of it a fit ended by itself, all parts of it, so that a longer one would be the
+    same: without iteration, or as validation no longer rose.
+    """
     parts = [part for part in training.values() if isinstance(part, dict)]
-    return bool(training.get("closed_form")) or any(map(is_closed, parts))
+    if parts:
+        return all(map(is_closed, parts))
+    return bool(training.get("closed_form") or training.get("stopped_early"))
 
 
 def refusal(record: Record) -> str | None:

@@ -244,8 +244,14 @@ class Model(nn.Module):
             "device": place.type,
             "compile": compiler.compiled,
             "threads": torch.get_num_threads(),
+            **({"stopped_early": True} if state.stopped_early else {}),
+            **self.treatment(),
         }
         return self
+
+    def treatment(self) -> dict[str, Any]:
+        """What `fit` does to the rows that neither the arguments nor the plan tell."""
+        return {}
 
     def plan(self, budget: Budget) -> Plan:
         """The training plan under a budget's profile."""

@@ -197,7 +197,7 @@ class Trained:
             state.curve,
             # A continued run counts the seconds of the runs that it continued, as its checkpoint kept them.
             Seconds(state.resumed_wall_seconds, state.resumed_cpu_seconds),
-            None if state.stopped_early or is_closed(model.training_setup) else round(state.cpu_seconds, 2),
+            None if is_closed(model.training_setup) else round(state.cpu_seconds, 2),
         )
 
 

@@ -56,7 +56,7 @@ def test_the_space_is_the_datasets_own_but_quick_needs_no_file_that_may_not_be_a
 def test_a_space_is_taken_where_none_is_named_and_pixels_leave_the_names_of_runs_as_they_were(digits):
     def plan(profile: str = "quick", **named: Any) -> ParzenTrial:
         data = replace(digits, name="mnist", image_shape=(1, 28, 28))
-        (trial,) = Parzen().plan(Budget.of(profile), OPTIONS, [data], methods=["kmeans"], **named)
+        trial, *_ = Parzen().plan(Budget.of(profile), OPTIONS, [data], methods=["kmeans"], **named)
         return trial
 
     assert plan().space == "mnist"
