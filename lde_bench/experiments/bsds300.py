@@ -100,12 +100,18 @@ def table_rows() -> list[str]:
     By default that is the plain name, and a mixture at its default number of components alone.
     """
     kinds = {name: kind for name, kind in density_classes().items() if not is_wrapper(kind)}
-    return [row for name in in_order(kinds) for row in kinds[name].rows or (_at_its_components(name),)]
+    return [row for name in in_order(kinds) for row in kinds[name].rows or (at_its_components(name),)]
 
 
-def _at_its_components(name: str) -> str:
-    components = inspect.signature(density_class(name)).parameters.get("components")
-    return name if components is None else f"{name}:components={components.default}"
+def at_its_components(method: str) -> str:
+    """The method with the default number of components spelled out, of a mixture that spells none.
+
+    Raises:
+        InputError: see `parse_method` and `density_class`.
+    """
+    spec = parse_method(method)
+    components = inspect.signature(density_class(spec.name)).parameters.get("components")
+    return method if components is None else str(spec.with_arguments(components=components.default))
 
 
 def with_orderings(methods: Sequence[str], orderings: int) -> list[str]:

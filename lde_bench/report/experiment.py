@@ -278,7 +278,7 @@ def _heading(record: Record, photographs: int | None, options: Sequence[str]) ->
     if budget.steps is not None:
         amount += f" cut to {budget.steps:,} steps"
     elif budget.seconds is not None:
-        amount += f" cut to {budget.seconds:g} seconds"
+        amount += f" cut to {budget.seconds:g} {'CPU ' if budget.clock == 'cpu' else ''}seconds"
     if budget.machine_dependent:
         amount += " (machine-dependent)"
     lines.append(", ".join([amount, *options, f"benchmark version {record.benchmark_version}"]))

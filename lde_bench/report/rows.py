@@ -105,6 +105,7 @@ class Row:
     samples: Samples | None = None
     input: str | None = None
     bits_per_dim: float | None = None
+    validation_nats: float | None = None
 
     @property
     def nats(self) -> float:
@@ -203,6 +204,7 @@ def build_rows(
                 samples=_samples(trials, figures),
                 input=input_of(record),
                 bits_per_dim=_mean([bits_per_dim(trial) for trial in trials]),
+                validation_nats=_mean([result.validation_nats for result in results]),
             )
         )
     return tuple(rows)

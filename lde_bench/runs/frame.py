@@ -36,6 +36,7 @@ COLUMNS = (
     "profile",
     "steps",
     "seconds",
+    "clock",
     "machine_dependent",
     "test_nats",
     "bits_per_dim",
@@ -155,6 +156,8 @@ def _cells(record: Record) -> dict[str, Any]:
             row |= {name: value for name, value in values.items() if name in COLUMNS and value is not None}
     if record.budget.seconds is not None:
         row.pop("steps", None)  # the plan's, which the budget in seconds replaced
+    else:
+        row.pop("clock", None)
     data = record.dataset
     row |= {
         "dataset": data.name,

@@ -25,8 +25,8 @@ from lde_bench.seeds import as_seed
 from lde_bench.training.batches import ArrayBatches, Batches
 from lde_bench.training.device import Compiler, resolve_device, resolve_precision
 from lde_bench.training.learner import Learner
-from lde_bench.training.loop import Clock, Progress, Seconds, TrainingState, train
-from lde_bench.training.plan import Budget, Plan, plan_of
+from lde_bench.training.loop import Progress, Seconds, TrainingState, train
+from lde_bench.training.plan import Budget, Clock, Plan, plan_of
 
 #: Samples, and numbers in them, drawn at once: bounds memory; fixed, so that a seed gives the same samples on every
 #: machine.
@@ -207,7 +207,7 @@ class Model(nn.Module):
         """
         started = Seconds.now()
         seed = as_seed(self.name, seed)
-        budget = Budget.of(profile, steps, seconds)
+        budget = Budget.of(profile, steps, seconds, clock)
         plan = plan or self.plan(budget)
         place = resolve_device(device)
         resolved = self.training_precision(precision, place, plan)
@@ -232,7 +232,6 @@ class Model(nn.Module):
                 dtype=self.dtype,
                 checkpoint=checkpoint,
                 code=code,
-                clock=clock,
                 started=started,
                 on_progress=on_progress,
                 notify=notify,
@@ -246,7 +245,6 @@ class Model(nn.Module):
             "device": place.type,
             "compile": compiler.compiled,
             "threads": torch.get_num_threads(),
-            **({"clock": clock} if seconds is not None and clock != "wall" else {}),
             **({"stopped_early": True} if state.stopped_early else {}),
             **self.treatment(),
         }

@@ -148,6 +148,7 @@ class Trial(ABC):
             profile=self.budget.profile,
             steps=self.budget.steps,
             seconds=self.budget.seconds,
+            clock=self.budget.clock,
             device=self.options.device,
             precision=self.options.precision,
             compile=self.options.compile,

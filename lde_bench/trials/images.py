@@ -6,7 +6,7 @@ import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,7 @@ class ImageTrial(Trial):
             "dataset": [self.dataset.name, self.dataset.version, content],
             "model": model.config,
             "training": model.describe_training(self.budget, self.options.precision, device),
-            "budget": asdict(self.budget),
+            "budget": self.budget.describe(),
             "device": device.type,
             "compile": self.options.compile,
             "seed": self.seed,

@@ -103,6 +103,12 @@ def test_seconds_are_marked_machine_dependent():
     assert Budget.of(seconds=3.5).machine_dependent
 
 
+def test_cpu_seconds_are_another_budget_and_those_on_the_wall_keep_the_names_of_their_runs():
+    wall, cpu = Budget.of(seconds=3.5), Budget.of(seconds=3.5, clock="cpu")
+    assert (wall.label, cpu.label) == ("quick-3.5-seconds", "quick-3.5-cpu-seconds")
+    assert set(cpu.describe()) - set(wall.describe()) == {"clock"}
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -118,6 +124,9 @@ def test_seconds_are_marked_machine_dependent():
         {"seconds": math.nan},
         {"seconds": math.inf},
         {"steps": 3, "seconds": 4.0},
+        {"clock": "cpu"},
+        {"clock": "cpu", "steps": 3},
+        {"clock": "sand", "seconds": 3.0},
         {"profile": "fast"},
         {"profile": ""},
     ],
