@@ -9,7 +9,7 @@ from typing import Any
 
 from lde_bench.cards import check_method, describe_method, method_cards
 from lde_bench.data import datasets
-from lde_bench.densities import create, density_class, density_classes, density_names, is_wrapper
+from lde_bench.densities import create, density_class, density_classes, density_names, is_wrapper, method_input
 from lde_bench.densities.spec import parse_method
 from lde_bench.errors import InputError
 from lde_bench.evaluation.sample_measures import sample_metrics
@@ -95,10 +95,11 @@ def _method(name: str) -> dict[str, Any]:
         "summary": describe_method(name),
         "source": kind.card.source,
         "differences": kind.card.differences,
+        "input": method_input(name),
         "sample_cost": kind.card.sample_cost,
         "arguments": _arguments(kind, "features"),
         "parameters_at_63_features": density.parameter_count(),
-        "plans": {profile: _plan(plan) for profile, plan in kind.plans.items()},
+        "plans": {profile: _plan(density.plan(Budget.of(profile))) for profile in PROFILES},
     }
 
 
@@ -146,6 +147,7 @@ def _brought(name: str) -> dict[str, Any]:
     except InputError as error:
         unknown: dict[str, Any] = {
             "source": "an entry point",
+            "input": None,
             "parameters_at_63_features": None,
             "arguments": {},
             "plans": {},
@@ -176,6 +178,7 @@ def print_card(name: str) -> None:
     facts = {
         "source": card["source"],
         "against published": card["differences"],
+        **({} if of_images else {"input": card["input"]}),
         "sampling": card["sample_cost"],
         "arguments": defaults,
         "parameters": parameters,

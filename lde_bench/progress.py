@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+#: Seconds between two lines about one thing, where there is no terminal.
+LINE_SECONDS = 30.0
 
 
 def say(message: str) -> None:
@@ -19,3 +25,40 @@ def duration(seconds: float) -> str:
     if seconds < 48 * 3600:
         return f"{seconds / 3600:.1f} h"
     return f"{seconds / 86400:.0f} days"
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """How far something long is, on stderr: a bar on a terminal, else a line now and then, with the time left.
+
+    Gives a function of the number of items done and of all; what the first call tells was done before.
+    """
+    if sys.stderr.isatty():
+        with _bar(what) as advance:
+            yield advance
+        return
+    started = last = time.monotonic()
+    first: int | None = None
+
+    def update(done: int, total: int) -> None:
+        nonlocal first, last
+        now = time.monotonic()
+        first = done if first is None else first
+        if now - last < LINE_SECONDS or done == first:
+            return
+        last = now
+        left = (now - started) / (done - first) * (total - done)
+        say(f"{what}: {done:,} of {total:,}, {duration(left)} left")
+
+    yield update
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

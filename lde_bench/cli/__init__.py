@@ -10,8 +10,12 @@ import logging
 import os
 import pkgutil
 import re
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from cyclopts import CycloptsError
 
@@ -31,14 +35,39 @@ def one_sentence(error: CycloptsError) -> str:
     return re.sub(r"[.?] ([A-Z])", lambda found: f"; {found[1].lower()}", message)
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: somebody else's Ctrl-C, such as a scheduler's whose time is up."""
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM unwind the command as Ctrl-C does, so that nothing is left half-written; a second one ends it."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may say what a signal does
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; exit code 0 done, 1 a regression or a failed law, 2 bad usage or input, 3 nothing measured."""
+    """Run a command; exit code 0 done, 1 a regression or a failed law, 2 bad usage or input, 3 nothing measured, 130
+    or 143 stopped by Ctrl-C or SIGTERM.
+    """
     stdout = take_over()
     # A notebook's kernel hands its own backend down, which is not installed here: figures are drawn without one.
     os.environ["MPLBACKEND"] = "agg"
     logging.basicConfig(format="lde-bench: %(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of a read-only home, where nothing is lost
-    code = _run(argv)
+    with _stopped_by_sigterm():
+        code = _run(argv)
     sys.stdout.flush()
     # The reader of a pipe may go when it has seen enough, as in `lde-bench list | head`.
     if stdout is None or stdout.fault is None or isinstance(stdout.fault, BrokenPipeError):
@@ -61,9 +90,10 @@ def _run(argv: Sequence[str] | None) -> int:
     except LdeBenchError as error:
         print(f"lde-bench: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("lde-bench: interrupted; give the same command again to resume.", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stopped:
+        word, number = ("ended", signal.SIGTERM) if isinstance(stopped, Terminated) else ("interrupted", signal.SIGINT)
+        print(f"lde-bench: {word}; give the same command again to resume.", file=sys.stderr)
+        return 128 + number
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise

@@ -95,11 +95,11 @@ Methods = Annotated[
     ),
 ]
 Profile = Annotated[
-    Literal["quick", "standard", "paper"],
+    Literal["quick", "standard", "long", "paper"],
     Parameter(help="Compute budget: training steps, evaluation sizes, default trials and methods."),
 ]
 Trials = Annotated[
-    TrialCount | None, Parameter(help="Training runs per row, each with its own seed (1, 2, 5 by profile).")
+    TrialCount | None, Parameter(help="Training runs per row, each with its own seed (1, 2, 2, 5 by profile).")
 ]
 Steps = Annotated[Whole | None, Parameter(help="Training steps in place of the profile's.")]
 Seconds = Annotated[
@@ -122,7 +122,11 @@ VggFile = Annotated[
     ),
 ]
 Patches = Annotated[
-    Literal["fixed", "fresh"], Parameter(help="fresh: training patches drawn anew, with new noise, at every step.")
+    Literal["auto", "fixed", "fresh"],
+    Parameter(
+        help="fresh: training patches drawn anew, with new noise, at every step. auto: so with --profile long, of rows "
+        "that would pass the fixed ones three times or more."
+    ),
 ]
 Augment = Annotated[
     Literal["symmetries"] | None, Parameter(help="symmetries: train on the 8 flips and rotations of the patches.")
@@ -149,7 +153,7 @@ class Running:
     json: Json = False
 
     def training(
-        self, patches: Literal["fixed", "fresh"] = "fixed", augment: Literal["symmetries"] | None = None
+        self, patches: Literal["auto", "fixed", "fresh"] = "fixed", augment: Literal["symmetries"] | None = None
     ) -> TrainingOptions:
         """How trials are trained."""
         from lde_bench.trials.base import TrainingOptions

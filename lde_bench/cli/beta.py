@@ -48,7 +48,7 @@ def beta(
     trials: Annotated[TrialCount, Parameter(help="Training runs per model, each with its own seed.")] = 1,
     samples: Annotated[
         Whole | None,
-        Parameter(help="Codes of each image for the importance-weighted bound (50, 500, 500 by profile)."),
+        Parameter(help="Codes of each image for the importance-weighted bound (50, 500, 500, 500 by profile)."),
     ] = None,
     steps: Steps = None,
     seconds: Seconds = None,

@@ -34,8 +34,9 @@ def bsds300(
         Methods,
         Parameter(
             help="Methods, each name[+wrapper...][:key=value,...], or package.module:Class for a class of your own; "
-            "see lde-bench list. all: every density of this package; lde, lde+w and resmade-mog+w at every --K, gmm at "
-            "200 components and the other mixtures at their default number."
+            "see lde-bench list. all: every density of this package, also whitened (+w) where that makes another "
+            "density of it; lde, lde+w and resmade-mog+w at every --K, gmm at 200 components and the other mixtures at "
+            "their default number."
         ),
     ] = None,
     profile: Profile = "quick",
@@ -57,7 +58,7 @@ def bsds300(
     ] = None,
     steps: Steps = None,
     seconds: Seconds = None,
-    patches: Patches = "fixed",
+    patches: Patches = "auto",
     augment: Augment = None,
     sweeping: Sweeping = SWEEPING,
     running: Running = RUNNING,

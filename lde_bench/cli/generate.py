@@ -45,7 +45,9 @@ def generate(
     K: Components = [30],  # noqa: B006 (cyclopts shows it, nothing changes it)
     profile: Profile = "quick",
     trials: Annotated[TrialCount, Parameter(help="Training runs per row, each with its own seed.")] = 1,
-    samples: Annotated[Whole | None, Parameter(help="Samples that are measured (500, 2000, 10000 by profile).")] = None,
+    samples: Annotated[
+        Whole | None, Parameter(help="Samples that are measured (500, 2000, 10000, 10000 by profile).")
+    ] = None,
     perceptual: Perceptual = None,
     features: Features = None,
     vgg: VggFile = None,

@@ -64,7 +64,7 @@ def interpolate(
     profile: Profile = "quick",
     trials: Annotated[TrialCount, Parameter(help="Training runs per row, each with its own seed.")] = 1,
     pairs: Annotated[
-        Whole | None, Parameter(help="Walks of each kind that are measured (100, 500, 500 by profile).")
+        Whole | None, Parameter(help="Walks of each kind that are measured (100, 500, 500, 500 by profile).")
     ] = None,
     perceptual: Perceptual = None,
     features: Features = None,

@@ -43,7 +43,7 @@ def parzen(
     K: Components = [30],  # noqa: B006 (cyclopts shows it, nothing changes it)
     profile: Profile = "quick",
     trials: Annotated[
-        TrialCount | None, Parameter(help="Training runs per row, each with its own seed (1, 1, 5 by profile).")
+        TrialCount | None, Parameter(help="Training runs per row, each with its own seed (1, 3, 1, 5 by profile).")
     ] = None,
     samples: Annotated[Whole, Parameter(help="Samples of the window.")] = 10_000,
     features: Annotated[
@@ -60,7 +60,7 @@ def parzen(
         Whole | None,
         Parameter(
             help="Test images of the bounds on the log-likelihood by annealed importance sampling and importance "
-            "weighting (0, 500, 500 by profile); 0: without."
+            "weighting (0, 500, 500, 500 by profile); 0: without."
         ),
     ] = None,
     vgg: VggFile = None,

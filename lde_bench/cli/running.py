@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json as json_module
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -142,6 +142,7 @@ def print_plan(plan: Plan, store: ResultStore, json: bool) -> None:
 def finish(records: Sequence[Record], store: ResultStore, json: bool, suffix: str = "") -> int:
     """Print the tables of these records and write those of all comparable records; the exit code.
 
+    Records of further experiments than that of the first stand beside them: their outcome does not decide the code.
     `suffix` tells the files of tables apart that a sweep's folder holds beside its usual one.
 
     Raises:
@@ -165,17 +166,11 @@ def finish(records: Sequence[Record], store: ResultStore, json: bool, suffix: st
         print_blocks([block for each in blocks for block in each])
     first, stored = records[0], store.load()
     stem = ("table" if first.dataset.seed == 0 else f"table-seed{first.dataset.seed}") + suffix
-    asked = [
-        record
-        for record in stored
-        if (record.experiment, record.budget, record.benchmark_version)
-        == (first.experiment, first.budget, first.benchmark_version)
-    ]
     written: list[Path] = []
     everywhere: list[Table] = []
-    for dataset in dict.fromkeys(record.dataset for record in records):
-        comparable = [record for record in asked if record.dataset == dataset]
-        folder = _folder(store, first, dataset.name, dataset.version)
+    for shared in dict.fromkeys(map(_comparable, records)):
+        comparable = [record for record in stored if _comparable(record) == shared]
+        folder = store.paths(comparable[0]).folder
         written += write_tables(comparable, folder, stem, experiment_of)
         everywhere += build_tables(comparable, experiment_of)
     for summary in fold_summaries(everywhere):
@@ -190,9 +185,14 @@ def finish(records: Sequence[Record], store: ResultStore, json: bool, suffix: st
     if broken:
         say(f"lde-bench: a row is refused because its model breaks a law: {', '.join(sorted(broken))}.")
         return 1
-    if not any(record.done for record in records):
+    if not any(record.done for record in records if record.experiment == first.experiment):
         raise NothingMeasured(f"no trial finished, so there is no number; the first reason is: {first.reason}")
     return CalledExit.exit_code if ended else 0
+
+
+def _comparable(record: Record) -> tuple[Hashable, ...]:
+    """What the records of one file of tables share."""
+    return record.experiment, record.budget, record.benchmark_version, record.dataset
 
 
 def _folder(store: ResultStore, record: Record, dataset: str, version: str) -> Path:

@@ -52,7 +52,7 @@ def table(
     ] = True,
     steps: Steps = None,
     seconds: Seconds = None,
-    patches: Patches = "fixed",
+    patches: Patches = "auto",
     augment: Augment = None,
     sweeping: Sweeping = SWEEPING,
     running: Running = RUNNING,

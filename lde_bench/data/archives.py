@@ -67,7 +67,7 @@ def read_npz(
         with zipfile.ZipFile(path) as archive:
             members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
             arrays = {}
-            for name in _present(path, members, required, remedy, optional):
+            for name in present(path, members, required, remedy, optional):
                 with archive.open(members[name]) as stream:
                     arrays[name] = _read_npy(stream, members[name].file_size, f"{path}: '{name}'", remedy)
             return arrays
@@ -75,15 +75,7 @@ def read_npz(
 
 def _read_npy(stream: IO[bytes], stored: int, what: str, remedy: str) -> np.ndarray:
     """One array in NumPy's format from a stream of `stored` bytes, which its header must agree with."""
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        shape, column_major, dtype = np.lib.format.read_array_header_1_0(stream)
-    elif version == (2, 0):
-        shape, column_major, dtype = np.lib.format.read_array_header_2_0(stream)
-    else:
-        raise ValueError(f"an array in format {version}, which holds no plain numbers")
-    if dtype.hasobject:
-        raise InputError(f"{what} holds Python objects, which are not read; save arrays of numbers.")
+    shape, column_major, dtype = npy_header(stream, what)
     size, there = math.prod(shape) * dtype.itemsize, stored - stream.tell()
     if size != there:
         raise ValueError(f"its header tells of {size:,} bytes where {there:,} are stored")
@@ -97,6 +89,25 @@ def _read_npy(stream: IO[bytes], stored: int, what: str, remedy: str) -> np.ndar
         raw[start : start + len(piece)] = np.frombuffer(piece, np.uint8)
     stream.read(1)  # at its end the archive's checksum is compared
     return array.reshape(shape, order="F" if column_major else "C")
+
+
+def npy_header(stream: IO[bytes], what: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether column after column is stored, and type of an array in NumPy's format, whose numbers are next.
+
+    Raises:
+        InputError: it holds Python objects.
+        ValueError: it is no such array.
+    """
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        shape, column_major, dtype = np.lib.format.read_array_header_1_0(stream)
+    elif version == (2, 0):
+        shape, column_major, dtype = np.lib.format.read_array_header_2_0(stream)
+    else:
+        raise ValueError(f"an array in format {version}, which holds no plain numbers")
+    if dtype.hasobject:
+        raise InputError(f"{what} holds Python objects, which are not read; save arrays of numbers.")
+    return shape, column_major, dtype
 
 
 def open_hdf5(path: Path) -> Any:
@@ -137,7 +148,7 @@ def read_hdf5(
 
     with reading(path, remedy), open_hdf5(path) as file:
         members = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
-        names = _present(path, members, required, remedy, optional)
+        names = present(path, members, required, remedy, optional)
         return {name: _read_dataset(members[name], f"{path}: '{name}'", remedy) for name in names}
 
 
@@ -162,11 +173,11 @@ def read_mat(path: Path, required: Iterable[str], *, remedy: str) -> dict[str, n
         if h5py.is_hdf5(path):
             with open_hdf5(path) as file:
                 return {
-                    name: _read_mat73(path, name, file[name], remedy) for name in _present(path, file, names, remedy)
+                    name: _read_mat73(path, name, file[name], remedy) for name in present(path, file, names, remedy)
                 }
         content = loadmat(path, variable_names=names)
         there = [name for name in content if not name.startswith("__")]
-        return {name: _full(path, name, content[name]) for name in _present(path, there, names, remedy)}
+        return {name: _full(path, name, content[name]) for name in present(path, there, names, remedy)}
 
 
 def _read_mat73(path: Path, name: str, item: Any, remedy: str) -> np.ndarray:
@@ -182,7 +193,7 @@ def _full(path: Path, name: str, value: Any) -> np.ndarray:
     return value
 
 
-def _present(
+def present(
     path: Path, there: Iterable[str], required: Iterable[str], remedy: str, optional: Iterable[str] = ()
 ) -> list[str]:
     """The names to read: all that are required, and of the optional ones those that are there."""

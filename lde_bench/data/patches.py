@@ -24,6 +24,9 @@ PIXELS = SIDE * SIDE
 FEATURES = PIXELS - 1
 NOISE_BITS = 24
 
+#: Brightness is a whole number below it, and divided by it.
+GREY_LEVELS = 256
+
 #: What the bytes depend on besides photographs, seed and sizes; part of every cache key and kept in every file.
 PROTOCOL = (
     "monochrome (ITU-R BT.601 luma as Pillow rounds it) 8x8 patches, places uniform within a photograph, patch i from "

@@ -16,7 +16,7 @@ from lde_bench.errors import InputError, UnknownMethod
 from lde_bench.registry import did_you_mean, discover, own_arguments
 
 if TYPE_CHECKING:
-    from lde_bench.densities.base import Density
+    from lde_bench.densities.base import Density, Input
 
 
 @functools.cache
@@ -156,6 +156,21 @@ def describe_method(label: str) -> str:
         return "; with ".join(kind.card.summary for kind in method_classes(spec))
     except InputError:
         return label
+
+
+@functools.cache
+def method_input(label: str) -> Input | None:
+    """What a method does to its rows first, as its outermost part that does anything says; None where that is a class
+    of a user's own, which alone knows, or nothing that this version has.
+    """
+    try:
+        spec = parse_method(label)
+    except InputError:
+        return None
+    own = density_classes()
+    parts = [*((name, True) for name in reversed(spec.wrappers)), (spec.name, False)]
+    kinds = [own[name] for name, wraps in parts if name in own and is_wrapper(own[name]) == wraps]
+    return next(filter(None, (kind.input_under(spec.arguments) for kind in kinds)), None)
 
 
 def load_density(path: str | Path) -> Density:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import ClassVar, overload
+from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
 import torch
@@ -17,12 +17,17 @@ from lde_bench.seeds import derive_seed
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import GradientLearner, Learner, evaluate_rows
 from lde_bench.training.model import Model, TrainingRequest
-from lde_bench.training.plan import Budget, Plan
+from lde_bench.training.plan import Budget, Plan, plan_of
 
 #: Numbers from which on a code is wide: the paper has 100 for images of 64x64 in colour, and 8 for digits.
 WIDE_CODE = 64
 
 LOG_2PI = math.log(2 * math.pi)
+
+#: What a density does to its rows before all else, the log-determinant counted: nothing; a division by one number; each
+#: feature by its own mean and deviation; whitening by the Cholesky factor of their covariance. `any`: the fit is the
+#: same under each of them.
+Input = Literal["any", "raw", "scalar unit", "standardised", "Cholesky"]
 
 
 class Density(Model):
@@ -40,7 +45,10 @@ class Density(Model):
     #: Constructor arguments that change how the density is evaluated and nothing of its training or its weights.
     evaluation_only: ClassVar[frozenset[str]] = frozenset()
     #: Rows of Table 1 under `--methods all`; by default its plain name, a mixture at its default number of components.
+    #: Beside a row that is not whitened stands one that is (`+w`), where that makes another density of it.
     rows: ClassVar[tuple[str, ...]] = ()
+    #: What it does to its rows first; None of one that leaves this to the density that it wraps.
+    input: ClassVar[Input | None] = "raw"
     #: The one width there is; None for a density of any.
     only_features: ClassVar[int | None] = None
     #: True where the numbers must be those of an 8x8 patch.
@@ -107,7 +115,23 @@ class Density(Model):
         """Maximum likelihood by gradients, unless a subclass brings another."""
         return GradientLearner(self, plan, device, precision, compiler(self), compiler)
 
+    def describe_training(
+        self, budget: Budget, precision: str, device: torch.device, plan: Plan | None = None
+    ) -> dict[str, Any]:
+        return super().describe_training(budget, precision, device, plan) | self.treatment()
+
     # -- public ----------------------------------------------------------------------------------------------------
+
+    def treatment(self) -> dict[str, Any]:
+        """What `fit` does to the rows that neither the arguments nor the plan tell: part of what names a run, and of
+        its record. By default what the densities do that this one wraps.
+        """
+        return {key: value for inner in self.inner_densities() for key, value in inner.treatment().items()}
+
+    @classmethod
+    def input_under(cls, arguments: Mapping[str, Any]) -> Input | None:
+        """`input`, of one made with these arguments."""
+        return cls.input
 
     @property
     def lacks(self) -> frozenset[str]:
@@ -119,7 +143,7 @@ class Density(Model):
     def code_plan(self, budget: Budget) -> Plan:
         """The training plan, under a budget's profile, for the codes of an autoencoder."""
         wide = self.wide_code_plans if self.features >= WIDE_CODE else {}
-        return wide.get(budget.profile) or self.code_plans.get(budget.profile) or self.plan(budget)
+        return plan_of(wide, budget.profile) or plan_of(self.code_plans, budget.profile) or self.plan(budget)
 
     def inner_densities(self) -> Iterator[Density]:
         """The densities that this one wraps, not those that they wrap."""

@@ -52,13 +52,16 @@ class DeepRnade(AutoregressiveMixture):
 
     name = "deep-rnade"
     place = 50
+    rows = ("deep-rnade:components=10", "deep-rnade+w:components=10")
+    input = "standardised"
     card = Card(
         summary="one relu network for all orderings, K Gaussians per dimension; one ordering or a mixture of several",
         source="Uria et al. 2013, arXiv 1306.0186; 2014, arXiv 1310.1757; 2016, JMLR 17(205)",
         sample_cost="one pass of the network per dimension (D passes)",
         differences="384 units a layer, so that 110,000 exact likelihoods (D passes each) take minutes (we could not "
         "verify the published width); Adam in place of momentum SGD; seen counts dealt out evenly over a batch; "
-        "weights chosen on the exact likelihood of 1,024 validation rows under the sequential order",
+        "quick, standard, long: clipping and averaged weights; weights chosen on the exact likelihood of 1,024 "
+        "validation rows under the sequential order",
         bibtex=("uria2013rnade", "uria2014deep", "uria2016nade"),
     )
     plans: ClassVar[dict[str, Plan]] = {

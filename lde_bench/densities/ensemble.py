@@ -39,6 +39,7 @@ class Ensemble(Density):
 
     name = "ens"
     wraps: ClassVar[bool] = True
+    input = None
     card = Card(
         summary="the equal mixture of several trials, 2 unless members says otherwise",
         source="standard model averaging, e.g. Hoeting, Madigan, Raftery, Volinsky 1999, Statistical Science 14(4)",

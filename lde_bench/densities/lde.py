@@ -200,9 +200,10 @@ class LDE(ScaledMixture):
         summary="Latent Density Estimator: dilated causal convolutions, K Gaussians per dimension",
         source="Yoo, Lee, Kwak 2020, ICIP, arXiv 1902.04294",
         sample_cost="one column of the network per dimension (causal state is kept), about one forward pass in all",
-        differences="one scalar unit (published: none; unit=1), which leaves the family of densities as it is; quick, "
-        "standard: fewer steps, Adam with beta1 0.9, a cosine rate, clipping and an average of the weights; paper: as "
-        "published but without the 1e-12 inside the logarithm, and validated on validation patches",
+        differences="one scalar unit (published: none; unit=1), which leaves the family of densities as it is; 1 M "
+        "training patches unless fresh (published: 2.7 M); quick, standard, long: fewer steps, Adam with beta1 0.9 "
+        "(published: 0.5), a cosine rate, clipping and averaged weights; paper: as published but without the 1e-12 "
+        "inside the logarithm, and validated on validation patches",
         bibtex=("yoo2020unpriortized",),
     )
     plans: ClassVar[dict[str, Plan]] = {

@@ -29,12 +29,13 @@ class MadeMog(ScaledMixture):
 
     name = "made-mog"
     place = 40
+    rows = ("made-mog:components=10", "made-mog+w:components=10")
     card = Card(
         summary="masked autoencoder (MADE), K Gaussians per dimension, sequential order, relu",
         source="Germain et al. 2015, arXiv 1502.03509; Papamakarios et al. 2017, arXiv 1705.07057",
         sample_cost="one pass of the network per dimension (D passes)",
-        differences="one scalar unit (published: none; unit=1); quick, standard: a cosine rate, clipping and an "
-        "average of the weights, no patience",
+        differences="one scalar unit (published: none; unit=1); quick, standard, long: a cosine rate, clipping and "
+        "averaged weights, no patience",
         bibtex=("germain2015made", "papamakarios2017masked"),
     )
     plans: ClassVar[dict[str, Plan]] = {

@@ -224,13 +224,14 @@ class MafDdsf(Flow):
 
     name = "maf-ddsf"
     place = 90
+    rows = ("maf-ddsf", "maf-ddsf+w")
     card = Card(
         summary="neural autoregressive flow, deep dense sigmoidal transforms under masked networks",
         source="Huang, Krueger, Lacoste, Courville 2018, arXiv 1804.00779",
         sample_cost="per transform one pass of its network per dimension (5 x D passes), and Newton's method",
         differences="hidden=256 (published 1024: 36.8 M parameters, hidden=1024 here 36.6 M); no weight normalisation, "
         "no delta in the logit (ours is onto R); networks see inputs cut off at 30, inputs standardised; quick, "
-        "standard: a larger cosine rate",
+        "standard, long: a larger cosine rate",
         bibtex=("huang2018neural", "papamakarios2017masked"),
     )
     plans: ClassVar[dict[str, Plan]] = {

@@ -35,13 +35,14 @@ class MafMog(Flow):
 
     name = "maf-mog"
     place = 70
+    rows = ("maf-mog:components=10", "maf-mog+w:components=10")
     card = Card(
         summary="masked autoregressive flow of 5 MADEs with BatchNorm between, over a MADE with K Gaussians",
         source="Papamakarios et al. 2017, arXiv 1705.07057",
         sample_cost="one pass of a network per dimension and network (6 D passes)",
         differences="zuko's MADEs, |log scale| below 6.9, inputs cut off at 30; features standardised; running "
-        "BatchNorm statistics, published: of the whole training set; quick, standard: a cosine rate, clipping and "
-        "averaged weights, no patience",
+        "BatchNorm statistics, published: of the whole training set; quick, standard, long: a cosine rate, clipping "
+        "and averaged weights, no patience",
         bibtex=("papamakarios2017masked", "rozet2022zuko"),
     )
     plans: ClassVar[dict[str, Plan]] = {
@@ -80,7 +81,7 @@ class MafMog(Flow):
         for order in alternating_orders(features, positive_integer("transforms", transforms)):
             stack += [affine_autoregressive(order, widths), BatchNorm(features)]
         super().__init__(features, stack)
-        self.base = MadeMog(features, components, hidden, layers)
+        self.base = MadeMog(features, components, hidden, layers, unit=1)  # of numbers of unit scale
         self.components = self.base.components
 
     def reset_parameters(self) -> None:

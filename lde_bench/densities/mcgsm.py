@@ -88,12 +88,14 @@ class MCGSM(Density):
 
     name = "mcgsm"
     place = 30
+    input = "Cholesky"
     card = Card(
         summary="mixtures of conditional Gaussian scale mixtures, one per dimension, C components of S scales",
         source="Theis, Hosseini, Bethge 2012, PLoS ONE 7(7) e39857; Theis, Bethge 2015, arXiv 1506.03478",
         sample_cost="every conditional once: one forward pass in all",
         differences="published: components=128 (4 scales, 48 quadratic features), each dimension up to 2000 steps of "
-        "L-BFGS on 1,000,000 patches; here all dimensions at once by Adam, started from a Gaussian scale mixture",
+        "L-BFGS on 1,000,000 patches; here all dimensions at once by Adam with averaged weights, started from a "
+        "Gaussian scale mixture",
         bibtex=("theis2012mixtures", "theis2015generative"),
     )
     plans: ClassVar[dict[str, Plan]] = {

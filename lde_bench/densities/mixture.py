@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lde_bench.densities.base import LOG_2PI, Density
+from lde_bench.densities.base import LOG_2PI, Density, Input
 from lde_bench.errors import InputError
 from lde_bench.training.batches import Batches
 from lde_bench.training.model import positive_integer
-from lde_bench.training.plan import Budget, Plan
 
 #: Training rows from which a unit is taken.
 UNIT_ROWS = 100_000
@@ -116,8 +116,8 @@ class ScaledMixture(AutoregressiveMixture):
     them. One scalar changes no family of densities whose first layer and head are linear: the weights could take it up.
     A unit for each dimension could not be taken up by a convolution, which has the same weights for all of them.
 
-    The unit is the root mean square of the training rows, rounded to a power of two: dividing by it is exact, and data
-    of about unit scale, such as whitened ones, stay as they are.
+    The unit is the standard deviation within the columns of the training rows, of all together, rounded to a power of
+    two: dividing by it is exact, and data of about unit scale, such as whitened ones, stay as they are.
 
     A subclass gives `conditionals_in_unit`.
 
@@ -130,6 +130,8 @@ class ScaledMixture(AutoregressiveMixture):
         InputError: `unit` is no number above 0.
     """
 
+    input = "scalar unit"
+
     unit: Tensor
 
     def __init__(self, features: int, components: int, unit: float | None) -> None:
@@ -141,6 +143,10 @@ class ScaledMixture(AutoregressiveMixture):
         self.fixed_unit = unit
         self.register_buffer("unit", torch.tensor(1.0 if unit is None else float(unit)))
 
+    @classmethod
+    def input_under(cls, arguments: Mapping[str, Any]) -> Input | None:
+        return "raw" if arguments.get("unit") == 1 else cls.input
+
     def conditionals_in_unit(self, y: Tensor) -> Mixture:
         """The mixtures p(. | y_<i) for all i, in units of `unit`: [B, D] -> parameters [B, D, K]."""
         raise TypeError(f"{type(self).__name__} does not define conditionals_in_unit")
@@ -151,14 +157,11 @@ class ScaledMixture(AutoregressiveMixture):
     def prepare(self, batches: Batches) -> None:
         if self.fixed_unit is None:
             rows = np.asarray(batches.take(UNIT_ROWS), dtype=np.float64)
-            scale = math.sqrt(np.square(rows).mean())
+            scale = math.sqrt(rows.var(0).mean())
             self.unit.fill_(2.0 ** round(math.log2(scale)) if scale > 0 else 1.0)
 
-    def describe_training(
-        self, budget: Budget, precision: str, device: torch.device, plan: Plan | None = None
-    ) -> dict[str, Any]:
-        told = super().describe_training(budget, precision, device, plan)
-        return told | ({"unit": "power of two"} if self.fixed_unit is None else {})
+    def treatment(self) -> dict[str, Any]:
+        return {"unit": "power of two"} if self.fixed_unit is None else {}
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         # Files of before hold none: those models worked in the unit of the data.

@@ -28,13 +28,14 @@ class RealNvp(Flow):
 
     name = "real-nvp"
     place = 60
+    rows = ("real-nvp", "real-nvp+w")
     card = Card(
         summary="10 affine couplings on alternate features, tanh scale and relu shift networks, BatchNorm between",
         source="Dinh et al. 2016, arXiv 1605.08803; Papamakarios et al. 2017, arXiv 1705.07057",
         sample_cost="one pass of the couplings",
         differences="zuko's couplings, |log scale| below 6.9, networks see the kept half alone, inputs cut off at 30; "
-        "features standardised; running BatchNorm statistics, published: of the whole training set; quick, standard: "
-        "a cosine rate, clipping and averaged weights, no patience",
+        "features standardised; running BatchNorm statistics, published: of the whole training set; quick, standard, "
+        "long: a cosine rate, clipping and averaged weights, no patience",
         bibtex=("dinh2017density", "papamakarios2017masked", "rozet2022zuko"),
     )
     plans: ClassVar[dict[str, Plan]] = {

@@ -53,6 +53,7 @@ class ResMadeMog(AutoregressiveMixture):
     name = "resmade-mog"
     place = 120
     rows = ("resmade-mog+w",)
+    input = "scalar unit"
     card = Card(
         summary="residual MADE, K Gaussians per dimension, causal running scale",
         source="this project, after Durkan et al. 2019, arXiv 1906.04032; Nash and Durkan 2019, arXiv 1904.05626",

@@ -258,13 +258,15 @@ class Tan(Flow):
 
     name = "tan"
     place = 100
+    # The first linear map starts there.
+    input = "Cholesky"
     card = Card(
         summary="transformation autoregressive network: linear maps, leaky relus and GRU shifts under a GRU mixture",
         source="Oliva et al. 2018, ICML, arXiv 1801.09819",
         sample_cost="one pass of every GRU, dimension by dimension",
-        differences="published: hidden=256, best of 10 starts by validation; the first linear map starts from the "
-        "Cholesky factor of the training covariance (published: scaling), the mixture from distinct components; "
-        "quick, standard: a cosine rate and averaged weights, not a halving one",
+        differences="hidden=64 (published: 256), one start (published: best of 10 by validation); the first linear map "
+        "starts from the Cholesky factor of the training covariance (published: scaling), the mixture from distinct "
+        "components; quick, standard, long: a cosine rate and averaged weights, not a halving one",
         bibtex=("oliva2018transformation",),
     )
     plans: ClassVar[dict[str, Plan]] = {

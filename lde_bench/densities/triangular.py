@@ -81,6 +81,7 @@ class TriangularGaussians(Density):
         components: K.
     """
 
+    input = "any"
     autoregressive = True
     equivariant = True
     trains_in_bf16 = False

@@ -38,6 +38,7 @@ class Whitened(Wrapper):
     """
 
     name = "w"
+    input = "Cholesky"
     card = Card(
         summary="whitening by the Cholesky factor of the training covariance, its log-determinant counted",
         source="standard linear change of variables; see docs of lde_bench.densities.whitened",
@@ -66,6 +67,10 @@ class Whitened(Wrapper):
         self.base.prepare(
             MappedBatches(batches, lambda x: self._inverse(torch.as_tensor(x).to(self.mean)).cpu().numpy())
         )
+
+    def treatment(self) -> dict[str, Any]:
+        """Nothing: whitened rows have the unit 1, with which a density of one unit is as without."""
+        return {}
 
     def request(self, request: TrainingRequest) -> None:
         held_out = request.validation

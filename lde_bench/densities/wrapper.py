@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from lde_bench.densities.base import Density
+from lde_bench.densities.base import Density, Input
 from lde_bench.training.batches import Batches
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner
@@ -21,6 +21,7 @@ class Wrapper(Density):
     """
 
     wraps: ClassVar[bool] = True
+    input: ClassVar[Input | None] = None
 
     def __init__(self, base: Density) -> None:
         super().__init__(base.features)

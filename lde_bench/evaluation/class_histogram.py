@@ -137,4 +137,4 @@ def _null(test: np.ndarray, validation: np.ndarray, generator: np.random.Generat
             for halving in halvings(n, HALVINGS, generator)
         ]
     )
-    return null.under(lambda shift: max(shift, 0.0))
+    return null.within(0.0, 1.0)

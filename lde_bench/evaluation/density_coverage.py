@@ -49,7 +49,7 @@ def density_coverage(
     real, generated = check_sets(least=1, real=real, generated=generated).values()
     x, y = points(real, generated)
     counts = _counts(x, y, euclidean, k, block_rows)
-    return counts["density"].mean().item(), counts["coverage"].mean().item()
+    return counts["density"].mean().item(), counts["coverage"].double().mean().item()
 
 
 def _counts(
@@ -58,7 +58,7 @@ def _counts(
     """Balls around each generated item over k, [m], and whether each ball holds one, [n]."""
     limits = radii(real, k, distance, block_rows)
     holding, held = count_balls(centres=real, limits=limits, items=generated, distance=distance, block_rows=block_rows)
-    return {"density": holding.double() / k, "coverage": (held > 0).double()}
+    return {"density": holding.double() / k, "coverage": held > 0}
 
 
 class DensityCoverage(SampleMetric):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -106,7 +107,8 @@ def nearest_distances(queries: np.ndarray, items: Rows, block_rows: int = BLOCK_
     return nearest(queries, items, block_rows)[0]
 
 
-#: Real items, generated items and the distance between any two of them, to the values per item of each figure.
+#: Real items, generated items and the distance between any two of them, to the values per item of each figure, truth
+#: values where the figure is a share.
 PerItem = Callable[[Tensor, Tensor, Distance], dict[str, Tensor]]
 
 
@@ -130,9 +132,13 @@ def ball_measures(sets: SampleSets, metric: str, per_item: PerItem) -> dict[str,
         draws = _values_of_parts(per_item, chosen.test, chosen.validation, halves)
     figures = {}
     for name, part in values.items():
+        null = None
+        if draws:
+            null = null_of_halves(np.reshape([draw[name].double().mean().item() for draw in draws], (-1, 2)))
+            null = null.within(0.0, 1.0 if part.dtype == torch.bool else math.inf)
         figures[name] = with_null(
-            *mean_and_error(part.numpy()),
-            null_of_halves(np.reshape([draw[name].mean().item() for draw in draws], (-1, 2))) if draws else None,
+            *mean_and_error(part.double().numpy()),
+            null,
             f"{n} held-out items and {n} samples, {sets.space.words}; error over items, the other set held fixed",
             f"{HALVINGS} random halvings of {2 * n} validation items",
         )

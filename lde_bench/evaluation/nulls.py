@@ -29,6 +29,10 @@ class Null:
     low: float
     high: float
 
+    def within(self, least: float, most: float) -> Null:
+        """The null of a figure that can be neither below `least` nor above `most`."""
+        return self.under(lambda value: min(max(value, least), most))
+
     def under(self, change: Callable[[float], float]) -> Null:
         """The null of the figure that `change`, which grows, makes of this one."""
         return Null(change(self.mean), change(self.low), change(self.high))

@@ -16,6 +16,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -94,6 +95,57 @@ def parzen_curve(test: Rows, samples: Rows, grid: np.ndarray | Sequence[float], 
     Raises:
         InputError: as `parzen_log_prob`, or an empty grid.
     """
+    return parzen_sums(test, samples, grid, device=device).log_prob()
+
+
+@dataclass(frozen=True, eq=False)
+class WindowSums:
+    """What some of the samples add to a Parzen window; the sums over blocks of samples, wherever they were computed,
+    are joined to that over all.
+
+    Attributes:
+        sigmas: float64 [s].
+        total: log sum_j exp(-|x_i - y_j|^2 / 2 sigma^2) over these samples, float64 [s, n].
+        samples: how many they are.
+        features: D.
+    """
+
+    sigmas: np.ndarray
+    total: np.ndarray
+    samples: int
+    features: int
+
+    def join(self, other: WindowSums) -> WindowSums:
+        """The sums over the samples of both.
+
+        Raises:
+            InputError: they are not of the same test items and sigmas.
+        """
+        if self.features != other.features or self.total.shape != other.total.shape:
+            raise InputError("parzen: sums of different test items cannot be joined; give all parts the same.")
+        if not np.array_equal(self.sigmas, other.sigmas):
+            raise InputError("parzen: sums at different sigmas cannot be joined; give all parts the same grid.")
+        return replace(self, total=np.logaddexp(self.total, other.total), samples=self.samples + other.samples)
+
+    def log_prob(self) -> np.ndarray:
+        """The log-likelihoods under the window of these samples, float64 [s, n], nats."""
+        constants = math.log(self.samples) + self.features * (np.log(self.sigmas) + 0.5 * math.log(2 * math.pi))
+        return self.total - constants[:, None]
+
+
+def parzen_sums(test: Rows, samples: Rows, grid: np.ndarray | Sequence[float], *, device: str = "cpu") -> WindowSums:
+    """The part of a Parzen window that these samples are, so that several processes can share a window of millions:
+    `functools.reduce(WindowSums.join, parts).log_prob()` is that of all samples, to the rounding of float64.
+
+    Args:
+        test: [n, D], the same in all parts; `grid` too.
+        samples: [m, D], those of this part; see `parzen_log_prob`.
+        grid: sigmas, [s].
+        device: `cpu`, `cuda` or `auto`.
+
+    Raises:
+        InputError: as `parzen_log_prob`, or an empty grid.
+    """
     sigmas = _sigmas(grid)
     place = resolve_device(device)
     rows, source = _matrix("test", test), _matrix("samples", samples)
@@ -113,8 +165,7 @@ def parzen_curve(test: Rows, samples: Rows, grid: np.ndarray | Sequence[float], 
             for block in blocks:
                 sums.add(_block("samples", source[block], place).sub_(centre))
             totals.append(sums.total.cpu().numpy())
-    constants = math.log(source.shape[0]) + source.shape[1] * (np.log(sigmas) + 0.5 * math.log(2 * math.pi))
-    return np.concatenate(totals, 1) - constants[:, None]
+    return WindowSums(sigmas, np.concatenate(totals, 1), source.shape[0], source.shape[1])
 
 
 class _Sums:

@@ -48,18 +48,18 @@ def precision_recall(
     real, generated = check_sets(least=k + 1, real=real, generated=generated).values()
     x, y = points(real, generated)
     shares = _inside(x, y, euclidean, k, block_rows)
-    return shares["precision"].mean().item(), shares["recall"].mean().item()
+    return shares["precision"].double().mean().item(), shares["recall"].double().mean().item()
 
 
 def _inside(
     real: Tensor, generated: Tensor, distance: Distance, k: int = K, block_rows: int = BLOCK_ROWS
 ) -> dict[str, Tensor]:
-    """Whether each item is inside a ball of the other set, 0 or 1: precision [m] and recall [n]."""
+    """Whether each item is inside a ball of the other set: precision [m] and recall [n]."""
 
     def inside(items: Tensor, others: Tensor) -> Tensor:
         limits = radii(others, k, distance, block_rows)
         holding, _ = count_balls(centres=others, limits=limits, items=items, distance=distance, block_rows=block_rows)
-        return (holding > 0).double()
+        return holding > 0
 
     return {"precision": inside(generated, real), "recall": inside(real, generated)}
 

@@ -13,7 +13,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -21,9 +21,11 @@ from lde_bench.arrays import Rows, as_rows, readable_rows
 from lde_bench.errors import InputError
 from lde_bench.features.base import FeatureSpace
 from lde_bench.features.pixels import PIXELS
-from lde_bench.generators.decoder_model import DecoderModel
 from lde_bench.registry import LAST_PLACE, did_you_mean, discover, in_order
 from lde_bench.seeds import as_seed, derive_seed
+
+if TYPE_CHECKING:
+    from lde_bench.generators.decoder_model import DecoderModel  # whoever reads records need not wait for torch
 
 #: What the measures are: 1 had their nulls from splits of test and training items, 2 has them from validation items.
 #: Figures of two versions do not stand in one row.

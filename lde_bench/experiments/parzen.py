@@ -25,7 +25,7 @@ from lde_bench.generators import (
 from lde_bench.report import parts
 from lde_bench.report.document import Block, Paragraph, Strong
 from lde_bench.report.experiment import Experiment
-from lde_bench.report.measures import agreement, measures_panel
+from lde_bench.report.measures import agreement, enumerated, measures_panel
 from lde_bench.report.numbers import DASH
 from lde_bench.report.published import PublishedFigure, is_official, load_published_parzen, published_text
 from lde_bench.report.published_comparison import VARIANT
@@ -47,7 +47,7 @@ DENSITIES = ("lde",)
 COMPONENTS = (30,)
 
 #: Trials by profile.
-TRIALS = {"quick": 1, "standard": 1, "paper": 5}
+TRIALS = {"quick": 1, "standard": 3, "long": 1, "paper": 5}
 
 
 def expand_methods(
@@ -216,6 +216,14 @@ class Parzen(Experiment):
     def first_notes(self, table: Table) -> list[str]:
         return _window_notes(table)
 
+    def last_notes(self, table: Table) -> list[str]:
+        if not table.is_grouped:
+            return []
+        return [
+            f"Errors and nulls of the measures of samples take {table.items} of one {table.group} as independent, and "
+            "are rather too narrow."
+        ]
+
     def leading(self, rows: Sequence[Row]) -> list[Block]:
         return measures_panel(rows)
 
@@ -264,7 +272,7 @@ def _window_notes(table: Table) -> list[str]:
     references = [row.label for row in rows if is_reference(row.method)]
     alone = len(references) == 1
     shown = (
-        f"{' and '.join(references)}, which {'models' if alone else 'model'} nothing, {'shows' if alone else 'show'} it"
+        f"{enumerated(references)}, which {'models' if alone else 'model'} nothing, {'shows' if alone else 'show'} it"
         if references
         else "reference rows such as train-samples and kmeans, which model nothing, would show it"
     )
@@ -284,7 +292,7 @@ def _window_notes(table: Table) -> list[str]:
     if any(row.samples and row.samples.at_edge for row in rows):
         notes.append("(edge): sigma is at the edge of its grid, and one beyond it may be better.")
     if references and len(references) < len(rows):
-        notes.append(f"Best: of the models; {' and '.join(references)} cannot be it.")
+        notes.append(f"{parts.capitalised(table.top)}: of the models; {enumerated(references)} cannot be it.")
     if table.shows_published:
         notes.append(
             "Published: Table 2 of Yoo, Lee, Kwak 2020 (arXiv 1902.04294), its own rows and those it cites, and of the "

@@ -18,7 +18,7 @@ from lde_bench.registry import LAST_PLACE
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, LossLearner
 from lde_bench.training.model import Model, positive_integer
-from lde_bench.training.plan import Budget, Plan
+from lde_bench.training.plan import Budget, Plan, plan_of
 
 #: Pixels of the images whose trials `Plan.reference_seconds` of a model of images are measured on: MNIST.
 REFERENCE_PIXELS = 784
@@ -108,7 +108,7 @@ class Generator(Model):
             own = self.colour_plans
         else:
             own = self.large_plans if is_large(self.image_shape) else {}
-        return own.get(budget.profile) or super().plan(budget)
+        return plan_of(own, budget.profile) or super().plan(budget)
 
     def reference_seconds(self, plan: Plan) -> float:
         if self.colour_plans and is_colour(self.image_shape):

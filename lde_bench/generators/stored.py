@@ -4,13 +4,14 @@ say what a measure of samples is worth (Theis, van den Oord, Bethge 2016, arXiv 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lde_bench.arrays import row_blocks
 from lde_bench.errors import InputError
 from lde_bench.generators.base import Generator
 from lde_bench.seeds import as_seed
@@ -56,6 +57,10 @@ class StoredImages(Generator):
             )
         order = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(seed))
         return self.images[order[:n].to(self.device)].cpu().numpy()
+
+    def sample_blocks(self, n: int, seed: int = 0) -> Iterator[tuple[slice, Tensor]]:
+        images = torch.from_numpy(self.sample(n, seed))
+        return ((block, images[block]) for block in row_blocks(images))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         # How many there are is known from the file alone.

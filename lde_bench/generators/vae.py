@@ -193,6 +193,10 @@ class VAE(Autoencoder):
             return -F.binary_cross_entropy_with_logits(self.logits(z), x, reduction="none").sum(-1)
         return gaussian_log_prob(x, self.decode(z), self.log_sigma)
 
+    def _kl_of_bound(self, inferred: Inference) -> Tensor:
+        """The KL of the evidence lower bound: [B]."""
+        return inferred.kl
+
     def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
         return LossLearner(self, plan, device, precision, self.loss, fused=True)
 
@@ -256,7 +260,7 @@ class VAE(Autoencoder):
             for _ in range(count):
                 inferred = self.infer(rows, posterior)
                 log_likelihood = self.log_likelihood(rows, inferred.z)
-                kl += inferred.kl / count
+                kl += self._kl_of_bound(inferred) / count
                 expected += log_likelihood / count
                 weighted = torch.logaddexp(weighted, log_likelihood + inferred.log_ratio)
             return torch.stack([kl, expected - kl, weighted - math.log(count)], 1)  # [B, 3]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lde_bench.errors import InputError
 from lde_bench.files import write_text_atomic
+from lde_bench.report.document import Grid
 from lde_bench.report.experiment import ExperimentOf, build_tables
 from lde_bench.report.render.markdown import to_markdown
 from lde_bench.report.table import rows_blocks
@@ -22,7 +23,8 @@ _MARKED = re.compile(r"<!-- table: (\S+) -->\n.*?<!-- end of table -->", flags=r
 
 def refresh_tables(text: Path, results: Path, experiment_of: ExperimentOf) -> bool:
     """Write the fullest table of the records in each marked folder under `results` into the Markdown file `text`, its
-    rows alone; whether anything changed. A file without marks, or none, is left as it is.
+    rows and what stands before them, without notes; whether anything changed. A file without marks, or none, is left as
+    it is.
 
     Raises:
         InputError: a marked folder holds no run record, or the file cannot be written.
@@ -36,8 +38,9 @@ def refresh_tables(text: Path, results: Path, experiment_of: ExperimentOf) -> bo
         tables = build_tables(ResultStore(folder).load(), experiment_of) if folder.is_dir() else []
         if not tables:
             raise InputError(f"{text}: the mark 'table: {mark[1]}' names no folder of run records; correct it.")
-        grid = rows_blocks(max(tables, key=lambda table: len(table.rows)))[:1]
-        return f"<!-- table: {mark[1]} -->\n\n{to_markdown(grid)}\n<!-- end of table -->"
+        fullest = max(tables, key=lambda table: len(table.rows))
+        grids = [block for block in fullest.leading if isinstance(block, Grid)] + rows_blocks(fullest)[:1]
+        return f"<!-- table: {mark[1]} -->\n\n{to_markdown(grids)}\n<!-- end of table -->"
 
     after = _MARKED.sub(made, before)
     if after == before:

@@ -46,6 +46,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+#: What stands in the column `input`.
+INPUT_NOTE = (
+    "Input: what a row does to its numbers before all else, the log-determinant counted. Raw: nothing; scalar unit: "
+    "divided by one number; standardised: each by its own mean and deviation; Cholesky: whitened by the factor of the "
+    "training covariance (of tan, where its first linear map starts); any: the fit is the same under each."
+)
+
+
 class Experiment:
     """A table of log-likelihoods, and what a subclass may say otherwise of its own.
 
@@ -270,7 +278,7 @@ def _heading(record: Record, photographs: int | None, options: Sequence[str]) ->
     if budget.steps is not None:
         amount += f" cut to {budget.steps:,} steps"
     elif budget.seconds is not None:
-        amount += f" cut to {budget.seconds:g} seconds"
+        amount += f" cut to {budget.seconds:g} {'CPU ' if budget.clock == 'cpu' else ''}seconds"
     if budget.machine_dependent:
         amount += " (machine-dependent)"
     lines.append(", ".join([amount, *options, f"benchmark version {record.benchmark_version}"]))
@@ -292,6 +300,8 @@ def _common_notes(table: Table, accepted: Sequence[Record]) -> list[str]:
     if set(precisions) - {"fp32"}:
         told = "; ".join(f"{', '.join(names)} in {precision}" for precision, names in precisions.items())
         notes.append(f"Training steps: {told}; all log-likelihoods are evaluated in fp32 or better.")
+    if table.shows_input:
+        notes.append(INPUT_NOTE)
     if table.score:
         notes += [*_score_notes(table), *_budget_notes(table)]
     for row in table.rows:
@@ -339,7 +349,7 @@ def _score_notes(table: Table) -> list[str]:
 
 def _budget_notes(table: Table) -> list[str]:
     """Whether the budgets of the rows were equal, and what they were."""
-    models = [row for row in table.rows if not is_reference(row.method)]
+    models = [row for row in table.rows if not is_reference(row.method) and row.unverified is None]
     known = sorted(row.training_cpu_seconds for row in models if row.training_cpu_seconds is not None)
     if len(known) < 2:
         return []

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 #: Okabe and Ito's palette, told apart by readers of any colour vision; markers and dashes repeat the
 #: distinction.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-#: Inches of a line of the heading.
-HEADING_LINE = 0.16
+#: Inches of a line of the heading, and above it.
+HEADING_LINE, MARGIN = 0.16, 0.06
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # one more than colours: a pair comes again after 42
 DASHES = ("--", "-.", (0, (5, 1, 1, 1, 1, 1)), ":")
@@ -309,9 +309,12 @@ def _label_components(axes: Axes, table: Table) -> None:
 def entitle(figure: Figure, table: Table) -> Figure:
     """The figure under the heading of its table, for a file that stands alone."""
     heading = [part for line in table.heading for part in wrap(line, 88)]
+    place: dict[str, Any] = {}
     if figure.get_layout_engine() is None:
         _make_room(figure, HEADING_LINE * len(heading))
-    figure.suptitle("\n".join(heading), x=0.01, ha="left", fontsize=9)
+        # Its usual place is a share of the height below the edge: in a high figure, on what stands there.
+        place = {"y": 1 - MARGIN / figure.get_figheight(), "va": "top"}
+    figure.suptitle("\n".join(heading), x=0.01, ha="left", fontsize=9, **place)
     return figure
 
 

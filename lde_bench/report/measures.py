@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 
 from lde_bench.evaluation.sample_measures import Figure, Measure, sample_figures
+from lde_bench.evaluation.statistics import two_standard_deviations
 from lde_bench.features import space_words
 from lde_bench.features.pixels import PIXELS
 from lde_bench.report.document import Block, Grid, Items, Line, Notes, Paragraph
 from lde_bench.report.numbers import DASH, decimal, error_text
-from lde_bench.report.rows import Row, by_space
+from lde_bench.report.rows import Row, RowMeasure, by_space
 from lde_bench.report.table import Column
 from lde_bench.runs.rows import is_reference, with_components
 
@@ -26,6 +27,15 @@ EXACT_ROWS = 9
 
 #: Title of the second panel.
 TITLE = "The same samples by better-founded measures"
+
+#: What stands behind a figure.
+ERRORS = (
+    "± after a measure: of one trial its standard error over items, which says nothing of another seed; of two trials "
+    "both values stand there, from three ± is 2 standard deviations over them."
+)
+
+#: The line of the nulls.
+REAL = "real images"
 
 #: Header of the mean of the ranks by all measures.
 RANK = "mean rank"
@@ -97,43 +107,51 @@ def _panel(rows: Sequence[Row], space: str) -> list[Block]:
         ]
         for number, row in enumerate(rows)
     ]
-    lines.append(["two real sets", *([DASH] if ranks else []), *(_null_cell(rows, name) for name in names)])
+    # Of the models' rows: a reference may hold fewer images, and its band is another.
+    banded = [row for row in rows if not is_reference(row.method)] or rows
+    lines.append([REAL, *([DASH] if ranks else []), *(_null_cell(banded, name) for name in names)])
     headers = ["method", *([RANK] if ranks else []), *(wording(name).header for name in names)]
     title = TITLE if space == PIXELS.label else f"{TITLE}, in {space}"
     notes = _measure_notes(rows, names, space)
     if ranks:
         told = ", ".join(wording(name).header for name in ranked)
-        notes.append(f"{RANK}: of the models, over {told}; 1 is the best by each, or the nearest to its null.")
+        notes.append(f"{RANK}: of the models, by the distance from the null of {told}; inside a band all share a rank.")
     return [Grid(headers, lines, title=title, footer=1), Notes(notes)]
 
 
 def _mean_ranks(rows: Sequence[Row], names: Sequence[str]) -> tuple[list[str], dict[int, float]]:
-    """The measures that put all models of these rows in an order, and the mean of each model's ranks by them, by the
-    number of its row; none of fewer than two models.
+    """The measures with a null that all models of these rows have, and the mean of each model's ranks by their distance
+    from it, by the number of its row; none of fewer than two models. Models inside the band of a null share a rank.
     """
     from scipy.stats import rankdata
 
     models = [number for number, row in enumerate(rows) if not is_reference(row.method)]
-    merits = {
+    distances = {
         name: [
-            merit(measure, wording(name).better) if (measure := rows[number].measures.get(name)) else None
-            for number in models
+            measure.distance_from_null if (measure := rows[number].measures.get(name)) else None for number in models
         ]
         for name in names
-        if wording(name).better and name != CODES
+        if wording(name).better == "null"
     }
-    ranked = [name for name, values in merits.items() if None not in values]
+    ranked = [name for name, values in distances.items() if None not in values]
     if len(models) < 2 or not ranked:
         return [], {}
-    ranks = np.mean([rankdata([-value for value in merits[name] if value is not None]) for name in ranked], axis=0)
+    # Inside the band which one is nearer is chance.
+    ranks = np.mean([rankdata([max(1.0, each or 0.0) for each in distances[name]]) for name in ranked], axis=0)
     return ranked, dict(zip(models, ranks.tolist(), strict=True))
 
 
-def measure_cell(measure: Measure | None, digits: int) -> str:
-    """A measure with its standard error, marked where two sets of one distribution would hardly give it."""
+def measure_cell(measure: RowMeasure | None, digits: int) -> str:
+    """A measure, marked where two sets of one distribution would hardly give it: of one trial with its standard error
+    over items, of two with both values, of more with 2 standard deviations over them.
+    """
     if measure is None:
         return DASH
     error = "" if measure.standard_error is None else f" ± {error_text(measure.standard_error, digits)}"
+    if len(measure.trials) == 2:
+        error = f" ({', '.join(f'{value:.{digits}f}' for value in measure.trials)})"
+    elif (spread := two_standard_deviations(measure.trials) if measure.trials else None) is not None:
+        error = f" ± {spread:.{digits}f}"
     return f"{measure.value:.{digits}f}{error}{f' {OUTSIDE}' if is_outside(measure) else ''}"
 
 
@@ -168,7 +186,7 @@ def null_column(name: str, figure: Figure) -> Column:
 
 def figure_notes(rows: Sequence[Row], figures: Mapping[str, Figure]) -> list[str]:
     """What the figures of measures are, how they were computed, and which way is better."""
-    notes = ["± after a measure: standard error over items, as of one trained model; means over trials."]
+    notes = [ERRORS]
     for name, figure in figures.items():
         details = dict.fromkeys(row.measures[name].detail for row in rows if name in row.measures)
         told = "; ".join(filter(None, [figure.meaning, *details]))
@@ -185,7 +203,7 @@ def _better_notes(figures: Collection[Figure]) -> list[str]:
     ways = {
         "higher": "Higher is better: {}.",
         "lower": "Lower is better: {}.",
-        "null": "Best at what two real sets give, and at fault on either side: {}.",
+        "null": "Best at what real images give, and at fault on either side: {}.",
     }
     headers = {way: [figure.header for figure in figures if figure.better == way] for way in ways}
     return [words.format(", ".join(headers[way])) for way, words in ways.items() if headers[way]]
@@ -214,10 +232,10 @@ def _null_cell(rows: Sequence[Row], name: str) -> str:
 
 
 def _measure_notes(rows: Sequence[Row], names: Sequence[str], space: str) -> list[str]:
-    notes = [f"On {space_words(space)}; ± standard error over items, means over trials."]
+    notes = [f"Distances between images: those of {space_words(space)}.", ERRORS]
     figures = [wording(name) for name in names]
     notes += _better_notes(figures)
-    notes += [f"{figure.header}: {figure.meaning}." for figure in figures if figure.better == "null"]
+    notes += [f"{figure.header}: {figure.meaning}." for figure in figures if figure.meaning]
     versions = sorted({row.samples.version for row in rows if row.samples})
     null = " or ".join(NULLS.get(version, "real images") for version in versions)
     notes.append(
@@ -228,7 +246,7 @@ def _measure_notes(rows: Sequence[Row], names: Sequence[str], space: str) -> lis
     if power:
         blind = "" if is_outside(power[0]) else ", so that here it cannot see even that"
         low, high = power[0].null_low, power[0].null_high
-        band = "" if low is None or high is None else f" (by chance {low:.3f} to {high:.3f})"
+        band = "" if low is None or high is None else f" (real images: {low:.3f} to {high:.3f})"
         notes.append(
             "Power of the classifier two-sample test: real images, each mixed with 10 % of another, are told from test "
             f"images with accuracy {power[0].value:.3f}{band}{blind}."
@@ -260,9 +278,9 @@ def agreement(rows: Sequence[Row], score: str) -> list[Block]:
         lines.append([_header(name), way, str(len(of)), decimal(correlation), decimal(p_value, 3)])
     told = [f"{verdict} {', '.join(names)}" for verdict, names in verdicts.items() if names]
     words = (
-        f"Over the {len(models)} models here the order of the {score} figures {_sentence(told)}: Spearman's rank "
+        f"Over the {len(models)} models here the order of the {score} figures {enumerated(told)}: Spearman's rank "
         "correlation, each measure turned so that better is higher; what is best at its null, by its distance from "
-        f"that in widths of its band. From {AGREES} on it is called agreement."
+        f"that in half widths of its band. From {AGREES} on it is called agreement."
         if told
         else "No other measure of these samples gives an order to compare."
     )
@@ -335,7 +353,8 @@ def rank_correlation(rows: Sequence[Row], name: str, better: str) -> tuple[float
     return float(result.statistic), float(exact.pvalue)
 
 
-def _sentence(told: Sequence[str]) -> str:
+def enumerated(told: Sequence[str]) -> str:
+    """One or more things as words have them: `a`, `a and b`, `a, b and c`."""
     return told[0] if len(told) == 1 else f"{', '.join(told[:-1])} and {told[-1]}"
 
 
@@ -343,4 +362,7 @@ def _reference_line(row: Row, models: Sequence[Row], score: str) -> str:
     if not is_reference(row.method):
         return ""
     above = sum(row.nats > model.nats for model in models)
-    return f"{row.label}, which models nothing, has a higher {score} figure than {above} of the {len(models)} models."
+    counts = {other.samples.count for other in (row, *models) if other.samples}
+    of = "" if len(counts) == 1 or not row.samples or not row.samples.count else f" of its {row.samples.count:,} images"
+    higher = f"has a higher {score} figure{of} than {above} of the {len(models)} models"
+    return f"{row.label}, which models nothing, {higher}."

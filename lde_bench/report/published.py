@@ -33,6 +33,7 @@ class PublishedFigure:
         source: authors, year, arXiv number or repository.
         checked: False where the number was not seen in a source by the keepers of the file: wherever it is
             printed it is marked as unverified.
+        note: what else is to be known of it, as of an estimated normaliser; printed behind its source.
     """
 
     model: str
@@ -44,6 +45,7 @@ class PublishedFigure:
     plus_minus_is: PlusMinus
     source: str
     checked: bool
+    note: str = ""
 
     @property
     def value(self) -> str:
@@ -93,6 +95,7 @@ def _figure(line: dict[str, str]) -> PublishedFigure:
         plus_minus_is=line["plus_minus_is"],  # type: ignore[arg-type]  # a test holds the file to the names
         source=line["source"],
         checked=line["checked"] == "yes",
+        note=line.get("note", ""),
     )
 
 

@@ -17,13 +17,30 @@ from lde_bench.evaluation.statistics import (
 from lde_bench.features.pixels import PIXELS
 from lde_bench.report.published import PublishedFigure, paper_lde
 from lde_bench.runs.record import Record
-from lde_bench.runs.rows import PLAIN_DATA, block_means, group_means, is_closed, is_reference, row_options, unverified
+from lde_bench.runs.rows import (
+    PLAIN_DATA,
+    bits_per_dim,
+    block_means,
+    group_means,
+    input_of,
+    is_closed,
+    is_reference,
+    row_options,
+    unverified,
+)
 
 #: The paper's own rows: K -> test log-likelihood (nats), 2 standard deviations of 5 trials.
 PAPER_LDE = paper_lde()
 
 #: Rows compare as equals whose CPU seconds of training are within this share of their median.
 BUDGET_TOLERANCE = 0.1
+
+
+@dataclass(frozen=True)
+class RowMeasure(Measure):
+    """A measure of a row: the means over its trials, and the value of each, `trials`."""
+
+    trials: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,11 +64,11 @@ class Samples:
     count: int | None
     published_nats: float | None
     published_plus_minus: float | None
-    measures: Mapping[str, Measure]
+    measures: Mapping[str, RowMeasure]
     encoders: tuple[str, ...]
     space: str = PIXELS.label
     version: int = 1
-    beside: Mapping[str, Mapping[str, Measure]] = field(default_factory=dict)
+    beside: Mapping[str, Mapping[str, RowMeasure]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,7 +76,8 @@ class Row:
     """One method at one K: means over its trials, log-likelihoods in nats; None where there is nothing to
     tell, as of the log-likelihood in an experiment without a score. `unverified` says which law could not be told to
     hold, of a trial that has such a one. The differences are those to the row of the models that `is_highest`; it
-    `is_best` where all had the same budget.
+    `is_best` where all had the same budget. `input` is what its density does to its rows first
+    (`lde_bench.densities.base.Input`), `bits_per_dim` are those of its log-likelihood (`lde_bench.runs.rows`).
     """
 
     method: str
@@ -85,6 +103,9 @@ class Row:
     standard_error_naive: float | None = None
     unverified: str | None = None
     samples: Samples | None = None
+    input: str | None = None
+    bits_per_dim: float | None = None
+    validation_nats: float | None = None
 
     @property
     def nats(self) -> float:
@@ -93,7 +114,7 @@ class Row:
         return self.test_nats
 
     @property
-    def measures(self) -> Mapping[str, Measure]:
+    def measures(self) -> Mapping[str, RowMeasure]:
         """Its measures by name."""
         return self.samples.measures if self.samples else {}
 
@@ -181,6 +202,9 @@ def build_rows(
                 standard_error_naive=_mean([result.test_standard_error_naive for result in results]),
                 unverified=doubts[number],
                 samples=_samples(trials, figures),
+                input=input_of(record),
+                bits_per_dim=_mean([bits_per_dim(trial) for trial in trials]),
+                validation_nats=_mean([result.validation_nats for result in results]),
             )
         )
     return tuple(rows)
@@ -196,12 +220,12 @@ def budgets_are_equal(seconds: Sequence[float | None]) -> bool:
 
 
 def _training_seconds(trials: Sequence[Record]) -> float | None:
-    """The mean CPU seconds of training of a row's trials; of records that do not tell it, of the trials as a whole."""
-    costs = [trial.cost for trial in trials if trial.cost]
-    if any(cost.training_cpu_seconds is not None for cost in costs):
-        return _mean([cost.training_cpu_seconds for cost in costs])
-    closed = any(is_closed(trial.training) for trial in trials)
-    return None if closed or not costs else float(np.mean([cost.cpu_seconds for cost in costs]))
+    """The mean CPU seconds of training of those of a row's trials that did not end by themselves, None without one; of
+    a record that does not tell, of the whole trial.
+    """
+    costs = [trial.cost for trial in trials if trial.cost and not is_closed(trial.training)]
+    spent = [cost.cpu_seconds if cost.training_cpu_seconds is None else cost.training_cpu_seconds for cost in costs]
+    return float(np.mean(spent)) if spent else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -233,17 +257,17 @@ def _samples(trials: Sequence[Record], figures: Sequence[PublishedFigure]) -> Sa
     )
 
 
-def _averages(trials: Sequence[Mapping[str, Measure]]) -> dict[str, Measure]:
+def _averages(trials: Sequence[Mapping[str, Measure]]) -> dict[str, RowMeasure]:
     """The measures that every trial has."""
     return {name: _average([trial[name] for trial in trials]) for name in trials[0] if all(name in t for t in trials)}
 
 
-def _average(measures: Sequence[Measure]) -> Measure:
+def _average(measures: Sequence[Measure]) -> RowMeasure:
     def mean(part: Callable[[Measure], float | None]) -> float | None:
         values = [part(measure) for measure in measures]
         return None if None in values else float(np.mean(values))  # type: ignore[arg-type]
 
-    return Measure(
+    return RowMeasure(
         float(np.mean([measure.value for measure in measures])),
         # Of the same test items in every trial: more trials do not make the error smaller.
         mean(lambda measure: measure.standard_error),
@@ -251,4 +275,5 @@ def _average(measures: Sequence[Measure]) -> Measure:
         mean(lambda measure: measure.null_low),
         mean(lambda measure: measure.null_high),
         measures[0].detail,
+        tuple(measure.value for measure in measures),
     )

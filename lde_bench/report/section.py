@@ -99,7 +99,7 @@ def budget_text(record: Record) -> str:
     if record.training.get("closed_form"):
         return "closed form"
     if record.budget.seconds is not None:
-        return f"{record.budget.seconds:g} s"
+        return f"{record.budget.seconds:g} {'CPU ' if record.budget.clock == 'cpu' else ''}s"
     stages = {name: plan for name, plan in record.training.items() if isinstance(plan, dict) and plan.get("steps")}
     if stages:
         return ", ".join(f"{name} {plan['steps']:,} steps of {plan['batch_size']:,}" for name, plan in stages.items())

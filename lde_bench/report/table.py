@@ -22,6 +22,10 @@ from lde_bench.report.published import PublishedFigure
 from lde_bench.report.rows import Row, Samples
 from lde_bench.runs.rows import with_components
 
+#: What the bits per dimension of patches are of, and those of other rows.
+GREY_BITS = "of 256 grey levels: 8 - nats / (D ln 2)"
+PLAIN_BITS = "in the units of the data: -nats / (D ln 2)"
+
 #: What stands in place of a table without rows.
 EMPTY = "(no trial finished)"
 
@@ -90,6 +94,11 @@ class Table:
         return "best" if any(row.is_best for row in self.rows) else "highest"
 
     @property
+    def shows_input(self) -> bool:
+        """Whether it is known what the rows do to their numbers first, as of densities."""
+        return any(row.input is not None for row in self.rows)
+
+    @property
     def shows_truth(self) -> bool:
         """Whether the true density of the dataset is known."""
         return any(row.true_gap is not None for row in self.rows)
@@ -136,11 +145,15 @@ def cost_column() -> Column:
 
 
 def standard_columns(table: Table) -> list[Column]:
-    """Method, K, parameters, trials, score, error, difference, seconds and, where it is known, the gap to the truth."""
+    """Method, K, parameters, trials, input (of densities), score, error, difference, seconds and, where the truth is
+    known, the gap to it.
+    """
     clustered = table.is_patch or table.is_grouped
+    inputs = [Column("input", lambda row: row.input or DASH)]
     truth = [Column("gap to truth", _truth_cell)]
     return [
         *model_columns(),
+        *(inputs if table.shows_input else []),
         Column(f"{table.score} (nats)", _score_cell),
         Column(
             table.error_column,
@@ -260,7 +273,11 @@ def _flat(samples: Samples | None) -> dict[str, Any]:
 
 
 def to_payload(table: Table) -> dict[str, Any]:
-    """The table as plain JSON types, for `--json`; all values finite."""
+    """The table as plain JSON types, for `--json`; all values finite. `bits_per_dim_are` says what those of the rows
+    are of, where they have any.
+    """
     shown = dataclasses.asdict(dataclasses.replace(table, columns=(), leading=(), panels=(), published=()))
     del shown["columns"], shown["leading"], shown["panels"], shown["published"]
+    if any(row.bits_per_dim is not None for row in table.rows):
+        shown["bits_per_dim_are"] = GREY_BITS if table.is_patch else PLAIN_BITS
     return json.loads(json.dumps(shown, allow_nan=False))

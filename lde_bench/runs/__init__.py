@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lde_bench.runs.executor import run_sweep
 from lde_bench.runs.frame import load_results
+from lde_bench.runs.merge import Merged, merge_results
 from lde_bench.runs.plan import Plan, Task
 from lde_bench.runs.provenance import code_version, provenance, utc_now
 from lde_bench.runs.record import (
@@ -23,6 +24,7 @@ __all__ = [
     "Budget",
     "Cost",
     "DatasetInfo",
+    "Merged",
     "ParzenWindow",
     "Plan",
     "Record",
@@ -35,6 +37,7 @@ __all__ = [
     "digest",
     "load_results",
     "make_run_id",
+    "merge_results",
     "provenance",
     "run_sweep",
     "utc_now",

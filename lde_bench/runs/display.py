@@ -118,7 +118,12 @@ def _outcome(event: Event, record: Record | None) -> str:
         return event
     if record.result is None:
         return f"failed: {record.reason}"
-    outcome = "done" if record.test_nats is None else f"{record.test_nats:.2f} nats on the test set"
+    if record.test_nats is not None:
+        outcome = f"{record.test_nats:.2f} nats on the test set"
+    elif record.result.validation_nats is not None:
+        outcome = f"{record.result.validation_nats:.2f} nats on the validation set"
+    else:
+        outcome = "done"
     if event == "reused":
         return f"{outcome} (done before)"
     return f"{outcome}, {duration(record.cost.cpu_seconds if record.cost else 0)} of processor time"

@@ -170,7 +170,7 @@ def attempt(
             return fail(task, store, describe_failure(error))
         if record is not None:
             record = store.write(record.beside_others() if side_by_side else record)
-        task.paths(store).discard_checkpoints()
+        task.paths(store).discard_unfinished()
         return Outcome("done", record)
 
 

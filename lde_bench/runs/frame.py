@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lde_bench.evaluation.sample_measures import Measure, measured_everywhere
 from lde_bench.runs.record import Record, Result
+from lde_bench.runs.rows import bits_per_dim, input_of
 from lde_bench.runs.store import ResultStore
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ COLUMNS = (
     "components",
     "trial",
     "parameters",
+    "features",
+    "input",
     "dataset",
     "dataset_version",
     "content_hash",
@@ -33,8 +36,10 @@ COLUMNS = (
     "profile",
     "steps",
     "seconds",
+    "clock",
     "machine_dependent",
     "test_nats",
+    "bits_per_dim",
     "validation_nats",
     "test_standard_error_naive",
     "test_standard_error_clustered",
@@ -81,6 +86,7 @@ _WHOLE = (
     "components",
     "trial",
     "parameters",
+    "features",
     "steps",
     "best_step",
     "train_size",
@@ -117,6 +123,12 @@ def load_results(folder: str | Path) -> pd.DataFrame:
     * `training_precision`, `batch_size`, `rate`, `device` and `threads` say how the model was trained; the batch size
       and the rate of a model that is trained in parts, each with its own, are missing. `encoder` names the trained
       autoencoder under a density of codes: the nats of codes of one encoder compare, of two they do not.
+    * `input` is what a density does to its rows first: `raw` is nothing, `scalar unit` a division by one number,
+      `standardised` each feature by its own mean and deviation, `Cholesky` whitening; `any`: the fit is the same under
+      each. In records of before it is told by the method's name.
+    * `bits_per_dim` are those of `test_nats`: of 8x8 patches, which are brightness / 256, those of the 256 grey levels,
+      8 - nats / (D ln 2); of other rows -nats / (D ln 2), in the units that the rows have. D is `features`, missing in
+      records of before, whose patches have 63. There are none of a Parzen window, which is no density of the model.
     * `path` is relative to `folder`.
 
     Raises:
@@ -144,6 +156,8 @@ def _cells(record: Record) -> dict[str, Any]:
             row |= {name: value for name, value in values.items() if name in COLUMNS and value is not None}
     if record.budget.seconds is not None:
         row.pop("steps", None)  # the plan's, which the budget in seconds replaced
+    else:
+        row.pop("clock", None)
     data = record.dataset
     row |= {
         "dataset": data.name,
@@ -153,6 +167,8 @@ def _cells(record: Record) -> dict[str, Any]:
         "train_size": data.sizes.train,
         "validation_size": data.sizes.validation,
         "test_size": data.sizes.test,
+        "input": input_of(record),
+        "bits_per_dim": bits_per_dim(record),
         "laws_passed": all(law.passed for law in record.laws.values()) if record.laws else None,
     }
     if record.curve:

@@ -7,6 +7,7 @@ order is fixed.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -14,8 +15,9 @@ import re
 import sys
 import types
 import typing
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar
 
 import numpy as np
 
@@ -127,7 +129,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class Record:
-    """One trial. `status` "done" has a `result` and no `reason`; "failed" has a `reason` and no `result`."""
+    """One trial. `status` "done" has a `result` and no `reason`; "failed" has a `reason` and no `result`.
+
+    `features` is the length D of a row; None in records of before. `input` is what a density of this package does to
+    its rows first (`lde_bench.densities.base.Input`).
+    """
 
     experiment: str
     run_id: str
@@ -146,6 +152,8 @@ class Record:
     curve: list[CurvePoint] = field(default_factory=list)
     cost: Cost | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    features: int | None = None
+    input: str | None = None
     schema: int = SCHEMA
     benchmark_version: str = BENCHMARK_VERSION
 
@@ -170,7 +178,7 @@ class Record:
         """
         if isinstance(value, dict) and value.get("schema", SCHEMA) != SCHEMA:
             raise InputError(f"schema is {value['schema']!r}, this version reads {SCHEMA}")
-        record = _read(cls, value, "record")
+        record = read_dataclass(cls, value, "record")
         record._check()
         return record
 
@@ -246,55 +254,133 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not allowed")
 
 
-def _read(kind: Any, value: Any, where: str) -> Any:
-    """`value` (from JSON) as `kind`, a dataclass or a plain annotation; `InputError` when it does not fit."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if is_dataclass(kind):
-        return read_dataclass(typing.cast(type, kind), value, where)
-    if kind is Any:
-        return value
-    if origin is Literal:
-        if value in arguments:
-            return value
-        raise InputError(f"{where} is {value!r}, expected one of {', '.join(map(repr, arguments))}")
-    if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        (inner,) = (argument for argument in arguments if argument is not type(None))
-        return _read(inner, value, where)
-    if origin is list and isinstance(value, list):
-        return [_read(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value)]
-    if origin is dict and isinstance(value, dict):
-        return {key: _read(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    accepted = {float: (int, float), int: (int,), str: (str,), bool: (bool,)}.get(kind)
-    if accepted and isinstance(value, accepted) and (kind is bool or not isinstance(value, bool)):
-        if kind is not float:
-            return value
-        # 1e999 is valid JSON and parses to infinity, as a whole number of 400 digits cannot be a float.
-        number = typing.cast(float, value)
-        if abs(number) <= sys.float_info.max:
-            return float(number)
-        raise InputError(f"{where} is not a finite number")
-    name = getattr(origin or kind, "__name__", str(kind))
-    raise InputError(f"{where} is {_brief(value)}, expected {name}")
+class _Misfit(Exception):
+    """A value that is not of its kind: what is said of it, and where it lies below the value that was read."""
+
+    def __init__(self, told: str) -> None:
+        self.told = told
+        self.where = ""
+
+    def below(self, step: str) -> Self:
+        """The same, seen from the value that holds it under `step`."""
+        self.where = step + self.where
+        return self
 
 
 def read_dataclass(cls: type[_T], value: Any, where: str) -> _T:
     """`value` (from JSON) as an instance of a dataclass; `InputError` names the place and the fault if it is none."""
-    if not isinstance(value, dict):
-        raise InputError(f"{where} is {_brief(value)}, expected an object")
-    hints = typing.get_type_hints(cls)
-    known = {each.name: each for each in fields(cls)}  # type: ignore[arg-type]
-    if unknown := sorted(set(value) - set(known)):
-        raise InputError(f"{where} has the unknown field {unknown[0]!r}")
-    for name, each in known.items():
-        if name not in value and each.default is MISSING and each.default_factory is MISSING:
-            raise InputError(f"{where} has no field {name!r}")
-    read = {name: _read(hints[name], item, f"{where}.{name}") for name, item in value.items()}
     try:
-        return cls(**read)
-    except ValueError as error:  # what the class itself asks of its fields
-        raise InputError(f"{where}: {error}") from error
+        read: _T = _reader(cls)(value)  # type: ignore[arg-type] # a class is hashable
+    except _Misfit as misfit:
+        raise InputError(f"{where}{misfit.where}{misfit.told}") from misfit
+    return read
+
+
+@functools.cache
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """What makes a value from JSON one of `kind`, a dataclass or a plain annotation, or raises `_Misfit`.
+
+    Made once a kind: to look annotations up for every record of a large folder would take most of the time of reading.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if is_dataclass(kind):
+        return _dataclass_reader(typing.cast(type, kind))
+    if kind is Any:
+        return lambda value: value
+    if origin is Literal:
+        return _choice_reader(arguments)
+    if origin in (typing.Union, types.UnionType):
+        (inner,) = (_reader(argument) for argument in arguments if argument is not type(None))
+        return lambda value: None if value is None else inner(value)
+    if origin is list:
+        return _list_reader(_reader(arguments[0]))
+    if origin is dict:
+        return _dict_reader(_reader(arguments[1]))
+    return _read_float if kind is float else _plain_reader(kind)
+
+
+def _dataclass_reader(cls: type) -> Callable[[Any], Any]:
+    hints = typing.get_type_hints(cls)
+    readers = {each.name: _reader(hints[each.name]) for each in fields(cls)}
+    needed = [each.name for each in fields(cls) if each.default is MISSING and each.default_factory is MISSING]
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise _Misfit(f" is {_brief(value)}, expected an object")
+        if not value.keys() <= readers.keys():
+            raise _Misfit(f" has the unknown field {min(value.keys() - readers.keys())!r}")
+        for name in needed:
+            if name not in value:
+                raise _Misfit(f" has no field {name!r}")
+        arguments = {}
+        for name, item in value.items():
+            try:
+                arguments[name] = readers[name](item)
+            except _Misfit as misfit:
+                raise misfit.below(f".{name}") from misfit.__cause__
+        try:
+            return cls(**arguments)
+        except ValueError as error:  # what the class itself asks of its fields
+            raise _Misfit(f": {error}") from error
+
+    return read
+
+
+def _list_reader(read_item: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
+    def read(value: Any) -> list[Any]:
+        if not isinstance(value, list):
+            raise _Misfit(f" is {_brief(value)}, expected list")
+        items = []
+        for index, item in enumerate(value):
+            try:
+                items.append(read_item(item))
+            except _Misfit as misfit:
+                raise misfit.below(f"[{index}]") from misfit.__cause__
+        return items
+
+    return read
+
+
+def _dict_reader(read_item: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
+    def read(value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise _Misfit(f" is {_brief(value)}, expected dict")
+        items = {}
+        for key, item in value.items():
+            try:
+                items[key] = read_item(item)
+            except _Misfit as misfit:
+                raise misfit.below(f".{key}") from misfit.__cause__
+        return items
+
+    return read
+
+
+def _choice_reader(choices: Sequence[Any]) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if value not in choices:
+            raise _Misfit(f" is {value!r}, expected one of {', '.join(map(repr, choices))}")
+        return value
+
+    return read
+
+
+def _plain_reader(kind: type) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if type(value) is not kind:  # True is an int to `isinstance`
+            raise _Misfit(f" is {_brief(value)}, expected {kind.__name__}")
+        return value
+
+    return read
+
+
+def _read_float(value: Any) -> float:
+    if type(value) not in (float, int):
+        raise _Misfit(f" is {_brief(value)}, expected float")
+    # 1e999 is valid JSON and parses to infinity, as a whole number of 400 digits cannot be a float.
+    if not abs(value) <= sys.float_info.max:
+        raise _Misfit(" is not a finite number")
+    return float(value)
 
 
 def _brief(value: object) -> str:

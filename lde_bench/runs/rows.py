@@ -11,6 +11,9 @@ from dataclasses import astuple
 from typing import Any
 
 from lde_bench.data import describe
+from lde_bench.data.patches import FEATURES as PATCH_FEATURES
+from lde_bench.data.patches import GREY_LEVELS
+from lde_bench.evaluation import bits
 from lde_bench.evaluation.statistics import GroupMeans, average_over_trials
 from lde_bench.runs.record import DatasetInfo, Record
 
@@ -30,6 +33,7 @@ EXECUTION_OPTIONS = frozenset(
         "encoder",
         "standardised",
         "weights_sha256",
+        "stopped_early",
     }
 )
 
@@ -42,6 +46,17 @@ def is_patch(data: DatasetInfo) -> bool:
 def is_image(data: DatasetInfo) -> bool:
     """Whether the items are whole images."""
     return item_word(data) == "images"
+
+
+def bits_per_dim(record: Record) -> float | None:
+    """Bits per dimension of the test items of a density, of the grey levels where they are patches, else of the numbers
+    as they are; None where the record does not tell how many there are, and of the window around samples.
+    """
+    patch = is_patch(record.dataset)
+    features = record.features or (PATCH_FEATURES if patch else None)
+    if features is None or record.result is None or record.test_nats is None or record.result.parzen is not None:
+        return None
+    return bits.bits_per_dim(record.test_nats, features, GREY_LEVELS if patch else 1)
 
 
 def group_word(data: DatasetInfo) -> str:
@@ -61,10 +76,23 @@ def is_reference(method: str) -> bool:
     return generators.is_reference(method)
 
 
+def input_of(record: Record) -> str | None:
+    """What its density does to the rows first; by the method's name where the record is of before and does not tell."""
+    if record.features is not None:
+        return record.input
+    from lde_bench.densities import method_input  # torch, as above
+
+    return method_input(record.method)
+
+
 def is_closed(training: Mapping[str, Any]) -> bool:
-    """Whether by what a record says of it a fit, or a part of it, needs no iteration."""
+    """Whether by what a record says of it a fit ended by itself, all parts of it, so that a longer one would be the
+    same: without iteration, or as validation no longer rose.
+    """
     parts = [part for part in training.values() if isinstance(part, dict)]
-    return bool(training.get("closed_form")) or any(map(is_closed, parts))
+    if parts:
+        return all(map(is_closed, parts))
+    return bool(training.get("closed_form") or training.get("stopped_early"))
 
 
 def refusal(record: Record) -> str | None:
@@ -128,7 +156,6 @@ def row_label(record: Record, records: Sequence[Record]) -> str:
     options only.
     """
     options = row_options(record)
-    everyone = [row_options(other) for other in records]
     twins = [
         row_options(other)
         for other in records
@@ -137,7 +164,7 @@ def row_label(record: Record, records: Sequence[Record]) -> str:
     words = [
         _data_words(name, options[name])
         for name, plain in PLAIN_DATA.items()
-        if options[name] != plain and any(other[name] != options[name] for other in everyone)
+        if options[name] != plain and any(row_options(other)[name] != options[name] for other in records)
     ]
     if record.done:
         words += [

@@ -9,24 +9,28 @@ in `<results>/.locks/`.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
-import filelock
 import numpy as np
 
 from lde_bench.errors import InputError
 from lde_bench.files import atomic_path, describe_os_error, ensure_folder, file_sha256, write_text_atomic
+from lde_bench.runs.locks import FolderLocks
 from lde_bench.runs.record import Budget, Record
 
 log = logging.getLogger(__name__)
 
 #: Files of results that are no run records, such as the protocol report, end so; they are never read as one.
 REPORT_SUFFIX = ".report.json"
+
+#: How the names of the files end that belong to a record for good.
+BESIDE = (".safetensors", ".npy", ".npz")
 
 #: Room that must be free before training starts: records, weights and a checkpoint of one trial.
 PROBE_BYTES = 8 << 20
@@ -94,10 +98,13 @@ class RunPaths:
         """The state of unfinished training; those of a model trained in stages are `<run_id>.<stage>.ckpt`."""
         return self.folder / f"{self.run_id}.ckpt"
 
-    def discard_checkpoints(self) -> None:
-        """Delete those of a trial that is done, of all its stages."""
-        for path in self.folder.glob(f"{self.run_id}*.ckpt"):
-            path.unlink(missing_ok=True)
+    def discard_unfinished(self) -> None:
+        """Delete what a trial that is done needs no more: checkpoints of all its stages, and what an earlier run that
+        was killed had half-written.
+        """
+        for pattern in (f"{self.run_id}*.ckpt", f".{self.run_id}.*.tmp"):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
 
     def save_log_likelihoods(self, values: np.ndarray) -> None:
         """Write `values` [n] (nats) atomically as float32; `ValueError` when one is not finite."""
@@ -175,8 +182,11 @@ class ResultStore:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).absolute()  # wherever the working folder moves to
+        self._locks = FolderLocks(self.folder / ".locks")
         #: Files among the records that could not be read as one; they are left where they are.
         self.skipped: set[Path] = set()
+        #: Records that were read, each with the inode, time and size of its file.
+        self._records: dict[Path, tuple[tuple[int, int, int], Record]] = {}
 
     # ---- places
 
@@ -198,7 +208,7 @@ class ResultStore:
         """Write and remove a probe of some MiB; `InputError` when the folder or the disk refuses. Call
         before training.
         """
-        for folder in (self.folder, self._lock_folder):
+        for folder in (self.folder, self._locks.folder):
             ensure_folder(folder)
         try:
             with atomic_path(self.folder / ".probe") as temporary:
@@ -210,31 +220,15 @@ class ResultStore:
 
     # ---- locks
 
-    @property
-    def _lock_folder(self) -> Path:
-        return self.folder / ".locks"
+    def lock(self, run_id: str, *, wait: bool = True) -> AbstractContextManager[bool]:
+        """Hold the right to run `run_id` against every other process on this folder; yields whether it is held.
 
-    @contextlib.contextmanager
-    def lock(self, run_id: str, *, wait: bool = True) -> Iterator[bool]:
-        """Hold the right to run `run_id` against every other process on this folder; yields whether it is
-        held.
+        With `wait=False` it yields False at once when another process holds it. A process that is killed lets go. See
+        `lde_bench.runs.locks` for what that is worth on network file systems.
 
-        With `wait=False` it yields False at once when another process holds it. A process that is killed
-        lets go.
+        Raises `StorageError` when the folder refuses.
         """
-        ensure_folder(self._lock_folder)
-        held = filelock.FileLock(self._lock_folder / f"{run_id}.lock")
-        try:
-            held.acquire(timeout=-1 if wait else 0)
-        except filelock.Timeout:
-            yield False
-            return
-        except OSError as error:
-            raise describe_os_error(error, self._lock_folder) from error
-        try:
-            yield True
-        finally:
-            held.release()
+        return self._locks.hold(run_id, wait=wait)
 
     # ---- writing
 
@@ -267,14 +261,25 @@ class ResultStore:
     # ---- reading
 
     def find(self, run_id: str) -> Record | None:
-        """The done record of `run_id`, else its failed one, else None."""
+        """The done record of `run_id`, else its failed one, else None; of a record where the layout has it.
+
+        Only names of folders are listed: a sweep asks several times a trial, in folders of any number of records.
+        """
+        folders = self._record_folders()
         found = [
             record
             for name in (f"{run_id}.json", f"{run_id}.failed.json")
-            for path in sorted(self.folder.rglob(name))
-            if (record := self._read(path)) is not None and record.run_id == run_id
+            for folder in folders
+            if (record := self._read(folder / name)) is not None and record.run_id == run_id
         ]
         return next((record for record in found if record.done), found[0] if found else None)
+
+    def _record_folders(self) -> list[Path]:
+        """Every `<experiment>/<dataset>-v<version>/<budget>/` that is there."""
+        level = [self.folder]
+        for _ in range(3):
+            level = [folder for above in level for folder in _subfolders(above)]
+        return sorted(level)
 
     def load(self) -> list[Record]:
         """Every run once, ordered by path; a failure only where no trial of the same run succeeded.
@@ -300,8 +305,13 @@ class ResultStore:
         return sorted(runs.values(), key=lambda run: run[0])
 
     def _read(self, path: Path) -> Record | None:
+        """The record in a file, parsed again only where the file is another than it was; None where it holds none."""
         try:
-            return Record.from_json(path.read_text(encoding="utf-8"))
+            file = path.stat()
+            version = (file.st_ino, file.st_mtime_ns, file.st_size)
+            if path not in self._records or self._records[path][0] != version:
+                self._records[path] = version, Record.from_json(path.read_text(encoding="utf-8"))
+            return self._records[path][1]
         except FileNotFoundError:  # another process set it aside meanwhile
             return None
         except (OSError, UnicodeDecodeError, InputError) as error:
@@ -309,3 +319,12 @@ class ResultStore:
                 self.skipped.add(path)
                 log.warning("%s is not a run record and is skipped: %s.", path, error)
             return None
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder, hidden ones left out; none where it is gone."""
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(entry.path) for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []

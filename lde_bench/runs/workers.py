@@ -391,7 +391,7 @@ class Crew:
         outcome = report.outcome
         if report.files and outcome.record is not None:
             outcome = Outcome(outcome.event, self.store.write(outcome.record), outcome.failure)
-            own.discard_checkpoints()
+            own.discard_unfinished()
         self.sweep.end(node, outcome)
 
     def _hand_out(self) -> None:
@@ -480,6 +480,7 @@ def workers_of(client: Client) -> dict[str, dict[str, Any]]:
     Raises:
         OSError: it does not answer.
     """
+    assert client.scheduler is not None  # of one that is connected
     # `client.scheduler_info` shares its answer with a clock of the client's own, which asks for no workers.
     return client.sync(client.scheduler.identity, n_workers=-1)["workers"]
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -26,10 +26,6 @@ from lde_bench.training.plan import Budget, Plan
 
 #: Wall seconds between two checkpoints: what a killed run can lose.
 CHECKPOINT_SECONDS = 20.0
-
-
-#: What a budget in seconds counts.
-Clock = Literal["wall", "cpu"]
 
 
 def cpu_seconds() -> float:
@@ -88,7 +84,6 @@ def train(
     dtype: torch.dtype = torch.float32,
     checkpoint: Path | None = None,
     code: str = "",
-    clock: Clock = "wall",
     started: Seconds | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     notify: Callable[[str], None] = lambda message: None,
@@ -99,8 +94,8 @@ def train(
     and ends, on one machine, with the same weights to the bit. A checkpoint of other code (`code` names it), of another
     torch or of another number of threads would not: it is left aside, and the run starts from its first step.
 
-    A budget in seconds is one of wall or of CPU seconds, as `clock` says, counted from `started` (by default now), so
-    that what had to be done before the first step can count too. Those of a run that is continued add up.
+    Seconds of a budget, on the wall or of the CPU, are counted from `started` (by default now), so that what had to be
+    done before the first step can count too. Those of a run that is continued add up.
 
     Raises:
         TrainingDiverged: the loss or the validation score is NaN or infinite.
@@ -125,7 +120,7 @@ def train(
 
     def share() -> float:
         if budget.seconds is not None and not plan.closed_form:
-            return min(1.0, (state.cpu_seconds if clock == "cpu" else state.wall_seconds) / budget.seconds)
+            return min(1.0, (state.cpu_seconds if budget.clock == "cpu" else state.wall_seconds) / budget.seconds)
         return state.step / total
 
     def tick() -> None:

@@ -25,8 +25,8 @@ from lde_bench.seeds import as_seed
 from lde_bench.training.batches import ArrayBatches, Batches
 from lde_bench.training.device import Compiler, resolve_device, resolve_precision
 from lde_bench.training.learner import Learner
-from lde_bench.training.loop import Clock, Progress, Seconds, TrainingState, train
-from lde_bench.training.plan import Budget, Plan
+from lde_bench.training.loop import Progress, Seconds, TrainingState, train
+from lde_bench.training.plan import Budget, Clock, Plan, plan_of
 
 #: Samples, and numbers in them, drawn at once: bounds memory; fixed, so that a seed gives the same samples on every
 #: machine.
@@ -189,7 +189,8 @@ class Model(nn.Module):
             validation: without it the last weights are kept.
             seed: from -2^63 to 2^64 - 1; the same gives the same weights, to the bit, on one machine type and thread
                 count.
-            profile: `quick` (the default), `standard` or `paper`; `steps` or `seconds` replace its number of steps.
+            profile: `quick` (the default), `standard`, `long` or `paper`; `steps` or `seconds` replace its number of
+                steps.
             clock: what `seconds` are: `wall`, or `cpu` seconds of this process and the compilers it ran. Those of the
                 data-dependent initialisation count.
             plan: replaces the profile's plan, e.g. by one with another rate. A plan of epochs is one of those of the
@@ -206,7 +207,7 @@ class Model(nn.Module):
         """
         started = Seconds.now()
         seed = as_seed(self.name, seed)
-        budget = Budget.of(profile, steps, seconds)
+        budget = Budget.of(profile, steps, seconds, clock)
         plan = plan or self.plan(budget)
         place = resolve_device(device)
         resolved = self.training_precision(precision, place, plan)
@@ -231,7 +232,6 @@ class Model(nn.Module):
                 dtype=self.dtype,
                 checkpoint=checkpoint,
                 code=code,
-                clock=clock,
                 started=started,
                 on_progress=on_progress,
                 notify=notify,
@@ -245,13 +245,20 @@ class Model(nn.Module):
             "device": place.type,
             "compile": compiler.compiled,
             "threads": torch.get_num_threads(),
-            **({"clock": clock} if seconds is not None and clock != "wall" else {}),
+            **({"stopped_early": True} if state.stopped_early else {}),
+            **self.treatment(),
         }
         return self
 
+    def treatment(self) -> dict[str, Any]:
+        """What `fit` does to the rows that neither the arguments nor the plan tell."""
+        return {}
+
     def plan(self, budget: Budget) -> Plan:
         """The training plan under a budget's profile."""
-        return self.plans[budget.profile]
+        found = plan_of(self.plans, budget.profile)
+        assert found is not None
+        return found
 
     def describe_training(
         self, budget: Budget, precision: str, device: torch.device, plan: Plan | None = None

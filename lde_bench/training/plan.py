@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lde_bench.errors import InputError
 
-PROFILES = ("quick", "standard", "paper")
+PROFILES = ("quick", "standard", "long", "paper")
+
+#: Of `long`, where a model has no plan of its own for it: how many times the steps of `standard` it has, as far as so
+#: many seconds of the reference machine hold them.
+LONG_STEPS, LONG_SECONDS = 12, 7200.0
+
+#: What a budget in seconds counts: those on the wall, or CPU seconds of the process and of the compilers that it ran.
+Clock = Literal["wall", "cpu"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,31 @@ class Plan:
             reference_seconds=self.reference_seconds * ratio,
         )
 
+    def stretched(self, ratio: float) -> Plan:
+        """The plan over so many times the steps. Schedule, warm-up, average and looks are stretched alike: each keeps
+        its share of the training. A fit in closed form stays as it is.
+        """
+        if self.closed_form:
+            return self
+        steps = max(1, round(self.steps * ratio))
+        ratio = steps / self.steps
+        return replace(
+            self,
+            steps=steps,
+            warmup=round(self.warmup * ratio),
+            halve_every=None if self.halve_every is None else max(1, round(self.halve_every * ratio)),
+            decay=self.decay ** (1 / ratio),
+            average=None if self.average is None else max(0.0, 1 - (1 - self.average) / ratio),
+            validate_every=max(1, round(self.validate_every * ratio)),
+            reference_seconds=self.reference_seconds * ratio,
+        )
+
+    def lengthened(self) -> Plan:
+        """The plan of `long` made of that of `standard`: `LONG_STEPS` times the steps, or as many as `LONG_SECONDS`
+        hold.
+        """
+        return self.stretched(min(LONG_STEPS, LONG_SECONDS / self.reference_seconds))
+
     def per_feature(self, features: int) -> Plan:
         """The plan with `clip` and `weight_decay` for a loss in nats a feature; AdamW's decay knows no loss."""
         if not self.of_nats:
@@ -108,6 +141,13 @@ class Plan:
         return values
 
 
+def plan_of(plans: Mapping[str, Plan], profile: str) -> Plan | None:
+    """The plan of a profile among some; that of `long`, where there is none, is `standard` lengthened."""
+    if profile == "long" and "long" not in plans and "standard" in plans:
+        return plans["standard"].lengthened()
+    return plans.get(profile)
+
+
 @dataclass(frozen=True)
 class Budget:
     """A profile, or a profile whose number of steps is replaced by explicit steps or seconds.
@@ -120,13 +160,21 @@ class Budget:
     steps: int | None = None
     seconds: float | None = None
     machine_dependent: bool = False
+    clock: Clock = "wall"
 
     @classmethod
-    def of(cls, profile: str | None = None, steps: int | None = None, seconds: float | None = None) -> Budget:
-        """Check and build a budget; without any the profile is `quick`.
+    def of(
+        cls,
+        profile: str | None = None,
+        steps: int | None = None,
+        seconds: float | None = None,
+        clock: Clock = "wall",
+    ) -> Budget:
+        """Check and build a budget; without any the profile is `quick`. `clock` says what `seconds` are.
 
         Raises:
-            InputError: more than one is given, the profile is unknown, or a number is not positive.
+            InputError: more than one is given, the profile or the clock is unknown, a number is not positive, or there
+                are no seconds for a clock of CPU seconds.
         """
         if steps is not None and seconds is not None:
             raise InputError("a budget is steps or seconds, not both; give one of them.")
@@ -136,14 +184,27 @@ class Budget:
             raise InputError(f"steps = {steps} is not a whole number from 1 up; give at least 1.")
         if seconds is not None and not (isinstance(seconds, numbers.Real) and 0 < seconds < math.inf):
             raise InputError(f"seconds = {seconds} is not a positive number; give at least 1.")
+        if clock not in get_args(Clock):
+            raise InputError(f"clock '{clock}' is unknown; choose one of {', '.join(get_args(Clock))}.")
+        if clock == "cpu" and seconds is None:
+            raise InputError("a clock of CPU seconds needs a number of seconds; give them, or leave the clock out.")
         whole = None if steps is None else int(steps)
-        return cls(profile or "quick", whole, seconds, machine_dependent=seconds is not None)
+        return cls(profile or "quick", whole, seconds, machine_dependent=seconds is not None, clock=clock)
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON-able values, for the name of a run."""
+        values = asdict(self)
+        if self.clock == "wall":
+            del values["clock"]  # the names of runs were given without
+        return values
 
     @property
     def label(self) -> str:
-        """`quick`, or with the explicit budget in place of its steps: `quick-500-steps`, `quick-60-seconds`."""
+        """`quick`, or with the explicit budget in place of its steps: `quick-500-steps`, `quick-60-seconds`,
+        `quick-60-cpu-seconds`.
+        """
         if self.steps is not None:
             return f"{self.profile}-{self.steps}-steps"
         if self.seconds is not None:
-            return f"{self.profile}-{self.seconds:g}-seconds"
+            return f"{self.profile}-{self.seconds:g}-{'cpu-' if self.clock == 'cpu' else ''}seconds"
         return self.profile

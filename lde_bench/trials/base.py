@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,6 +13,7 @@ import torch
 
 from lde_bench.arrays import Rows
 from lde_bench.data import Dataset
+from lde_bench.densities import method_input
 from lde_bench.densities.spec import MethodSpec
 from lde_bench.errors import InputError
 from lde_bench.files import file_sha256
@@ -33,8 +34,11 @@ from lde_bench.training.curve import CurvePoint
 from lde_bench.training.device import resolve_device, resolve_precision
 from lde_bench.training.loop import Progress, Seconds
 from lde_bench.training.model import Model
-from lde_bench.training.plan import Budget
+from lde_bench.training.plan import Budget, Plan
 from lde_bench.version import __version__
+
+#: Passes over the training patches from which on a `long` run is better served by fresh ones.
+FRESH_PASSES = 3
 
 
 @dataclass(frozen=True)
@@ -43,14 +47,14 @@ class TrainingOptions:
 
     Attributes:
         patches: `fixed`, the prepared training set; `fresh`, patches cut anew with new noise at every step from the
-            same training photographs.
+            same training photographs; `auto`, one of them, as `for_run` decides.
         augment: `symmetries`, one of the 8 flips and rotations of the patch at random per sample.
         device: `auto`, `cpu`, `cuda`.
         precision: `auto`, `fp32`, `bf16`; of the training steps.
         compile: overrides the plan's use of `torch.compile`.
     """
 
-    patches: Literal["fixed", "fresh"] = "fixed"
+    patches: Literal["auto", "fixed", "fresh"] = "fixed"
     augment: Literal["symmetries"] | None = None
     device: str = "auto"
     precision: str = "auto"
@@ -58,8 +62,8 @@ class TrainingOptions:
 
     def check(self, dataset: Dataset) -> None:
         """Raises `InputError` when the dataset cannot serve them."""
-        if self.patches not in ("fixed", "fresh"):
-            raise InputError(f"patches '{self.patches}' is unknown; choose fixed or fresh.")
+        if self.patches not in ("auto", "fixed", "fresh"):
+            raise InputError(f"patches '{self.patches}' is unknown; choose auto, fixed or fresh.")
         if self.augment not in (None, "symmetries"):
             raise InputError(f"augment '{self.augment}' is unknown; choose symmetries or leave it out.")
         if self.patches == "fresh" and dataset.fresh is None:
@@ -67,6 +71,16 @@ class TrainingOptions:
         if self.augment is not None and not dataset.is_patch:
             raise InputError(f"{dataset.name} is no set of 8x8 patches and has no symmetries; leave out --augment.")
         resolve_precision(self.precision, resolve_device(self.device), bf16_wanted=True)
+
+    def for_run(self, plan: Plan, budget: Budget, dataset: Dataset) -> TrainingOptions:
+        """The options with `auto` decided: under `long` fresh patches, where there are photographs to cut them from and
+        a run by this plan would pass the fixed ones `FRESH_PASSES` times or more.
+        """
+        if self.patches != "auto":
+            return self
+        passes = plan.steps_within(budget) * plan.batch_size / len(dataset.train)
+        fresh = budget.profile == "long" and dataset.fresh is not None and passes >= FRESH_PASSES
+        return replace(self, patches="fresh" if fresh else "fixed")
 
     def asked(self) -> dict[str, Any]:
         """What a record says was done to the training data."""
@@ -156,6 +170,7 @@ class Trial(ABC):
             profile=self.budget.profile,
             steps=self.budget.steps,
             seconds=self.budget.seconds,
+            clock=self.budget.clock,
             device=self.options.device,
             precision=self.options.precision,
             compile=self.options.compile,
@@ -218,7 +233,7 @@ class Trained:
             state.curve,
             # A continued run counts the seconds of the runs that it continued, as its checkpoint kept them.
             Seconds(state.resumed_wall_seconds, state.resumed_cpu_seconds),
-            None if state.stopped_early or is_closed(model.training_setup) else round(state.cpu_seconds, 2),
+            None if is_closed(model.training_setup) else round(state.cpu_seconds, 2),
         )
 
 
@@ -241,6 +256,8 @@ def head(trial: Trial, model: Model) -> dict[str, Any]:
         "components": trial.components,
         "trial": trial.trial,
         "parameters": model.parameter_count(),
+        "features": model.features,
+        "input": method_input(trial.spec.label),
         "dataset": DatasetInfo.of(trial.dataset),
         "budget": trial.budget,
         "seeds": {"base": trial.base_seed, "trial": trial.seed},

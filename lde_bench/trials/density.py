@@ -6,8 +6,8 @@ Every density table (BSDS300 patches, regression checks, data of a user's own) i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ from lde_bench.seeds import derive_seed
 from lde_bench.training.batches import ArrayBatches, Augment, Batches, FreshBatches
 from lde_bench.training.device import resolve_device
 from lde_bench.training.loop import Progress, Seconds
-from lde_bench.training.plan import Budget
+from lde_bench.training.plan import Budget, Plan
 from lde_bench.trials.base import Trained, TrainingOptions, Trial, head, weights_kept
 from lde_bench.trials.weights import borrow_weights, find_trained
 from lde_bench.version import BENCHMARK_VERSION
@@ -107,13 +107,13 @@ class DensityTrial(Trial):
     def _determines(self, spec: MethodSpec, content: str) -> dict[str, Any]:
         device = resolve_device(self.options.device)
         density = create(spec, self.dataset.features)
-        plan = density.plan(self.budget)
+        plan = self.plan(density)
         return {
             "benchmark_version": BENCHMARK_VERSION,
             "dataset": [self.dataset.name, self.dataset.version, content],
             "method": str(spec),
-            **density.describe_training(self.budget, self.options.precision, device),
-            "budget": asdict(self.budget),
+            **density.describe_training(self.budget, self.options.precision, device, plan),
+            "budget": self.budget.describe(),
             "patches": self.options.patches,
             "augment": self.options.augment,
             "device": device.type,
@@ -145,6 +145,10 @@ class DensityTrial(Trial):
     def model(self) -> Density:
         """The density, not yet trained."""
         return create(self.spec, self.dataset.features)
+
+    def plan(self, density: Density) -> Plan:
+        """How `density`, the model of the trial, is trained."""
+        return density.plan(self.budget)
 
     def batches(self) -> Batches:
         """Training batches as the options ask."""
@@ -212,12 +216,22 @@ def plan_trials(
     for spec, _ in specs:
         if not dataset.is_patch and any(kind.patches_only for kind in method_classes(spec)):
             raise InputError(f"{dataset.name} is no set of 8x8 patches, which {spec} needs; leave it out.")
+    # By the density inside all wrappers: a mixture of trials takes over the very trials that it is a mixture of.
+    decided = {
+        str(spec): options.for_run(create(_innermost(spec), dataset.features).plan(budget), budget, dataset)
+        for spec, _ in specs
+    }
     planned = [
-        DensityTrial(experiment, spec, k, trial, dataset, budget, options, base_seed)
+        DensityTrial(experiment, spec, k, trial, dataset, budget, decided[str(spec)], base_seed)
         for trial in range(trials)
         for spec, k in specs
     ]
     return sorted(planned, key=lambda trial: trial.is_derived)
+
+
+def _innermost(spec: MethodSpec) -> MethodSpec:
+    """The method without its wrappers and their arguments."""
+    return _innermost(without_outermost_wrapper(spec)) if spec.wrappers else spec
 
 
 def run_density_trial(
@@ -259,16 +273,13 @@ def run_density_trial(
         paths.save_samples(kept.sample(KEPT_SAMPLES, seed=derive_seed(trial.seed, "samples")))
     paths.save_log_likelihoods(test.items)
     truth, error = _against_truth(data, test.items)
-    spent = Seconds.now()
+    cost = cost_of(trial, trained, clock)
     return Record(
         **head(trial, density),
         status="done",
         reason=None,
         training={
-            **trained.setup,
-            **trial.options.asked(),
-            **({} if data.unit is None else {"standardised": True}),
-            "training_id": trial.training_id,
+            **training_of(trial, trained),
             **weights_kept(paths),
             **({"weights_of": [source.run_id for source in sources]} if sources else {}),
         },
@@ -285,13 +296,29 @@ def run_density_trial(
         ),
         laws=laws,
         curve=trained.curve,
-        cost=Cost(
-            wall_seconds=round(trained.earlier.wall + spent.wall - clock.wall, 2),
-            cpu_seconds=round(trained.earlier.cpu + spent.cpu - clock.cpu, 2),
-            sample_cost=density_class(trial.spec.name).card.sample_cost,
-            training_cpu_seconds=trained.cpu_seconds,
-        ),
+        cost=cost,
         provenance=provenance(started, utc_now()),
+    )
+
+
+def training_of(trial: DensityTrial, trained: Trained) -> dict[str, Any]:
+    """What a record says of the training of a trial."""
+    return {
+        **trained.setup,
+        **trial.options.asked(),
+        **({} if trial.dataset.unit is None else {"standardised": True}),
+        "training_id": trial.training_id,
+    }
+
+
+def cost_of(trial: DensityTrial, trained: Trained, since: Seconds) -> Cost:
+    """What a trial cost since the reading `since` of the clocks, with what runs before spent on its training."""
+    now = Seconds.now()
+    return Cost(
+        wall_seconds=round(trained.earlier.wall + now.wall - since.wall, 2),
+        cpu_seconds=round(trained.earlier.cpu + now.cpu - since.cpu, 2),
+        sample_cost=density_class(trial.spec.name).card.sample_cost,
+        training_cpu_seconds=trained.cpu_seconds,
     )
 
 
@@ -309,7 +336,7 @@ def train_density(
         score = None if progress.score is None else progress.score - log_det
         on_progress(replace(progress, loss=progress.loss + log_det, score=score))
 
-    trial.train(density.fit, trial.batches(), checkpoint, tell, notify)
+    trial.train(partial(density.fit, plan=trial.plan(density)), trial.batches(), checkpoint, tell, notify)
     trained = Trained.by(density, density_class(trial.spec.name).origin)
     curve = [replace(point, validation_nats=point.validation_nats - log_det) for point in trained.curve]
     return replace(trained, curve=curve)

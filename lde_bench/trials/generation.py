@@ -17,7 +17,7 @@ from lde_bench.seeds import derive_seed
 from lde_bench.trials.images import KEPT_SAMPLES, ImageTrial, Measured, as_bytes, draw_samples
 
 #: Samples that are measured, by profile.
-SAMPLES = {"quick": 500, "standard": 2_000, "paper": 10_000}
+SAMPLES = {"quick": 500, "standard": 2_000, "long": 10_000, "paper": 10_000}
 
 #: Successive samples that are shown, each over its nearest training image.
 SHOWN = 8

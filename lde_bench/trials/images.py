@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -44,7 +44,7 @@ HELD_NUMBERS = 120_000_000
 KEPT_SAMPLES = 100
 
 #: Weight of the perceptual term in the figures in colour by profile. Quick needs nothing that is not at hand.
-PERCEPTUAL = {"quick": 0.0, "standard": PAPER_WEIGHT, "paper": PAPER_WEIGHT}
+PERCEPTUAL = {"quick": 0.0, "standard": PAPER_WEIGHT, "long": PAPER_WEIGHT, "paper": PAPER_WEIGHT}
 
 
 def setting(dataset: Dataset) -> ImageSettings:
@@ -144,7 +144,7 @@ class ImageTrial(Trial):
             "dataset": [self.dataset.name, self.dataset.version, content],
             "model": model.config,
             "training": model.describe_training(self.budget, self.options.precision, device),
-            "budget": asdict(self.budget),
+            "budget": self.budget.describe(),
             "device": device.type,
             "compile": self.options.compile,
             "seed": self.seed,

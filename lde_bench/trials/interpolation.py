@@ -16,7 +16,7 @@ from lde_bench.seeds import derive_seed
 from lde_bench.trials.images import ImageTrial, Measured, as_bytes
 
 #: Walks of each kind that are measured, by profile.
-PAIRS = {"quick": 100, "standard": 500, "paper": 500}
+PAIRS = {"quick": 100, "standard": 500, "long": 500, "paper": 500}
 
 #: Walks of each kind that are shown: the first that are drawn.
 SHOWN = 2

@@ -5,7 +5,7 @@ the same samples.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import nn
 
 from lde_bench.arrays import Rows
 from lde_bench.evaluation.likelihood import summarise
+from lde_bench.evaluation.likelihood_bounds import ANNEALING
 from lde_bench.evaluation.parzen import parzen_curve, parzen_log_prob, select_sigma
 from lde_bench.evaluation.sample_measures import (
     MEASURES_VERSION,
@@ -38,7 +39,7 @@ SAMPLES = 10_000
 MEASURED_SAMPLES = 4_000
 
 #: Test images of the bounds on the log-likelihood, by profile.
-BOUND_IMAGES = {"quick": 0, "standard": 500, "paper": 500}
+BOUND_IMAGES = {"quick": 0, "standard": 500, "long": 500, "paper": 500}
 
 #: About how long one of MNIST's takes: annealed, with a perceptron or with convolutions, and importance-weighted.
 ANNEALED_SECONDS, ANNEALED_CONV_SECONDS, WEIGHTED_SECONDS = 0.16, 1.3, 0.1
@@ -64,7 +65,7 @@ class ParzenTrial(ImageTrial):
     def evaluation(self) -> dict[str, Any]:
         # Without it the names of runs stay as they were.
         space = {} if self.space == PIXELS.name else {"space": self.space}
-        bounds = {"bound_images": self.bound_images} if self.bound_images else {}
+        bounds = {"bound_images": self.bound_images, "annealing": asdict(ANNEALING)} if self.bound_images else {}
         fixed = {"samples": self.samples, "grid": setting(self.dataset).grid, "measures": MEASURES_VERSION}
         beside = {"beside": list(self.beside)} if self.beside else {}
         return {**fixed, **space, **bounds, **beside}
@@ -124,8 +125,12 @@ class ParzenTrial(ImageTrial):
             beside=self._beside(sets),
         )
         label = self.features.label
-        space = {} if label == PIXELS.label else {"space": label}
-        return Measured(result, {"samples": len(samples), "measures": MEASURES_VERSION, **space})
+        asked = {
+            **({} if label == PIXELS.label else {"space": label}),
+            **({"bound_images": self.bound_images} if self.bound_images else {}),
+            **({"beside": list(self.beside)} if self.beside else {}),
+        }
+        return Measured(result, {"samples": len(samples), "measures": MEASURES_VERSION, **asked})
 
     def _beside(self, sets: SampleSets) -> dict[str, dict[str, Measure]]:
         """The measures that take distances, in the further spaces, by their labels."""

@@ -173,12 +173,12 @@ def test_measures_on_features_are_a_row_of_their_own_that_names_the_space(cli, r
     assert features["run_id"] != pixels["run_id"]
     assert features["training"]["space"] == "vgg19-relu3_1"
     assert features["result"]["parzen"] == pixels["result"]["parzen"]
-    only = {"frechet", "frechet_half", "frechet_limit", "kernel_distance", "sharpness"}
+    only = {"frechet", "frechet_half", "frechet_limit", "kernel_distance"}
     assert features["result"]["measures"].keys() - pixels["result"]["measures"].keys() == only
     for name, measure in features["result"]["measures"].items():
         assert ("vgg19-relu3_1" in measure["detail"]) == (name != "sharpness"), name
-    assert len(list((here / "kept").glob("vgg19-relu3_1-*.npz"))) == 3  # training, test and mixed images
-    assert "On VGG19 features (vgg19-relu3_1: " in done[1].out
+    assert len(list((here / "kept").glob("vgg19-relu3_1-*.npz"))) == 4  # training, validation, test and mixed images
+    assert "Distances between images: those of VGG19 features (vgg19-relu3_1: " in done[1].out
     text = (PLACE.parent / "quick" / "table-samples100.md").read_text()
     assert "train-samples (space=vgg19-relu3\\_1)" in text
 

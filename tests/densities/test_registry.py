@@ -17,7 +17,7 @@ from lde_bench.densities.whitened import Whitened
 from lde_bench.errors import InputError
 from lde_bench.evaluation.laws.suite import skewed_rows
 from lde_bench.training.model import Card
-from lde_bench.training.plan import PROFILES, Plan
+from lde_bench.training.plan import LONG_SECONDS, PROFILES, Budget, Plan, plan_of
 
 # -- spelling ------------------------------------------------------------------------------------------------
 
@@ -72,7 +72,20 @@ def test_every_density_says_what_it_is_and_how_it_is_trained(name):
     kind = density_class(name)
     assert kind.__doc__
     assert all((kind.card.summary, kind.card.source, kind.card.sample_cost))
-    assert set(kind.plans) == set(PROFILES)
+    assert set(PROFILES) - {"long"} <= set(kind.plans) <= set(PROFILES)
+
+
+@pytest.mark.parametrize("name", density_names())
+def test_a_long_run_takes_at_most_two_hours_and_more_steps_than_a_standard_one(name):
+    standard, long = (plan_of(density_class(name).plans, profile) for profile in ("standard", "long"))
+    assert long.reference_seconds <= LONG_SECONDS
+    assert long.closed_form or long.steps > 4 * standard.steps
+
+
+def test_a_long_run_on_codes_is_the_lengthened_plan_for_codes():
+    density = lb.create("lde", features=8)
+    standard, long = (density.code_plan(Budget.of(profile)) for profile in ("standard", "long"))
+    assert (standard.steps, long.steps) == (10_000, 90_000)  # 800 seconds, and as many as two hours hold
 
 
 @pytest.mark.parametrize("name", density_names())

@@ -70,7 +70,9 @@ def test_runs_of_another_unit_have_another_name_and_those_of_whitened_rows_the_n
     budget = Budget.of("standard")
     told = {
         text: lb.create(text, features=5).describe_training(budget, "fp32", torch.device("cpu"))
-        for text in ("lde", "lde:unit=1", "lde+w")
+        for text in ("lde", "lde:unit=1", "lde+w", "lde+w+ens", "lde+ens", "made-mog+ens")
     }
+    assert all("unit" in told.pop(text) for text in ("lde+ens", "made-mog+ens"))
+    assert "unit" not in told.pop("lde+w+ens")
     assert "unit" in told["lde"]
     assert told["lde:unit=1"] == told["lde+w"] == {key: told["lde"][key] for key in ("plan", "precision")}

@@ -112,7 +112,7 @@ def test_new_real_images_are_inside_every_null_in_19_of_20_cases_also_where_test
             found[name] += outside(measure.value, Null(measure.null, measure.null_low, measure.null_high))
     del found["c2st_power"]
     print(dict(found))
-    assert len(found) == 10
+    assert len(found) == 12
     for name, count in found.items():
         # 0.07 as above: of figures of pairs.
         assert count <= binom.ppf(0.999, len(draws), 0.07), name
@@ -125,7 +125,7 @@ def test_of_too_few_validation_items_there_is_no_null_and_the_measure_says_so():
         sets = SampleSets(train, test, samples, 0, validation, space=Features(), image_shape=(1, 3, 4))
         figures = measure_samples(sets)
         # Those of a model, or of a space with a classifier, do not apply.
-        missing = {"c2st_power", "reconstruction_mse", "code_nats", "ais_nats", "ais_gap", "iwae_nats"}
+        missing = {"c2st_power", "reconstruction_mse", "code_nats", "ais_nats", "ais_gap", "ais_sigma", "iwae_nats"}
         assert set(figures) == set(sample_figures()) - missing - {"class_shift", "class_chi2"}
         for figure in figures.values():
             assert (figure.null, figure.null_low, figure.null_high, figure.distance_from_null) == (None,) * 4

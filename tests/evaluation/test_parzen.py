@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import functools
+import multiprocessing
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from sklearn.neighbors import KernelDensity
 import lde_bench as lb
 from lde_bench.errors import InputError
 from lde_bench.evaluation import parzen
-from lde_bench.evaluation.parzen import parzen_log_prob, select_sigma
+from lde_bench.evaluation.parzen import WindowSums, parzen_log_prob, parzen_sums, select_sigma
 
 
 @pytest.fixture
@@ -104,6 +107,35 @@ def test_samples_on_disk_are_read_in_blocks(points, tmp_path, monkeypatch):
     np.testing.assert_allclose(parzen_log_prob(test, Watched(), 0.2), expected, rtol=1e-13)
     assert max(read) == 16
     assert sum(read) == 16 + len(samples)
+
+
+def test_sums_over_blocks_of_samples_join_to_the_window_of_all(points):
+    test, samples = points
+    samples[:20] += 40  # a block that is far from every test item
+    grid = [0.01, 0.3, 4.0]
+    whole = parzen.parzen_curve(test, samples, grid)
+    parts = [parzen_sums(test, samples[first : first + 20], grid) for first in range(0, 80, 20)]
+    joined = functools.reduce(WindowSums.join, reversed(parts))
+    np.testing.assert_allclose(joined.log_prob(), whole, rtol=1e-12)
+    np.testing.assert_allclose(joined.log_prob()[1], plain(test, samples, 0.3), rtol=1e-10)
+    for other, told in (
+        (parzen_sums(test[1:], samples, grid), "items"),
+        (parzen_sums(test, samples, [1, 2, 3]), "sig"),
+    ):
+        with pytest.raises(InputError, match=told):
+            joined.join(other)
+
+
+@pytest.mark.slow
+def test_sums_of_other_processes_join_to_the_window_of_one():
+    generator = np.random.default_rng(4)
+    test, samples = generator.uniform(size=(50, 64)), generator.uniform(size=(6000, 64))
+    whole = parzen.parzen_curve(test, samples, [0.1, 0.2])
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        blocks = np.array_split(samples, 3)
+        parts = pool.map(parzen_sums, [test] * 3, blocks, [[0.1, 0.2]] * 3)
+        joined = functools.reduce(WindowSums.join, parts)
+    np.testing.assert_allclose(joined.log_prob(), whole, rtol=1e-12)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from lde_bench.data import Dataset
-from lde_bench.densities import create, density_classes, is_wrapper
+from lde_bench.densities import create, density_classes, is_wrapper, method_input
 from lde_bench.densities.base import Density
-from lde_bench.densities.spec import parse_method
+from lde_bench.densities.spec import MethodSpec, parse_method
 from lde_bench.errors import InputError
 from lde_bench.evaluation.laws.suite import skewed_rows
 from lde_bench.experiments.bsds300 import ALL, FEATURES, Bsds300, table_rows, with_orderings
@@ -26,8 +26,27 @@ def test_every_density_of_the_package_has_a_row_that_can_be_made():
     rows = [parse_method(row) for row in table_rows()]
     assert {row.name for row in rows} == {name for name, kind in density_classes().items() if not is_wrapper(kind)}
     assert len(set(map(str, rows))) == len(rows)
-    for row in rows:
+    for row in {row.name: row for row in rows}.values():  # the whitened one, where there are two
         create(row, FEATURES)
+
+
+def test_beside_every_row_that_is_not_whitened_stands_one_that_is():
+    rows = [parse_method(row) for row in table_rows()]
+    for row in rows:
+        if method_input(str(row)) not in ("Cholesky", "any"):
+            assert MethodSpec(row.name, (*row.wrappers, "w"), row.arguments) in rows, row
+
+
+def test_what_a_density_says_of_its_input_agrees_with_its_being_free_of_units():
+    for name, kind in density_classes().items():
+        if not is_wrapper(kind):
+            free = method_input(name) in ("standardised", "Cholesky", "any")
+            assert kind.equivariant == free, name
+
+
+def test_the_input_is_told_by_the_outermost_part_that_does_anything():
+    told = {row: method_input(row) for row in ("lde", "lde:unit=1", "lde:unit=2", "lde+w", "lde+w+sym", "nsf+ens")}
+    assert list(told.values()) == ["scalar unit", "raw", "scalar unit", "Cholesky", "Cholesky", "standardised"]
 
 
 def test_rows_keep_the_order_of_the_table_and_others_follow():

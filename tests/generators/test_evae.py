@@ -74,6 +74,7 @@ def test_the_bound_lies_below_the_exact_likelihood_of_the_mixture_over_epitomes(
     each = np.stack([exact_log_prob(model, x, mask) for mask in model.masks])
     exact = np.logaddexp.reduce(each) - math.log(3)
     bound = model.log_prob_bound(x, 50)
+    assert model.bounds(x, 50).evidence.mean() < bound.mean()
     # Given its epitome the posterior is exact, so that only the other epitomes' part of p(x) is missing.
     assert (bound < exact + 1e-9).all()
     assert (bound > exact - math.log(3) - 2.0).all()

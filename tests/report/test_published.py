@@ -33,3 +33,15 @@ def test_a_figure_from_memory_is_not_called_checked():
 def test_a_method_of_ours_has_one_published_figure_at_each_k():
     named = [(figure.method, figure.components) for figure in load_published() if figure.method]
     assert len(named) == len(set(named))
+
+
+def test_what_is_to_be_known_of_a_figure_stands_beside_its_source():
+    notes = {figure.model: figure.note for figure in load_published() if figure.note}
+    assert notes.keys() == {"AEM-KDE", "TAN (K=40)"}
+    assert "biased upward" in notes["AEM-KDE"]
+    assert "157.03" in notes["TAN (K=40)"]
+
+
+def test_the_deeper_sigmoidal_flow_is_held_against_its_own_figure():
+    flows = {figure.method: figure.value for figure in load_published() if figure.method.startswith("maf-ddsf")}
+    assert flows == {"maf-ddsf": "157.73 ± 0.04", "maf-ddsf:transforms=10": "157.43 ± 0.30"}

@@ -142,9 +142,9 @@ def test_the_first_panel_marks_what_two_real_sets_would_not_give(table):
     assert "0.950 ± 0.010 " in lines["kmeans"]
     assert "0.950 ± 0.010 *" not in lines["kmeans"]
     assert "0.500 ± 0.010 *" in lines["gan"]
-    assert "0.650 ± 0.010 *" in lines["ae+lde K=30"]
-    assert "0.850 to 0.950" in lines["two real sets"]
-    assert "with accuracy 0.640 (by chance 0.450 to 0.550)." in text
+    assert "0.650 (0.700, 0.600) *" in lines["ae+lde K=30"]
+    assert "0.850 to 0.950" in lines["real images"]
+    assert "with accuracy 0.640 (real images: 0.450 to 0.550)." in text
     assert POWER not in text
 
 
@@ -229,11 +229,13 @@ def test_the_page_has_windows_sheets_published_figures_and_nothing_of_patches(re
     assert "No samples were kept of kmeans, gan, aae, ae+lde K=30." in twin
     assert "Real images are left out" in twin
     assert "| Deep GSN | SE over test images | no record of deep-gsn | 214 ± 1 |" in twin
-    assert "kmeans, which models nothing, has a higher Parzen figure than 4 of the 4 models." in twin
+    assert (
+        "kmeans, which models nothing, has a higher Parzen figure of its 5,000 images than 4 of the 4 models." in twin
+    )
     names = {path.name.rsplit("b1-")[1] for path in (tmp_path / "here" / PICTURES).iterdir()}
     assert names == {"headline.svg", "windows.svg", "samples-0.png"}
     assert "theis2016note" in text
-    assert re.findall(r"<tfoot>\s*<tr>\s*<td class=\"words\">(.*?)</td>", text) == ["two real sets"]
+    assert re.findall(r"<tfoot>\s*<tr>\s*<td class=\"words\">(.*?)</td>", text) == ["real images"]
 
 
 @pytest.mark.slow
@@ -252,7 +254,7 @@ def test_real_images_stand_first_where_the_dataset_is_at_hand(make_samples, tmp_
 @pytest.mark.slow
 def test_the_order_of_the_models_is_compared_without_the_references(records, tmp_path):
     twin = report(tmp_path, records)[1]
-    assert "| recall | at its null | 4 | 0.80 | 0.333 |" in twin  # one of 24 orders, and its mirror image
+    assert "| recall | at its null | 4 | 1.00 | 0.083 |" in twin  # one of 24 orders, and its mirror image
     assert "| memorisation gap | at its null | 4 | -1.00 | 0.083 |" in twin
     assert "reconstruction MSE | lower" not in twin  # three models have one
     assert "Fewer than 4 models" in report(tmp_path / "other", records[3:])[1]
@@ -287,7 +289,10 @@ def test_measures_of_two_feature_spaces_stand_in_tables_of_their_own_and_are_com
     text = to_text(table)
     assert text.count(TITLE) == 2
     assert f"{TITLE}, in vgg19-relu3_1" in text
-    assert [text.count(f"On {words}") for words in ("raw pixels; ±", "VGG19 features (vgg19-relu3_1: ")] == [1, 1]
+    assert [
+        text.count(f"Distances between images: those of {words}")
+        for words in ("raw pixels.", "VGG19 features (vgg19-relu3_1: ")
+    ] == [1, 1]
     words, grid = agreement(table.rows, "Parzen")[:2]
     assert [line[:3] for line in grid.rows] == [
         ["recall [pixels]", "at its null", "4"],
@@ -300,6 +305,6 @@ def test_what_is_best_at_its_null_says_what_is_wrong_on_either_side(make_samples
     measures = {name: measure(0.5, **BAND) for name in ("memorisation_gap", "sharpness")}
     (table,) = build_tables([make_samples(measures=measures)])
     text = " ".join(to_text(table).split())
-    assert "Best at what two real sets give, and at fault on either side: memorisation gap, sharpness." in text
+    assert "Best at what real images give, and at fault on either side: memorisation gap, sharpness." in text
     assert "memorisation gap: below, the samples are copies; above, off the data." in text
     assert "sharpness: below, the samples are blurred; above, noisy." in text

@@ -24,7 +24,7 @@ GRID = Grid(
         ["gaussian", "2,079", "96.35 (96.35, 96.35)", "-60.73 ± 2.55", "96.67 ± 0.25"],
         [Strong("b K=4"), Strong("416,000"), Strong("157.07 ± –"), Strong("best"), Strong("–")],
         ["kmeans", "–", "158.00 ± 0.30", "+0.93 ± –", "152.8 (unverified)"],
-        ["two real sets", "–", "–", "–", "–"],
+        ["real images", "–", "–", "–", "–"],
     ],
     footer=1,
 )
@@ -80,7 +80,7 @@ def test_a_click_on_a_head_sorts_by_its_numbers_and_a_second_one_the_other_way_r
     assert {name: [each["order"] for each in both] for name, both in told["notes"].items()} == ORDERS
     for both in told["notes"].values():
         assert [each["sorted"] for each in both] == [["ascending"], ["descending"]]
-        assert all(each["below"] == ["two real sets"] for each in both)
+        assert all(each["below"] == ["real images"] for each in both)
     assert " ".join(told["strong"].split()) == "b K=4 416,000 157.07 ± – best –"
 
 

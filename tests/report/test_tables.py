@@ -13,6 +13,7 @@ import pytest
 from shown import build_tables, print_tables, to_latex, to_markdown, to_text, write_tables
 
 from lde_bench.cards import describe_method
+from lde_bench.report.experiment import INPUT_NOTE
 from lde_bench.report.section import budget_text
 from lde_bench.report.table import to_csv, to_payload
 
@@ -21,12 +22,12 @@ bsds300: bsds300, version 1 (seed 0, content abababababab)
 100,000 training, 2,000 validation, 20,000 test patches (from 12 photographs)
 profile quick, benchmark version 1
 
-method      K   parameters   trials   test log-likelihood (nats)   SE by photograph   difference to highest   CPU seconds           paper
+method      K   parameters   trials   input         test log-likelihood (nats)   SE by photograph   difference to highest   CPU seconds           paper
 ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-gaussian    –      367,662        1                    96.40 ± –               5.68           -54.10 ± 0.00           2.5               –
-lde+w       1      367,662        2      149.00 (148.50, 149.50)               5.68            -1.50 ± 0.58         1,234               –
-lde+w      10      367,662        3                150.50 ± 1.00               5.68                 highest            20               –
-lde        10      367,662        1                   122.00 ± –               5.68           -28.50 ± 0.00            20   157.75 ± 0.06
+gaussian    –      367,662        1   any                            96.40 ± –               5.68           -54.10 ± 0.00           2.5               –
+lde+w       1      367,662        2   Cholesky         149.00 (148.50, 149.50)               5.68            -1.50 ± 0.58         1,234               –
+lde+w      10      367,662        3   Cholesky                   150.50 ± 1.00               5.68                 highest            20               –
+lde        10      367,662        1   scalar unit                   122.00 ± –               5.68           -28.50 ± 0.00            20   157.75 ± 0.06
 
 Without a row:
   lde+w K=30, trial 2: TrainingDiverged: the loss is NaN at step 12
@@ -66,9 +67,9 @@ def squeezed(text: str) -> str:
 
 def test_the_whole_table_reads_as_it_should(table):
     assert squeezed(to_text(table)).startswith(squeezed(GOLDEN))
-    methods, errors = table.notes[:3], table.notes[3]
-    assert methods == tuple(f"{name}: {describe_method(name)}." for name in ("gaussian", "lde+w", "lde"))
-    assert errors.startswith("± after the log-likelihood: 2 standard deviations over trials")
+    assert table.notes[:3] == tuple(f"{name}: {describe_method(name)}." for name in ("gaussian", "lde+w", "lde"))
+    assert table.notes[3] == INPUT_NOTE
+    assert table.notes[4].startswith("± after the log-likelihood: 2 standard deviations over trials")
 
 
 def test_width_and_colour_of_the_surroundings_change_nothing_off_a_terminal(table, monkeypatch):
@@ -349,6 +350,17 @@ def test_csv_has_full_precision_and_empty_fields_for_what_is_missing(table):
     assert rows[1]["trial_nats"] == "148.5;149.5"
     assert float(rows[2]["standard_error_clustered"]) == table.rows[2].standard_error_clustered
     assert rows[3]["paper_nats"] == "157.75"
+
+
+def test_bits_of_grey_levels_and_the_input_stand_beside_the_nats_as_numbers(table, make):
+    payload = to_payload(table)
+    assert payload["bits_per_dim_are"].startswith("of 256 grey levels")
+    for line, row in zip(csv.DictReader(io.StringIO(to_csv(table))), payload["rows"], strict=True):
+        assert row["bits_per_dim"] == pytest.approx(8 - row["test_nats"] / (63 * math.log(2)))
+        assert float(line["bits_per_dim"]) == row["bits_per_dim"]
+        assert line["input"] == row["input"]
+    (unknown,) = build_tables([make("lde", 10, 1.0, dataset="mine")])  # a record of before: how many columns?
+    assert "bits_per_dim_are" not in to_payload(unknown)
 
 
 def test_the_payload_is_plain_json(table):

@@ -46,6 +46,8 @@ EXAMPLE: dict[str, Any] = {
     "curve": [{"step": 100, "cpu_seconds": 4.0, "wall_seconds": 2.5, "validation_nats": 140.0}],
     "cost": {"wall_seconds": 10.0, "cpu_seconds": 19.5, "sample_cost": "one column per dimension"},
     "provenance": {"lde_bench": "0.1.0", "commit": None, "dirty": None},
+    "features": 63,
+    "input": "Cholesky",
 }
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,8 @@ def test_one_row_a_record_with_flat_columns(store, make_record):
     assert (row["dataset"], row["dataset_version"], row["content_hash"]) == ("bsds300", "1", "ab" * 32)
     assert (row["profile"], row["steps"], row["test_size"], row["batch_size"]) == ("quick", 300, 60, 256)
     assert (row["cpu_seconds"], row["training_precision"], row["laws_passed"]) == (19.5, "fp32", True)
+    assert (row["features"], row["input"]) == (63, "Cholesky")
+    assert row["bits_per_dim"] == pytest.approx(8 - 150.25 / math.log(2) / 63)
     assert row["sample_cost"] == "one column per dimension"
     assert row["path"] == f"bsds300/bsds300-v1/quick/{done.run_id}.json"
     assert (row["groups.ids"], row["groups.mean_nats"]) == ([3, 5, 9], [149.0, 150.25, 151.5])

@@ -10,7 +10,7 @@ import torch
 import lde_bench as lb
 from lde_bench.errors import InputError
 from lde_bench.training.learner import GradientLearner
-from lde_bench.training.plan import PROFILES, Budget, Plan
+from lde_bench.training.plan import PROFILES, Budget, Plan, plan_of
 
 
 def test_cosine_warms_up_linearly_and_falls_to_zero():
@@ -103,6 +103,12 @@ def test_seconds_are_marked_machine_dependent():
     assert Budget.of(seconds=3.5).machine_dependent
 
 
+def test_cpu_seconds_are_another_budget_and_those_on_the_wall_keep_the_names_of_their_runs():
+    wall, cpu = Budget.of(seconds=3.5), Budget.of(seconds=3.5, clock="cpu")
+    assert (wall.label, cpu.label) == ("quick-3.5-seconds", "quick-3.5-cpu-seconds")
+    assert set(cpu.describe()) - set(wall.describe()) == {"clock"}
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -118,6 +124,9 @@ def test_seconds_are_marked_machine_dependent():
         {"seconds": math.nan},
         {"seconds": math.inf},
         {"steps": 3, "seconds": 4.0},
+        {"clock": "cpu"},
+        {"clock": "cpu", "steps": 3},
+        {"clock": "sand", "seconds": 3.0},
         {"profile": "fast"},
         {"profile": ""},
     ],
@@ -150,3 +159,48 @@ def test_clip_and_weight_decay_of_nats_act_as_on_a_loss_in_nats(clip):
 def test_the_decay_of_adamw_knows_no_loss():
     plan = Plan(steps=1, optimizer="adamw", weight_decay=0.3, clip=6.3, of_nats=True).per_feature(63)
     assert (plan.weight_decay, plan.clip) == (0.3, pytest.approx(0.1))
+
+
+# -- a night on a laptop -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"schedule": "cosine", "warmup": 20},
+        {"schedule": "halving", "halve_every": 100},
+        {"schedule": "halving", "halve_at": (0.2, 0.5)},
+        {"schedule": "exponential", "decay": 0.99},
+    ],
+)
+def test_a_lengthened_plan_has_the_rates_of_the_short_one_at_every_share_of_it(schedule):
+    short = Plan(steps=400, reference_seconds=100, **schedule)
+    long = short.lengthened()
+    assert long.steps == 12 * short.steps
+    assert long.reference_seconds == 1200
+    for step in (0, 19, 99, 100, 300):
+        share = step / short.steps
+        # The warm-up counts its first step as one: at the end of a step of the short plan, that of its twelve.
+        end = 12 * step + 11 if schedule["schedule"] == "cosine" else 12 * step
+        assert long.rate_at(end, share) == pytest.approx(short.rate_at(step, share))
+
+
+def test_a_lengthened_plan_averages_over_the_same_share_and_looks_as_often():
+    long = Plan(steps=400, average=0.99, validate_every=50, patience=3, reference_seconds=100).lengthened()
+    assert long.average == pytest.approx(1 - 0.01 / 12)
+    assert (long.validate_every, long.patience) == (600, 3)
+
+
+def test_a_lengthened_plan_keeps_to_two_hours_and_a_fit_in_closed_form_to_itself():
+    long = Plan(steps=400, reference_seconds=1440).lengthened()
+    assert (long.steps, long.reference_seconds) == (2000, 7200)
+    closed = Plan(steps=1, closed_form=True)
+    assert closed.lengthened() == closed
+
+
+def test_the_plan_of_long_is_a_models_own_where_it_has_one():
+    plans = {"quick": Plan(steps=1), "standard": Plan(steps=10)}
+    assert plan_of(plans, "long") == plans["standard"].lengthened()
+    assert plan_of(plans | {"long": Plan(steps=7)}, "long") == Plan(steps=7)
+    assert plan_of({"paper": Plan(steps=9)}, "long") is None
+    assert plan_of(plans, "paper") is None

@@ -38,7 +38,7 @@ from lde_bench.training.model import TrainingRequest, own_tensors
 from lde_bench.training.plan import PROFILES, Budget, Plan
 
 #: Training steps of a profile: of our loop, and given to a `fit` that needs `steps` where no `--steps` is.
-STEPS = {"quick": 1_000, "standard": 20_000, "paper": 100_000}
+STEPS = {"quick": 1_000, "standard": 20_000, "long": 120_000, "paper": 100_000}
 #: Rows given to a `fit` where patches are drawn afresh without end.
 FRESH_ROWS = 200_000
 #: Training rows whose mean log-likelihood stands for the loss of a fit that tells none.
@@ -362,7 +362,7 @@ class Module(Adapter):
         profile: Plan(
             steps=steps, clip=5.0, validate_every=max(100, steps // 40), bf16=False, reference_seconds=seconds
         )
-        for (profile, steps), seconds in zip(STEPS.items(), (60, 1200, 6000), strict=True)
+        for (profile, steps), seconds in zip(STEPS.items(), (60, 1200, 7200, 6000), strict=True)
     }
 
     @property

@@ -1,0 +1,182 @@
+"""One equal search for the plan of every row of a table: what `table1_search.py` and `table2_search.py` share.
+
+Every row has six candidates, a model's arguments and plan each. All six are trained with a 15th of the budget, the best
+two with a fifth of it (successive halving in two rungs; Jamieson and Talwalkar 2016, arXiv 1502.07943): every row costs
+four fifths of a budget, counted in CPU seconds of training. The rate falls over whatever a run has, so that each is a
+whole run. The score is taken on validation items; no test item is looked at.
+
+Each run is one JSON file, and a second start continues; any number of processes may share the rows out among them
+(`--rows`). What is chosen, and how many steps of it a budget pays, is printed at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+import torch
+
+from lde_bench.data import Dataset
+from lde_bench.errors import LdeBenchError, TrainingDiverged
+from lde_bench.files import write_text_atomic
+from lde_bench.progress import say
+from lde_bench.training.plan import Budget
+
+#: Shares of the budget, and how many candidates get each.
+RUNGS = ((6, 1 / 15), (2, 1 / 5))
+
+#: What a run is worth whose loss stopped being finite: less than any other, and a number that JSON has.
+DIVERGED = -1e9
+
+BUDGET = Budget.of("standard")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to train a row.
+
+    Attributes:
+        arguments: of the model, as the command line spells them.
+        plan: changes to the `standard` plan of the model, or of its first part.
+        second: changes to that of the second part, of a model trained in stages.
+        share: of the budget that the first part has.
+    """
+
+    arguments: str = ""
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    second: Mapping[str, Any] = field(default_factory=dict)
+    share: float = 0.7
+
+    @property
+    def label(self) -> str:
+        """The candidate in one line."""
+        shown = [self.arguments] if self.arguments else []
+        shown += [f"{key}={value}" for key, value in self.plan.items()]
+        if self.second or self.share != Candidate.share:
+            shown += [f"first {self.share:.0%}", *(f"second {key}={value}" for key, value in self.second.items())]
+        return ", ".join(shown) or "as it stands"
+
+
+@dataclass(frozen=True)
+class Search(ABC):
+    """The search over the rows of one table; what is here is the same for every row.
+
+    A subclass says what the rows are, loads the data and measures a run.
+    """
+
+    dataset: Dataset
+    seconds: float
+    seed: int
+    folder: Path
+
+    #: The candidates of each row.
+    candidates: ClassVar[Mapping[str, Sequence[Candidate]]]
+    #: What the rows are trained on where none is named.
+    usual_dataset: ClassVar[str]
+
+    @staticmethod
+    @abstractmethod
+    def load(name: str) -> Dataset:
+        """The dataset of a name, with the validation items that candidates are chosen on."""
+
+    @abstractmethod
+    def measure(self, row: str, candidate: Candidate, seconds: float) -> dict[str, Any]:
+        """Train for so many CPU seconds: `validation_nats`, `cpu_seconds`, and by part `steps_per_second`, the steps
+        that a CPU second pays.
+
+        Raises:
+            TrainingDiverged: the loss stopped being finite.
+        """
+
+    @abstractmethod
+    def setup(self, row: str, candidate: Candidate) -> dict[str, Any]:
+        """The model of a candidate and how it is trained, as JSON has it: a run on file is of this and no other."""
+
+    def choose(self, row: str) -> dict[str, Any]:
+        """Run every rung of a row; what its winner is, and what a budget pays of it."""
+        left, runs = list(self.candidates[row]), list[dict[str, Any]]()
+        for count, share in RUNGS:
+            left = left[:count]
+            runs = [self.run(row, candidate, share * self.seconds) for candidate in left]
+            order = sorted(range(len(left)), key=lambda number: -runs[number]["validation_nats"])
+            left, runs = [left[number] for number in order], [runs[number] for number in order]
+        best = runs[0]
+        steps = {name: round(rate * self.seconds) for name, rate in best["steps_per_second"].items()}
+        return {"row": row, "candidate": best["candidate"], "nats": best["validation_nats"], "steps": steps}
+
+    def run(self, row: str, candidate: Candidate, seconds: float) -> dict[str, Any]:
+        """The result of one run, from its file where it was made before."""
+        asked = {
+            "row": row,
+            "candidate": candidate.label,
+            "settings": asdict(candidate),
+            "setup": self.setup(row, candidate),
+            "seconds": seconds,
+            "seed": self.seed,
+            "dataset": [self.dataset.name, self.dataset.version, self.dataset.training_hash],
+        }
+        name = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
+        path = self.folder / f"{re.sub('[:,]', '-', row)}-{seconds:g}s-{name}.json"
+        if path.is_file():
+            return json.loads(path.read_text())
+        try:
+            found = asked | self.measure(row, candidate, seconds)
+        except TrainingDiverged as error:
+            found = asked | {"validation_nats": DIVERGED, "steps_per_second": {}, "failed": str(error)}
+        write_text_atomic(path, json.dumps(found, indent=1) + "\n")
+        say(f"{row} ({candidate.label}), {seconds:g} s: {found['validation_nats']:.1f} nats")
+        return found
+
+
+def table(folder: Path) -> pd.DataFrame:
+    """Every run that is on file, the best of each row and budget first."""
+    runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    frame = pd.DataFrame(runs).reindex(columns=["row", "seconds", "candidate", "validation_nats", "sigma"])
+    frame = frame.dropna(axis="columns", how="all")  # only samples have a window
+    return frame.sort_values(["row", "seconds", "validation_nats"], ascending=[True, True, False])
+
+
+def arguments(kind: type[Search], words: Sequence[str], told: str) -> argparse.Namespace:
+    """The command line; `told` describes the command."""
+    parser = argparse.ArgumentParser(description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default=kind.usual_dataset)
+    parser.add_argument("--seconds", type=float, default=600.0, help="CPU seconds of training of a row's budget")
+    parser.add_argument("--rows", nargs="+", choices=kind.candidates, default=list(kind.candidates))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--results-dir", type=Path, default=Path("results/search"))
+    return parser.parse_args(words)
+
+
+def chosen(kind: type[Search], asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """What the search finds for each row in turn."""
+    dataset = kind.load(asked.dataset)
+    folder = asked.results_dir / f"{dataset.name}-v{dataset.version}"
+    folder.mkdir(parents=True, exist_ok=True)
+    each = asked.seconds * sum(count * share for count, share in RUNGS)
+    say(f"{len(asked.rows)} rows of {each:g} CPU seconds of training each, and their evaluation")
+    search = kind(dataset, asked.seconds, asked.seed, folder)
+    for row in asked.rows:
+        yield search.choose(row)
+    write_text_atomic(folder / "table.csv", table(folder).to_csv(index=False, lineterminator="\n"))
+
+
+def main(kind: type[Search], words: Sequence[str], told: str) -> int:
+    """Search, and print what is chosen as JSON, one row a line; the exit code."""
+    asked = arguments(kind, words, told)
+    torch.set_num_threads(asked.threads)
+    try:
+        for found in chosen(kind, asked):
+            print(json.dumps(found), flush=True)
+    except LdeBenchError as error:
+        say(str(error))
+        return error.exit_code
+    return 0

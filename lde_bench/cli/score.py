@@ -1,0 +1,63 @@
+"""`lde-bench score`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from lde_bench.cli.app import ResultsDir, ThreadCount, app
+from lde_bench.errors import InputError
+
+
+@app.command
+def score(
+    model: Annotated[
+        str,
+        Parameter(help="A file of weights, a record file, a run id, or a method with records in the results folder."),
+    ],
+    /,
+    *,
+    data: Annotated[Path, Parameter(help="An .npy, .h5 or uncompressed .npz file of rows [n, D], of any size.")],
+    key: Annotated[str | None, Parameter(help="The array in an .h5 or .npz file that holds several.")] = None,
+    output: Annotated[
+        Path, Parameter(name=("--output", "-o"), help="An .npy, [n], of log-likelihoods in nats.")
+    ] = Path("scores.npy"),
+    float64: Annotated[bool, Parameter(negative=(), help="Evaluate in float64.")] = False,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    workers: Annotated[
+        ThreadCount, Parameter(help="Processes, each on one thread; the numbers do not depend on it.")
+    ] = 1,
+    results_dir: ResultsDir = Path("results"),
+) -> int:
+    """Log-likelihood of every row of a file under a trained density, in constant memory.
+
+    If it was stopped, give the same command again: it continues.
+    """
+    from lde_bench.evaluation.scoring import score_file
+    from lde_bench.progress import counting, say
+
+    if output.suffix.lower() != ".npy":
+        raise InputError(f"{output}: log-likelihoods are written as .npy; give a name that ends so.")
+    weights = _weights(model, results_dir)
+    with counting(f"scoring {data.name}") as on_progress:
+        scored = score_file(
+            weights, data, output, key=key, double=float64, device=device, workers=workers, on_progress=on_progress
+        )
+    if scored.continued:
+        say(f"continued from row {scored.continued:,}")
+    if scored.not_finite:
+        say(f"{scored.not_finite:,} of {scored.rows:,} log-likelihoods are not finite")
+    say(f"written: {output}")
+    return 0
+
+
+def _weights(model: str, results_dir: Path) -> Path:
+    """The file of weights that is named, or that lies beside the record that is; of several trials the first's."""
+    from lde_bench.runs.find import find_side
+
+    if model.endswith(".safetensors"):
+        return Path(model)
+    paths, record = find_side(model, results_dir).trials[0]
+    return paths.checked_weights(record)

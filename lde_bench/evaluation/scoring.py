@@ -1,0 +1,262 @@
+"""Log-likelihoods of any number of rows under a saved density, in constant memory and by any number of processes.
+
+Rows are read, evaluated and written in tasks of whole evaluation blocks, each on one thread, so that every number is
+that of `Density.log_prob` on one thread to the bit, whatever the number of processes. What is done stands in a partial
+file beside the output, to which tasks are appended in order: a run that was stopped continues after the last of them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, ClassVar
+
+import numpy as np
+import torch
+
+from lde_bench.arrays import row_blocks
+from lde_bench.data.row_file import RowFile
+from lde_bench.densities import load_density
+from lde_bench.densities.base import Density
+from lde_bench.errors import InputError
+from lde_bench.files import check_writable, describe_os_error, file_sha256
+from lde_bench.training.device import resolve_device
+from lde_bench.training.learner import evaluation_blocks
+from lde_bench.version import __version__
+
+#: Evaluation blocks of a task: some seconds of work, and what a run that is killed can lose.
+TASK_BLOCKS = 8
+
+#: Tasks of each process that are asked for before the first of them is written.
+AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How many rows were scored, how many of them by an earlier run, and how many log-likelihoods are not finite."""
+
+    rows: int
+    continued: int
+    not_finite: int
+
+
+@dataclass(frozen=True)
+class _Job:
+    """All that a process needs to score rows."""
+
+    weights: Path
+    data: RowFile
+    double: bool
+    device: str
+
+    def density(self) -> Density:
+        density = load_density(self.weights)
+        if self.double and "float64" in density.lacks:
+            raise InputError(f"{self.weights}: {density.name} cannot be evaluated in float64; leave out --float64.")
+        density = density.double() if self.double else density
+        return density.to(resolve_device(self.device)).eval()
+
+    def digest(self) -> str:
+        """Of everything that the numbers depend on, as far as can be told without reading the data."""
+        source = self.data.path.stat()
+        told = {
+            "weights": file_sha256(self.weights),
+            "data": [str(self.data.path.resolve()), source.st_size, source.st_mtime_ns, self.data.key],
+            "double": self.double,
+            "device": resolve_device(self.device).type,
+            "versions": [torch.__version__, __version__],
+        }
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def score_file(
+    weights: Path,
+    data: Path,
+    output: Path,
+    *,
+    key: str | None = None,
+    double: bool = False,
+    device: str = "cpu",
+    workers: int = 1,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Scored:
+    """Write the log-likelihood in nats of every row of a file under a saved density: an .npy of shape [n].
+
+    Args:
+        weights: what `Density.save` wrote.
+        data: an .npy, .npz (not compressed) or HDF5 file of rows [n, D]; `key` names the array where there are several.
+        output: is written whole at the end; what is done until then is beside it, and the same call continues it.
+        double: evaluate in float64, and write that, where the density is one of float32.
+        device: `cpu`, `cuda` or `auto`.
+        workers: processes; the numbers do not depend on it.
+        on_progress: is told how many rows are done, and of how many; first what an earlier run did.
+
+    Raises:
+        InputError: a file cannot be read, the widths differ, a row holds NaN or infinity, or another process writes the
+            same output.
+        StorageError: the disk is full or refuses; what is done is kept.
+    """
+    if workers < 1:
+        raise InputError(f"workers = {workers} is not a whole number from 1 up; give for example --workers 2.")
+    job = _Job(weights, RowFile.open(data, key), double, device)
+    density = job.density()
+    rows, features = job.data.shape
+    if features != density.features:
+        raise InputError(f"{job.data.name} has rows of {features} numbers, the model {density.features}; give its own.")
+    if rows == 0:
+        raise InputError(f"{job.data.name} is empty; give at least one row.")
+    check_writable(output)
+    with _one_thread():
+        dtype = density.log_prob(job.data[:1]).dtype
+        step = TASK_BLOCKS * next(evaluation_blocks(job.data)).stop
+        partial_path = output.with_name(f".{output.name}.{job.digest()[:12]}.partial")
+        with _Partial.locked(partial_path, rows, dtype, step) as partial:
+            continued = partial.done
+            on_progress(continued, rows)
+            tasks = (slice(start, min(start + step, rows)) for start in range(continued, rows, step))
+            for values in _in_turn(job, density, tasks, workers):
+                partial.append(values)
+                on_progress(partial.done, rows)
+            partial.path.replace(output)
+    return Scored(rows, continued, _count_not_finite(output))
+
+
+def _count_not_finite(output: Path) -> int:
+    values = np.load(output, mmap_mode="r", allow_pickle=False)
+    blocks = row_blocks(values[:, None])
+    return sum(int(np.count_nonzero(~np.isfinite(values[block]))) for block in blocks)
+
+
+# -- tasks, in this process or in others -------------------------------------------------------------------------------
+
+
+def _score(job: _Job, density: Density, rows: slice) -> np.ndarray:
+    """The log-likelihoods of the rows of a task, [k]."""
+    x = job.data[rows]
+    if (bad := ~np.isfinite(x).all(axis=1)).any():
+        raise InputError(
+            f"{job.data.name} holds NaN or infinity in row {rows.start + int(bad.argmax())}; remove such rows and "
+            "score the rest."
+        )
+    return density.log_prob(x)
+
+
+def _in_turn(job: _Job, density: Density, tasks: Iterator[slice], workers: int) -> Iterator[np.ndarray]:
+    """What `_score` gives for each task, in their order."""
+    if workers == 1:
+        yield from (_score(job, density, rows) for rows in tasks)
+        return
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _Worker.start, (job,))
+    try:
+        waiting = deque(pool.submit(_Worker.run, rows) for rows in islice(tasks, AHEAD * workers))
+        while waiting:
+            values = waiting.popleft().result()
+            waiting.extend(pool.submit(_Worker.run, rows) for rows in islice(tasks, 1))
+            yield values
+    except BrokenProcessPool as error:
+        raise InputError(
+            "a worker process ended before its task, perhaps for want of memory; what was done is kept: give the same "
+            "command again, with fewer workers."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Worker:
+    """What a worker process holds."""
+
+    job: ClassVar[_Job]
+    density: ClassVar[Density]
+
+    @classmethod
+    def start(cls, job: _Job) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        torch.set_num_threads(1)
+        cls.job, cls.density = job, job.density()
+
+    @classmethod
+    def run(cls, rows: slice) -> np.ndarray:
+        return _score(cls.job, cls.density, rows)
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot end its workers, and they would wait for tasks for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+# -- the partial file --------------------------------------------------------------------------------------------------
+
+
+class _Partial:
+    """An .npy that grows: a header that tells of all rows, and the numbers of whole tasks."""
+
+    def __init__(self, path: Path, file: IO[bytes], rows: int, dtype: np.dtype, step: int) -> None:
+        self.path = path
+        self._file = file
+        header = io.BytesIO()
+        description = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows,)}
+        np.lib.format.write_array_header_1_0(header, description)
+        start = len(header.getvalue())
+        there = (file.seek(0, os.SEEK_END) - start) // dtype.itemsize
+        #: Rows that are written.
+        self.done = max(0, there if there == rows else there - there % step)
+        file.seek(0)
+        if file.read(start) != header.getvalue():
+            self.done = 0
+            file.seek(0)
+            file.write(header.getvalue())
+        file.seek(start + self.done * dtype.itemsize)
+        file.truncate()
+
+    @classmethod
+    @contextmanager
+    def locked(cls, path: Path, rows: int, dtype: np.dtype, step: int) -> Iterator[_Partial]:
+        """The partial file at `path`, which no other process writes meanwhile.
+
+        Raises:
+            InputError: another process does.
+            StorageError: the disk is full or refuses.
+        """
+        try:
+            with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield cls(path, file, rows, dtype, step)
+        except BlockingIOError as error:
+            raise InputError(f"{path}: another process scores these rows into this file; wait for it.") from error
+        except OSError as error:
+            raise describe_os_error(error, path) from error
+
+    def append(self, values: np.ndarray) -> None:
+        """The numbers of the next task, on disk before the call ends."""
+        self._file.write(values.tobytes())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.done += len(values)

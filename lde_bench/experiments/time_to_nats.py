@@ -1,0 +1,288 @@
+"""Time to quality: every method at equal CPU seconds of training, as curves on validation rows and one look at the test
+set per budget.
+
+Every method first tries its candidate plans (`lde_bench.experiments.time_to_nats_search`), then it is trained once per
+budget by the best of them, with a learning rate that falls over the budget. What counts are CPU seconds of training,
+the data-dependent initialisation and the looks at the validation set among them, for all alike; laws, test evaluation
+and samples do not count. Classes from outside, such as zuko's flows, stand on the same clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from lde_bench.data import Dataset
+from lde_bench.densities import density_classes
+from lde_bench.densities.spec import parse_method
+from lde_bench.errors import InputError
+from lde_bench.experiments.bsds300 import at_its_components
+from lde_bench.experiments.time_to_nats_search import COMPONENTS, OTHER_CANDIDATES, TimeToNatsSearch
+from lde_bench.report import parts
+from lde_bench.report.document import Block, Grid, Heading, Line, Link, Paragraph
+from lde_bench.report.experiment import Experiment
+from lde_bench.report.numbers import DASH
+from lde_bench.report.plots import draw_learning_curves
+from lde_bench.report.rows import Row
+from lde_bench.report.section import Section, row_title
+from lde_bench.report.table import Column, Table, standard_columns
+from lde_bench.runs.record import Record
+from lde_bench.runs.rows import with_components
+from lde_bench.runs.store import RunPaths
+from lde_bench.training.curve import CurvePoint
+from lde_bench.training.plan import Budget
+from lde_bench.trials.base import TrainingOptions
+from lde_bench.trials.density import DensityTrial, plan_trials
+from lde_bench.trials.timed import Choice, TimedTrial, on_one_clock
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: A minute of a budget is one on so many cores.
+CORES = 2
+
+#: Looks at the validation set during a run.
+LOOKS = 12
+
+#: From so many passes through the training set on, a run draws fresh patches.
+EPOCHS = 3
+
+#: The share of the shortest budget that a candidate has.
+SEARCH_SHARE = 1 / 5
+
+METHODS = (
+    "lde+w",
+    "resmade-mog+w",
+    "made-mog+w",
+    "gmm:components=200",
+    "deep-rnade+w",
+    "mcgsm",
+    "tan+w",
+    "maf-ddsf+w",
+    "real-nvp+w",
+    "maf-mog+w",
+    "nsf+w",
+    "zuko.flows:NSF+w:hidden_features=[256,256],transforms=5",
+    "zuko.flows:MAF+w:hidden_features=[512,512],transforms=5",
+)
+
+
+@dataclass(frozen=True)
+class ProfileDefaults:
+    """What runs where nothing else is asked for; budgets in minutes on `CORES` cores."""
+
+    minutes: tuple[float, ...]
+    methods: tuple[str, ...]
+    source: str
+
+
+#: `quick` needs no download.
+PROFILES: Mapping[str, ProfileDefaults] = {
+    "quick": ProfileDefaults((0.25,), ("resmade-mog+w", "maf-mog+w", "gmm:components=200"), "embedded"),
+    "standard": ProfileDefaults((5.0, 15.0), METHODS, "auto"),
+}
+
+Side = Literal["ours", "zuko", "Gaussians", "outside"]
+
+#: The sides in words.
+SIDES: Mapping[Side, str] = {
+    "ours": "density of this package",
+    "zuko": "flow of zuko's transforms",
+    "Gaussians": "mixture of Gaussians",
+}
+
+
+def budget_of(profile: str, minutes: float) -> Budget:
+    """A budget of so many minutes on `CORES` cores, in CPU seconds.
+
+    Raises:
+        InputError: `minutes` is not a positive number.
+    """
+    if not minutes > 0:
+        raise InputError(f"minutes = {minutes} is not a positive number; give for example --minutes 5 15.")
+    return Budget.of(profile, seconds=60 * CORES * minutes, clock="cpu")
+
+
+def side_of(method: str) -> Side:
+    """Who stands behind a method: `zuko` also for the densities of this package that are made of its transforms."""
+    try:
+        name = parse_method(method).name
+    except InputError:
+        return "outside"
+    kind = density_classes().get(name)
+    if name.startswith("zuko.") or (kind is not None and "rozet2022zuko" in kind.card.bibtex):
+        return "zuko"
+    if kind is None:
+        return "outside"
+    return "Gaussians" if name in ("gaussian", "gmm") else "ours"
+
+
+class TimeToNats(Experiment):
+    """Every method at equal CPU seconds; a table a budget."""
+
+    name = "time-to-nats"
+    title = "log-likelihood after equal CPU seconds of training"
+
+    def plan(
+        self,
+        budgets: Sequence[Budget],
+        options: TrainingOptions,
+        dataset: Dataset,
+        choices: Mapping[str, Choice],
+        *,
+        methods: Sequence[str],
+        trials: int = 1,
+        seed: int = 0,
+    ) -> list[TimedTrial]:
+        """The runs: every method under every budget, the shorter budgets first.
+
+        Args:
+            budgets: of CPU seconds, see `budget_of`.
+            choices: of the search, see `lde_bench.trials.timed.choose`; a method whose candidates all failed has none,
+                and no run.
+            trials: training runs of each method and budget.
+
+        Raises:
+            InputError: see `plan_trials` and `on_one_clock`.
+        """
+        options = on_one_clock(options)
+        spelled = [at_its_components(method) for method in methods]
+        planned = [
+            trial
+            for budget in budgets
+            for trial in plan_trials(self.name, dataset, spelled, [COMPONENTS], trials, budget, options, seed)
+        ]
+        return [run for trial in planned if (run := _run(trial, choices.get(str(trial.plain.spec)))) is not None]
+
+    def columns(self, table: Table) -> list[Column]:
+        method, *others = standard_columns(table)
+        return [method, Column("kind", lambda row: side_of(row.method)), *others]
+
+    def table(self, records: Sequence[Record]) -> Table:
+        table = super().table(records)
+        rows = tuple(sorted(table.rows, key=lambda row: -row.nats))
+        return replace(table, rows=rows, panels=(*table.panels, *_given(rows, records)))
+
+    def last_notes(self, table: Table) -> list[str]:
+        best = _best_by_side(table.rows)
+        told = [
+            "Plans: each method's own, with the best on validation rows of its candidates "
+            f"({TimeToNatsSearch.name}), all tried for the same CPU seconds."
+        ]
+        if "ours" in best:
+            ours = best.pop("ours")
+            told += [
+                f"{row_title(ours)}, the best {SIDES['ours']}, is {ours.nats - row.nats:+.2f} nats from "
+                f"{row_title(row)}, the best {SIDES[side]}."
+                for side, row in best.items()
+                if side in SIDES
+            ]
+        return told
+
+    def picture(self, table: Table, places: Mapping[str, RunPaths]) -> Figure | None:
+        drawn = _draw(table, places)
+        return None if drawn is None else drawn[0]
+
+    def headline(self, section: Section) -> list[Block]:
+        drawn = _draw(section.table, section.places)
+        alt = "Validation log-likelihood against CPU seconds of training"
+        caption = f"{alt}, one line a run, in the order of the test figures."
+        if drawn is not None and drawn[1]:
+            caption += f" Below the window: {', '.join(drawn[1])}."
+        return parts.headline(section, None if drawn is None else drawn[0], alt, caption)
+
+    def details(self, section: Section, pair: tuple[str, str] | None) -> list[Block]:
+        return parts.photographs(section, pair)
+
+    def closing(self, sections: Sequence[Section]) -> list[tuple[Line, list[Block]]]:
+        """Every method's figure at every budget, of data with two budgets or more."""
+        by_data: dict[tuple[str, str], list[Section]] = {}
+        for section in sections:
+            by_data.setdefault((section.data.content_hash, section.table.benchmark_version), []).append(section)
+        return [_side_by_side(each) for each in by_data.values() if len(each) > 1]
+
+
+def _run(trial: DensityTrial, choice: Choice | None) -> TimedTrial | None:
+    """The run of a trial by the plan of the choice, with its looks and patches by the pace that the search measured; of
+    a fit that ends by itself as it is. None where there is no choice.
+    """
+    if trial.plan(trial.model()).closed_form:
+        return TimedTrial.of(trial, {})
+    if choice is None:
+        return None
+    assert trial.budget.seconds is not None
+    steps = choice.steps_per_second * trial.budget.seconds
+    changes = {**choice.changes, "validate_every": max(1, round(steps / LOOKS))}
+    data, options = trial.dataset, trial.options
+    if data.fresh is not None and steps * choice.rows_per_step > EPOCHS * len(data.train):
+        options = replace(options, patches="fresh")
+    return TimedTrial.of(replace(trial, options=options), changes)
+
+
+def _best_by_side(rows: Sequence[Row]) -> dict[Side, Row]:
+    best: dict[Side, Row] = {}
+    for row in sorted(rows, key=lambda row: row.nats):
+        best[side_of(row.method)] = row
+    return best
+
+
+def _given(rows: Sequence[Row], records: Sequence[Record]) -> list[Block]:
+    """What each row was given: data, plan, and how far its budget reached."""
+    if not rows:
+        return []
+    first = {record.run_id: record for record in records}
+    lines = [[row_title(row), *_words(first[row.run_ids[0]])] for row in rows]
+    heads = ["row", "patches", "precision", "rate", "rows a step", "steps", "looks", "threads"]
+    return [Grid(heads, lines, left=3, title="What each method was given")]
+
+
+def _words(record: Record) -> Iterator[str]:
+    training: Mapping[str, Any] = record.training
+    closed = training.get("closed_form")
+    rateless = closed or parse_method(record.method).name in OTHER_CANDIDATES
+    yield str(training.get("patches", DASH))
+    yield str(training.get("precision", DASH))
+    yield DASH if rateless else f"{training['rate']:g}"
+    yield DASH if closed else f"{training['batch_size']:,}"
+    yield f"{record.curve[-1].step:,}" if record.curve else DASH
+    yield f"{len(record.curve):,}"
+    yield str(training.get("threads", DASH))
+
+
+def _draw(table: Table, places: Mapping[str, RunPaths]) -> tuple[Figure, list[str]] | None:
+    """The curves of the rows, and which are too low to be drawn; None where no record has one."""
+    curves = [(row_title(row), list(_curves(row, places))) for row in table.rows]
+    known = [(title, found) for title, found in curves if found]
+    return draw_learning_curves(known) if known else None
+
+
+def _curves(row: Row, places: Mapping[str, RunPaths]) -> Iterator[list[CurvePoint]]:
+    for run_id in row.run_ids:
+        path = places[run_id].record
+        if path.is_file() and (curve := Record.from_json(path.read_text(encoding="utf-8")).curve):
+            yield curve
+
+
+def _side_by_side(sections: Sequence[Section]) -> tuple[Line, list[Block]]:
+    """The entry among the contents, and the blocks: a column a budget, in order, the best at the longest first."""
+    budgets = {section.name: next(iter(section.runs.values()))[1].budget.seconds or 0.0 for section in sections}
+    ordered = sorted(sections, key=lambda section: budgets[section.name])
+    nats: dict[str, list[float | None]] = {}
+    sides: dict[str, str] = {}
+    for number, section in enumerate(ordered):
+        for row in section.table.rows:
+            title = with_components(row.method, row.components)
+            nats.setdefault(title, [None] * len(ordered))[number] = row.nats
+            sides[title] = side_of(row.method)
+    best_first = sorted(nats, key=lambda title: [-(value or float("-inf")) for value in reversed(nats[title])])
+    data = sections[0].data
+    words = f"Nats by CPU seconds on {data.name}"
+    anchor = f"time-to-nats-{data.content_hash[:6]}"
+    heads = ["row", "kind", *(f"{budgets[section.name]:,g} CPU s" for section in ordered)]
+    lines: list[list[Line]] = [
+        [title, sides[title], *(DASH if value is None else f"{value:.2f}" for value in nats[title])]
+        for title in best_first
+    ]
+    told = f"Mean test log-likelihood of {sections[0].table.items} in nats; each figure is of a training of its own."
+    return Link(words, f"#{anchor}"), [Heading(2, words, anchor), Paragraph(told), Grid(heads, lines, left=2)]

@@ -1,0 +1,138 @@
+"""Trials whose budget is CPU seconds: by candidate plans on validation rows alone, then by the one that was chosen."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
+
+import numpy as np
+
+from lde_bench.densities import create
+from lde_bench.densities.base import Density
+from lde_bench.errors import InputError
+from lde_bench.evaluation.likelihood import evaluate
+from lde_bench.runs import Record, Result, ResultStore, provenance, utc_now
+from lde_bench.runs.rows import with_components
+from lde_bench.training.loop import Progress, Seconds
+from lde_bench.training.plan import Plan
+from lde_bench.trials.base import TrainingOptions, head
+from lde_bench.trials.density import DensityTrial, cost_of, train_density, training_of
+
+#: Steps between two looks of a run that is looked at where it ends alone.
+NEVER = 10**9
+
+
+def on_one_clock(options: TrainingOptions) -> TrainingOptions:
+    """The options of trials whose CPU seconds compare: on the processor, and not compiled.
+
+    Raises:
+        InputError: they ask for a GPU, whose work takes no CPU seconds, or for `torch.compile`, whose compilers outlive
+            the trial, so that their seconds would never count.
+    """
+    if options.device not in ("auto", "cpu"):
+        raise InputError(f"device '{options.device}': the budget is CPU seconds; use --device cpu or leave it out.")
+    if options.compile:
+        raise InputError("the seconds of torch.compile's compilers would not count as others do; leave out --compile.")
+    return replace(options, device="cpu", compile=False)
+
+
+@functools.cache
+def warm_up() -> None:
+    """Take a training step of a tiny model: the first one of a process loads half of torch, two CPU seconds that would
+    be the first trial's alone to pay.
+    """
+    create("made-mog", 2, hidden=4, components=1).fit(np.eye(2, dtype=np.float32), steps=1, device="cpu")
+
+
+@dataclass(frozen=True)
+class TimedTrial(DensityTrial):
+    """One training run, to the end of its budget, by the method's own plan with `changes`."""
+
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, trial: DensityTrial, changes: Mapping[str, Any]) -> Self:
+        """The same trial by a changed plan."""
+        same = {each.name: getattr(trial, each.name) for each in fields(DensityTrial)}
+        return cls(**same, changes=changes)
+
+    @property
+    def title(self) -> str:
+        return f"{super().title}, {self.budget.seconds:g} CPU s"
+
+    def plan(self, density: Density) -> Plan:
+        return replace(super().plan(density), patience=None, **self.changes)
+
+    def run(self, store: ResultStore, on_progress: Callable[[Progress], None], notify: Callable[[str], None]) -> Record:
+        warm_up()
+        return super().run(store, on_progress, notify)
+
+
+@dataclass(frozen=True)
+class CandidateTrial(TimedTrial):
+    """One training run by a candidate plan, scored on validation rows: the test set is not touched, no law is checked
+    and no weights are kept.
+    """
+
+    @property
+    def title(self) -> str:
+        return f"{with_components(self.spec.label, self.components)}, {self.words}"
+
+    @property
+    def words(self) -> str:
+        """What the plan has of its own: `rate=0.003`."""
+        return ", ".join(f"{name}={value:g}" for name, value in self.changes.items())
+
+    def plan(self, density: Density) -> Plan:
+        return replace(super().plan(density), validate_every=NEVER)
+
+    def prerequisites(self) -> Sequence[DensityTrial]:
+        return ()  # no candidate has weights to take over
+
+    def run(self, store: ResultStore, on_progress: Callable[[Progress], None], notify: Callable[[str], None]) -> Record:
+        warm_up()
+        started, clock = utc_now(), Seconds.now()
+        density = self.model()
+        trained = train_density(self, density, self.paths(store).checkpoint, on_progress, notify)
+        data = self.dataset
+        validation = evaluate(density, np.asarray(data.validation), None, "validation", data.log_det)
+        return Record(
+            **head(self, density),
+            status="done",
+            reason=None,
+            training=training_of(self, trained),
+            result=Result(validation_nats=validation.mean, best_step=trained.best_step),
+            curve=trained.curve,
+            cost=cost_of(self, trained, clock),
+            provenance=provenance(started, utc_now()),
+        )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The candidate of a method that did best on validation rows, and how fast it learns.
+
+    Attributes:
+        changes: to the method's own plan.
+        rows_per_step: the rows of a training step.
+        steps_per_second: training steps a CPU second.
+    """
+
+    changes: Mapping[str, Any]
+    rows_per_step: int
+    steps_per_second: float
+
+
+def choose(candidates: Sequence[CandidateTrial], records: Sequence[Record]) -> dict[str, Choice]:
+    """The choice of every method by its spelling, from the record of each candidate; none where all of them failed."""
+    best: dict[str, tuple[float, Choice]] = {}
+    for candidate, record in zip(candidates, records, strict=True):
+        if record.result is None or record.result.validation_nats is None or record.cost is None:
+            continue
+        nats, method = record.result.validation_nats, str(candidate.spec)
+        if method not in best or nats > best[method][0]:
+            pace = record.curve[-1].step / record.curve[-1].cpu_seconds
+            best[method] = nats, Choice(candidate.changes, int(record.training["batch_size"]), pace)
+    return {method: choice for method, (_, choice) in best.items()}

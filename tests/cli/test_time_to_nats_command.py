@@ -1,0 +1,68 @@
+"""`lde-bench time-to-nats` through the command line: what it refuses, and the whole of it made small."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_bad_input import assert_refused
+
+FAULTS = {
+    "minutes-0": (("--minutes", "0"), "minutes = 0.0 is not a positive number"),
+    "minutes-nan": (("--minutes", "5", "nan"), "minutes = nan is not a positive number"),
+    "search-negative": (("--search-minutes=-1",), "minutes = -1.0 is not a positive number"),
+    "trials-0": (("--trials", "0"), "trials = 0 is not a whole number from 1 up"),
+    "unknown-method": (("--methods", "gausian"), "did you mean 'gaussian'?"),
+    "compiled": (("--compile",), "leave out --compile"),
+    "on-a-gpu": (("--device", "cuda"), "the budget is CPU seconds"),
+    "folder-of-embedded": (("--data-dir", "nowhere"), "--data-dir nowhere"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "part"), FAULTS.values(), ids=FAULTS)
+def test_bad_input_is_one_sentence_and_writes_nothing(cli, here, arguments, part):
+    assert_refused(cli("time-to-nats", *arguments), part)
+    assert not (here / "results").exists()
+
+
+@pytest.mark.slow
+def test_from_the_command_to_the_files_and_what_is_lost_alone_is_done_again(cli, here, records):
+    methods = ("gaussian", "made-mog+w:hidden=8")
+    job = ("time-to-nats", "--minutes", 0.004, 0.002, "--search-minutes", 0.001, "--json", "--methods", *methods)
+    done = cli(*job)
+    assert done.code == 0, done.err
+    shorter, longer, search = done.payload["tables"]
+    for table, seconds in ((shorter, 0.24), (longer, 0.48)):
+        assert table["budget"] == f"quick-{seconds}-cpu-seconds"
+        rows = {row["method"]: row for row in table["rows"]}
+        assert set(rows) == set(methods)
+        assert rows[methods[1]]["training_cpu_seconds"] >= seconds
+        place = Path("results/time-to-nats/natural8x8-v1", table["budget"])
+        for name in ("table.png", "table.svg", "table.md", "table.csv"):
+            assert (place / name).is_file()
+    assert {row["method"] for row in search["rows"]} == {methods[1]}
+    assert all(row["test_nats"] is None and row["validation_nats"] is not None for row in search["rows"])
+
+    before = records()
+    lost = next(name for name, record in before.items() if record["budget"]["seconds"] == 0.24 and "made" in name)
+    next((here / "results").rglob(f"{lost}.json")).unlink()
+    again = cli(*job)
+    assert again.code == 0, again.err
+    assert again.err.count("(done before)") == len(before) - 1
+    after = records()
+    assert {name: record for name, record in after.items() if name != lost} == {
+        name: record for name, record in before.items() if name != lost
+    }
+    assert set(after) == set(before)
+
+
+@pytest.mark.slow
+def test_where_every_candidate_fails_nothing_is_measured(cli, monkeypatch):
+    monkeypatch.setattr("lde_bench.training.loop._look", _fail)
+    done = cli("time-to-nats", "--minutes", 0.002, "--methods", "made-mog+w:hidden=8")
+    assert done.code == 3
+    assert "no trial finished" in done.err
+
+
+def _fail(*arguments: object) -> None:
+    raise FloatingPointError("the validation log-likelihood became nan")

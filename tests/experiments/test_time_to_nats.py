@@ -1,0 +1,234 @@
+"""Equal CPU seconds for every method: what is tried, what is chosen, and what a run is given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lde_bench.data import Dataset
+from lde_bench.densities.spec import parse_method
+from lde_bench.errors import InputError
+from lde_bench.evaluation.laws.suite import skewed_rows
+from lde_bench.experiments import time_to_nats
+from lde_bench.experiments.time_to_nats import TimeToNats, budget_of, side_of
+from lde_bench.experiments.time_to_nats_search import TimeToNatsSearch
+from lde_bench.runs import Record, Result, ResultStore
+from lde_bench.runs.record import Cost
+from lde_bench.training.batches import ArrayBatches
+from lde_bench.training.curve import CurvePoint
+from lde_bench.training.plan import Budget
+from lde_bench.trials.base import TrainingOptions
+from lde_bench.trials.timed import NEVER, CandidateTrial, Choice, TimedTrial, choose, on_one_clock
+
+OPTIONS = TrainingOptions(precision="fp32")
+SEARCH = budget_of("standard", 1)
+SMALL = "made-mog:components=2,hidden=8"
+
+
+def dataset(features: int = 63) -> Dataset:
+    rows = skewed_rows(360, features, 0)
+    return Dataset.of("made-up", "1", 0, {"train": rows[:200], "validation": rows[200:300], "test": rows[300:]})
+
+
+PATCHES = replace(dataset(), is_patch=True)
+
+
+def candidates(*methods: str, data: Dataset = PATCHES, budget: Budget = SEARCH) -> list[CandidateTrial]:
+    return TimeToNatsSearch().plan(budget, OPTIONS, data, methods=methods)
+
+
+def runs(choices: Mapping[str, Choice], *methods: str, data: Dataset = PATCHES) -> list[TimedTrial]:
+    budgets = [budget_of("standard", minutes) for minutes in (5, 15)]
+    return TimeToNats().plan(budgets, OPTIONS, data, choices, methods=methods)
+
+
+def searched(candidate: CandidateTrial, nats: float, steps: int = 1200) -> Record:
+    """The record of a candidate, looked at once after the 120 CPU seconds of its budget."""
+    return replace(
+        candidate.failed_record("yet to be done"),
+        status="done",
+        reason=None,
+        training={"batch_size": 10},
+        result=Result(validation_nats=nats),
+        curve=[CurvePoint(steps, 120.0, 150.0, nats)],
+        cost=Cost(150.0, 121.0, "one pass", 120.0),
+    )
+
+
+def test_a_minute_is_one_on_two_cores():
+    assert (SEARCH.seconds, SEARCH.clock, SEARCH.machine_dependent) == (120.0, "cpu", True)
+
+
+@pytest.mark.parametrize("minutes", [0, -1.0, float("nan"), float("inf")])
+def test_no_budget_without_minutes(minutes):
+    with pytest.raises(InputError):
+        budget_of("quick", minutes)
+
+
+# -- what is tried ---------------------------------------------------------------------------------------------------
+
+
+def test_every_method_tries_the_same_three_factors_of_its_own_rate_and_is_scored_where_it_ends():
+    own = candidates(SMALL)[0].model().plan(SEARCH)
+    tried = candidates(SMALL)
+    assert [trial.changes["rate"] / own.rate for trial in tried] == pytest.approx([1 / 3, 1, 3], rel=5e-3)
+    assert len({trial.run_id for trial in tried}) == 3
+    for trial in tried:
+        plan = trial.plan(trial.model())
+        assert (plan.rate, plan.patience, plan.validate_every) == (trial.changes["rate"], None, NEVER)
+
+
+def test_em_tries_the_rows_of_a_step_and_what_needs_no_iteration_nothing():
+    assert [set(trial.changes) for trial in candidates("gmm:components=3")] == [{"batch_size"}] * 3
+    assert candidates("gaussian") == []
+
+
+def test_what_evaluates_otherwise_is_searched_and_trained_as_what_it_stands_on():
+    tried = candidates(SMALL, SMALL.replace(":", "+sym:"))
+    assert [str(trial.spec) for trial in tried] == [SMALL] * 3
+    chosen = {SMALL: Choice({"rate": 0.5}, 10, 1.0)}
+    plain, symmetric, *_ = runs(chosen, SMALL, SMALL.replace(":", "+sym:"))
+    assert symmetric.spec.wrappers == ("sym",)
+    assert symmetric.training_id == plain.training_id
+
+
+@pytest.mark.parametrize("asked", [{"device": "cuda"}, {"compile": True}])
+def test_what_would_not_count_on_the_same_clock_is_refused(asked):
+    with pytest.raises(InputError):
+        on_one_clock(replace(OPTIONS, **asked))
+
+
+@pytest.mark.slow
+def test_a_candidate_spends_its_cpu_seconds_and_never_sees_the_test_set(tmp_path, monkeypatch):
+    data = dataset(5)
+    arrays = {"train": data.train, "validation": data.validation, "test": np.full((60, 5), np.nan, dtype=np.float32)}
+    data = Dataset.of("made-up", "1", 0, arrays)
+    batch = ArrayBatches.batch
+
+    def slow_batch(self: ArrayBatches, step: int, size: int) -> np.ndarray:
+        time.sleep(0.02)  # seconds on the wall that are none of the processor's
+        return batch(self, step, size)
+
+    monkeypatch.setattr(ArrayBatches, "batch", slow_batch)
+    budget = Budget.of(seconds=0.1, clock="cpu")
+    _, trial, _ = candidates(SMALL, data=data, budget=budget)
+    store = ResultStore(tmp_path)
+    record = store.write(trial.run(store, lambda progress: None, lambda message: None))
+    assert store.find(trial.run_id) == record
+    assert record.budget.clock == "cpu"
+    assert record.result is not None
+    assert record.cost is not None
+    assert record.result.test_nats is None
+    (look,) = record.curve
+    assert record.result.validation_nats == pytest.approx(look.validation_nats, abs=1e-4)
+    assert 0.1 <= record.cost.training_cpu_seconds < 0.2 < look.wall_seconds
+    assert not store.paths(record).weights.exists()
+
+
+# -- what is chosen --------------------------------------------------------------------------------------------------
+
+
+def test_the_best_on_validation_rows_is_chosen_of_those_that_did_not_fail():
+    tried = candidates(SMALL)
+    records = [tried[0].failed_record("the loss is NaN"), searched(tried[1], 105.0), searched(tried[2], 103.0)]
+    assert choose(tried, records) == {SMALL: Choice(tried[1].changes, 10, 10.0)}
+
+
+def test_a_method_whose_candidates_all_failed_has_no_run():
+    tried = candidates(SMALL)
+    choices = choose(tried, [trial.failed_record("the loss is NaN") for trial in tried])
+    assert [str(run.spec) for run in runs(choices, SMALL, "gaussian")] == ["gaussian"] * 2
+
+
+def test_a_run_looks_twelve_times_and_draws_fresh_patches_before_it_knows_its_own_by_heart():
+    """10 steps a CPU second are 6,000 and 18,000; of 10 rows from 30,000 they are 2 and 6 passes."""
+    train = np.zeros((30_000, 63), dtype=np.float32)
+    data = replace(PATCHES, train=train, fresh=lambda *_: train)
+    shorter, longer = runs({SMALL: Choice({"rate": 0.5}, 10, 10.0)}, SMALL, data=data)
+    for run, looks in ((shorter, 500), (longer, 1500)):
+        plan = run.plan(run.model())
+        assert (plan.rate, plan.patience, plan.validate_every) == (0.5, None, looks)
+    assert (shorter.options.patches, longer.options.patches) == ("fixed", "fresh")
+    _, without = runs({SMALL: Choice({"rate": 0.5}, 10, 10.0)}, SMALL, data=replace(data, fresh=None))
+    assert without.options.patches == "fixed"
+
+
+# -- who is compared with whom ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "side"),
+    [
+        ("lde+w", "ours"),
+        ("resmade-mog+w+sym", "ours"),
+        ("maf-ddsf+w", "ours"),
+        ("maf-mog+w", "zuko"),
+        ("nsf+w", "zuko"),
+        ("real-nvp+w:layers=3", "zuko"),
+        ("zuko.flows:NSF+w:transforms=5", "zuko"),
+        ("gmm:components=200", "Gaussians"),
+        ("my.models:Best", "outside"),
+        ("no such+spelling:", "outside"),
+    ],
+)
+def test_sides(method, side):
+    assert side_of(method) == side
+
+
+def test_the_methods_of_a_profile_have_every_side_and_are_spelled_as_methods():
+    for defaults in time_to_nats.PROFILES.values():
+        assert {side_of(str(parse_method(method))) for method in defaults.methods} == {"ours", "zuko", "Gaussians"}
+
+
+# -- tables ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_is_best_first_and_says_how_far_apart_the_sides_are(finished: Callable[..., Record]):
+    table = TimeToNats().table([finished("nsf+w", 152.0), finished("made-mog+w", 154.5), finished("gmm", 153.0)])
+    assert [row.method for row in table.rows] == ["made-mog+w", "gmm", "nsf+w"]
+    assert any("CPU seconds (machine-dependent)" in line for line in table.heading)
+    told = "\n".join(table.notes)
+    assert "+2.50 nats from nsf+w, the best flow of zuko's transforms" in told
+    assert "+1.50 nats from gmm, the best mixture of Gaussians" in told
+
+
+@pytest.fixture
+def finished() -> Callable[..., Record]:
+    def make(method: str, nats: float) -> Record:
+        (trial, _) = runs({f"{SMALL}": Choice({}, 10, 1.0)}, SMALL)
+        training: dict[str, Any] = {"rate": 0.01, "batch_size": 10, "precision": "fp32", "threads": 1}
+        made = searched(candidates(SMALL)[0], nats)
+        result = Result(test_nats=nats, validation_nats=nats + 20)
+        return replace(
+            made,
+            experiment=TimeToNats.name,
+            run_id=f"run-{nats:g}",
+            method=method,
+            components=None,
+            budget=trial.budget,
+            training=training,
+            result=result,
+        )
+
+    return make
+
+
+def test_the_table_of_the_search_marks_the_best_of_each_method():
+    tried = candidates(SMALL)
+    records = [
+        replace(searched(trial, nats), training={"rate": trial.changes["rate"], "batch_size": 10})
+        for trial, nats in zip(tried, (101.0, 105.0, 103.0), strict=True)
+    ]
+    table = TimeToNatsSearch().table([*records, replace(tried[0].failed_record("NaN"), run_id="failed")])
+    chosen, nats = (table.headers.index(name) for name in ("chosen", "validation (nats)"))
+    assert [(table.cells(row)[nats], table.cells(row)[chosen]) for row in table.rows] == [
+        ("101.00", ""),
+        ("105.00", "yes"),
+        ("103.00", ""),
+    ]
+    assert len(table.failures) == 1
