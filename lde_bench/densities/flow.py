@@ -7,11 +7,12 @@ log p(x) = log p_u(f(x)) + log |det df/dx| (Rezende and Mohamed 2015, arXiv 1505
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from lde_bench.densities.base import LOG_2PI, Density
+from lde_bench.densities.base import LOG_2PI, Density, Input
 from lde_bench.densities.bijections import Bijection
 from lde_bench.densities.triangular import standardisation
 from lde_bench.training.batches import Batches
@@ -43,7 +44,7 @@ class Flow(Density):
         layers: from x to u.
     """
 
-    input = "standardised"
+    input: ClassVar[Input | None] = "standardised"
     invertible = True
     equivariant = True
 
