@@ -369,7 +369,7 @@ def _plain_reader(kind: type) -> Callable[[Any], Any]:
 
 
 def _read_float(value: Any) -> float:
-    if type(value) not in (float, int):
+    if not isinstance(value, float | int) or isinstance(value, bool):
         raise _Misfit(f" is {_brief(value)}, expected float")
     # 1e999 is valid JSON and parses to infinity, as a whole number of 400 digits cannot be a float.
     if not abs(value) <= sys.float_info.max:
