@@ -44,6 +44,12 @@ class NothingMeasured(LdeBenchError):
     exit_code = 3
 
 
+class SweepStopped(LdeBenchError):
+    """A sweep stopped at its first failed trial, as it was asked to."""
+
+    exit_code = 3
+
+
 class TrainingDiverged(LdeBenchError):
     """The training loss or a log-likelihood stopped being finite."""
 

@@ -47,9 +47,10 @@ from lde_bench.generators import is_image_model
 from lde_bench.progress import say
 from lde_bench.report.document import Grid
 from lde_bench.report.render.text import print_blocks
-from lde_bench.runs import DatasetInfo, Record, ResultStore, run_sweep
+from lde_bench.runs import DatasetInfo, Record, ResultStore, Task, run_sweep
+from lde_bench.runs.executor import Event, Watcher
 from lde_bench.runs.rows import with_components
-from lde_bench.trials.base import Trial, failed_record
+from lde_bench.trials.base import Trial
 from lde_bench.trials.density import plan_trials
 
 #: The baseline of the package's own case, and the name in the current folder of that of a user's.
@@ -366,15 +367,18 @@ def _run(planned: Sequence[Planned], protocol: Protocol) -> dict[str, Record]:
     try:
         with tempfile.TemporaryDirectory(prefix="lde-bench-regress-") as folder:
             store = ResultStore(folder)
-
-            def run(trial: Trial) -> Record:
-                say(f"regress: {trial.title} ...")
-                return trial.run(store, lambda progress: None, lambda message: None)
-
             trials = [trial for each in planned for _, trial in each.trials]
-            return {record.run_id: record for record in run_sweep(store, trials, run, failed_record)}
+            return {record.run_id: record for record in run_sweep(store, trials, Teller())}
     finally:
         torch.set_num_threads(threads)
+
+
+class Teller(Watcher):
+    """A line for each trial that starts."""
+
+    def event(self, event: Event, task: Task, record: Record | None) -> None:
+        if event == "started":
+            say(f"regress: {task.title} ...")
 
 
 def _fault(record: Record) -> str | None:

@@ -20,6 +20,7 @@ from types import FrameType
 from cyclopts import CycloptsError
 
 from lde_bench.cli.app import app
+from lde_bench.cli.running import Job
 from lde_bench.cli.streams import take_over
 from lde_bench.errors import LdeBenchError
 from lde_bench.memory import is_out_of_memory
@@ -81,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
-        return int(app(argv, exit_on_error=False, print_error=False) or 0)
+        asked = app(argv, exit_on_error=False, print_error=False)
+        return asked.run(sys.argv[1:] if argv is None else argv) if isinstance(asked, Job) else int(asked or 0)
     except CycloptsError as error:
         print(f"lde-bench: {one_sentence(error)} (see lde-bench --help).", file=sys.stderr)
         return 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ app = App(
 
 
 #: More of it no machine holds: a slip of the keyboard is told before anything is made of it.
-MOST, MOST_COMPONENTS, MOST_TRIALS, MOST_THREADS = 10**9, 10**5, 10**4, 1024
+MOST, MOST_COMPONENTS, MOST_TRIALS, MOST_THREADS, MOST_WORKERS = 10**9, 10**5, 10**4, 1024, 10**4
 
 #: A seed has 64 bits, one of them the sign.
 MOST_SEED = 2**63 - 1
@@ -63,6 +64,7 @@ def whole_number(most: int) -> Parameter:
 Whole = Annotated[int, whole_number(MOST)]
 ComponentCount = Annotated[int, whole_number(MOST_COMPONENTS)]
 TrialCount = Annotated[int, whole_number(MOST_TRIALS)]
+WorkerCount = Annotated[int, whole_number(MOST_WORKERS)]
 ThreadCount = Annotated[int, whole_number(MOST_THREADS)]
 Seed = Annotated[int, whole_number(MOST_SEED)]
 
@@ -161,6 +163,56 @@ class Running:
 
 #: What stands where a command is given none of them.
 RUNNING = Running()
+
+
+@dataclass(frozen=True)
+class Share:
+    """The `index`-th of `count` shares of a plan, counted from 1."""
+
+    index: int
+    count: int
+
+
+def share(type_: Any, tokens: Sequence[Token]) -> Share:
+    """The value of `--only`, such as `2/6`."""
+    text = tokens[0].value
+    if not (found := re.fullmatch(r"(\d+)/(\d+)", text)) or not 1 <= int(found[1]) <= int(found[2]):
+        raise ValueError(f"{text} is no share of the trials; give for example 2/6, from 1/6 to 6/6.")
+    return Share(int(found[1]), int(found[2]))
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Sweeping:
+    """How the trials of a command are run: here one after the other, or in shares, or on workers."""
+
+    plan: Annotated[
+        bool, Parameter(negative=(), help="Print the trials, what each needs first and its time, and run nothing.")
+    ] = False
+    only: Annotated[
+        Share | None,
+        Parameter(
+            n_tokens=1,
+            accepts_keys=False,
+            converter=share,
+            help="I/N: run the trials I, I + N, I + 2N, ... of the plan, e.g. in task I of N of a job array.",
+        ),
+    ] = None
+    workers: Annotated[
+        WorkerCount | None, Parameter(help="Run so many trials at a time, each in a process of its own (needs [dask]).")
+    ] = None
+    scheduler: Annotated[
+        str | None,
+        Parameter(help="Run on the workers of this Dask scheduler: its address, or its scheduler file (needs [dask])."),
+    ] = None
+    retries: Annotated[
+        WorkerCount, Parameter(help="How often a trial whose worker died is given to another before it has failed.")
+    ] = 3
+    fail_fast: Annotated[bool, Parameter(negative=(), help="Stop at the first trial that fails.")] = False
+
+
+#: What stands where a command is given none of them.
+SWEEPING = Sweeping()
 
 
 @Parameter(name="*")

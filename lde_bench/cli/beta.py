@@ -9,17 +9,19 @@ from cyclopts import Parameter
 from lde_bench.cli.app import (
     IMAGE_SOURCE,
     RUNNING,
+    SWEEPING,
     ComponentCount,
     ImageSource,
     Profile,
     Running,
     Seconds,
     Steps,
+    Sweeping,
     TrialCount,
     Whole,
     app,
 )
-from lde_bench.cli.running import finish
+from lde_bench.cli.running import Job
 
 
 @app.command
@@ -50,8 +52,9 @@ def beta(
     ] = None,
     steps: Steps = None,
     seconds: Seconds = None,
+    sweeping: Sweeping = SWEEPING,
     running: Running = RUNNING,
-) -> int:
+) -> Job:
     """What a prior costs an autoencoder, at several weights of it: the paper's Figure 2, with numbers.
 
     Trains a VAE at every beta, and last an autoencoder without a prior and the density of its codes; draws their codes
@@ -60,13 +63,10 @@ def beta(
     resume a run that was killed, give the same command again.
     """
     from lde_bench.experiments.beta import Beta, beta_budget
-    from lde_bench.runs import ResultStore
     from lde_bench.trials.base import set_threads
-    from lde_bench.trials.run import run_trials
 
     budget = beta_budget(profile, steps, seconds)
     set_threads(running.threads)
-    store = ResultStore(running.results_dir)
     (images,) = source.load("digits8x8", running)
     planned = Beta().plan(
         budget,
@@ -81,5 +81,4 @@ def beta(
         trials=trials,
         seed=running.seed,
     )
-    store.check_writable()
-    return finish(run_trials(planned, store), store, running.json)
+    return Job(planned, sweeping, running)

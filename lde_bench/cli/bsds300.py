@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from lde_bench.cli.app import (
     RUNNING,
+    SWEEPING,
     Augment,
     Components,
     Methods,
@@ -17,11 +18,12 @@ from lde_bench.cli.app import (
     Running,
     Seconds,
     Steps,
+    Sweeping,
     Trials,
     Whole,
     app,
 )
-from lde_bench.cli.running import finish
+from lde_bench.cli.running import Job
 
 
 @app.command
@@ -58,22 +60,20 @@ def bsds300(
     seconds: Seconds = None,
     patches: Patches = "auto",
     augment: Augment = None,
+    sweeping: Sweeping = SWEEPING,
     running: Running = RUNNING,
-) -> int:
+) -> Job:
     """Log-likelihood of 8x8 patches of natural images: the paper's Table 1.
 
     Trains every method, for mixtures at every K, and prints test log-likelihoods with error bars. To resume a run that
     was killed, give the same command again.
     """
     from lde_bench.experiments.bsds300 import Bsds300, load_patches
-    from lde_bench.runs import ResultStore
     from lde_bench.training.plan import Budget
     from lde_bench.trials.base import set_threads
-    from lde_bench.trials.run import run_trials
 
     budget = Budget.of(profile, steps, seconds)
     set_threads(running.threads)
-    store = ResultStore(running.results_dir)
     planned = Bsds300().plan(
         budget,
         running.training(patches, augment),
@@ -93,5 +93,4 @@ def bsds300(
         trials=trials,
         seed=running.seed,
     )
-    store.check_writable()
-    return finish(run_trials(planned, store), store, running.json, "" if test is None else f"-test{test}")
+    return Job(planned, sweeping, running, "" if test is None else f"-test{test}")

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from lde_bench.cli.app import (
     IMAGE_SOURCE,
     RUNNING,
+    SWEEPING,
     CodeDensities,
     Components,
     Features,
@@ -18,12 +19,13 @@ from lde_bench.cli.app import (
     Running,
     Seconds,
     Steps,
+    Sweeping,
     TrialCount,
     VggFile,
     Whole,
     app,
 )
-from lde_bench.cli.running import finish, use_vgg
+from lde_bench.cli.running import Job, use_vgg
 
 
 @app.command
@@ -51,8 +53,9 @@ def generate(
     vgg: VggFile = None,
     steps: Steps = None,
     seconds: Seconds = None,
+    sweeping: Sweeping = SWEEPING,
     running: Running = RUNNING,
-) -> int:
+) -> Job:
     """Samples of autoencoders in colour, and how far they are from real images: the paper's Figures 1 and 6.
 
     Trains every model, draws successive samples, never picked, each over its nearest training image, and prints
@@ -60,15 +63,12 @@ def generate(
     needs no download. To resume a run that was killed, give the same command again.
     """
     from lde_bench.experiments.generate import Generate
-    from lde_bench.runs import ResultStore
     from lde_bench.training.plan import Budget
     from lde_bench.trials.base import set_threads
-    from lde_bench.trials.run import run_trials
 
     budget = Budget.of(profile, steps, seconds)
     set_threads(running.threads)
     use_vgg(vgg, running.cache_dir)
-    store = ResultStore(running.results_dir)
     (images,) = source.load("natural32", running)
     planned = Generate().plan(
         budget,
@@ -83,5 +83,4 @@ def generate(
         space=features,
         seed=running.seed,
     )
-    store.check_writable()
-    return finish(run_trials(planned, store), store, running.json)
+    return Job(planned, sweeping, running)

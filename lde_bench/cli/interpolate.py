@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from lde_bench.cli.app import (
     PICTURE_OPTIONS,
     RUNNING,
+    SWEEPING,
     Features,
     Perceptual,
     PictureOptions,
@@ -17,12 +18,13 @@ from lde_bench.cli.app import (
     Running,
     Seconds,
     Steps,
+    Sweeping,
     TrialCount,
     VggFile,
     Whole,
     app,
 )
-from lde_bench.cli.running import finish, use_vgg
+from lde_bench.cli.running import Job, use_vgg
 
 if TYPE_CHECKING:
     from lde_bench.data import Dataset
@@ -69,8 +71,9 @@ def interpolate(
     vgg: VggFile = None,
     steps: Steps = None,
     seconds: Seconds = None,
+    sweeping: Sweeping = SWEEPING,
     running: Running = RUNNING,
-) -> int:
+) -> Job:
     """Walks between the codes of test images, within two domains and from one to the other: the paper's Figure 5.
 
     Trains every autoencoder on images of the two in turn, decodes straight lines between codes, the pairs drawn by the
@@ -80,10 +83,8 @@ def interpolate(
     from lde_bench.data import mixed
     from lde_bench.errors import InputError
     from lde_bench.experiments.interpolate import Interpolate
-    from lde_bench.runs import ResultStore
     from lde_bench.training.plan import Budget
     from lde_bench.trials.base import set_threads
-    from lde_bench.trials.run import run_trials
 
     named: list[str | Path] = [*dataset, *images]
     if len(named) not in (0, 2):
@@ -91,7 +92,6 @@ def interpolate(
     budget = Budget.of(profile, steps, seconds)
     set_threads(running.threads)
     use_vgg(vgg, running.cache_dir)
-    store = ResultStore(running.results_dir)
     domains = [_domain(each, pictures, running) for each in named or DOMAINS]
     planned = Interpolate().plan(
         budget,
@@ -104,8 +104,7 @@ def interpolate(
         space=features,
         seed=running.seed,
     )
-    store.check_writable()
-    return finish(run_trials(planned, store), store, running.json)
+    return Job(planned, sweeping, running)
 
 
 def _domain(named: str | Path, pictures: PictureOptions, running: Running) -> Dataset:

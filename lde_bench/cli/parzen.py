@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from lde_bench.cli.app import (
     IMAGE_SOURCE,
     RUNNING,
+    SWEEPING,
     CodeDensities,
     Components,
     ImageSource,
@@ -16,12 +17,13 @@ from lde_bench.cli.app import (
     Running,
     Seconds,
     Steps,
+    Sweeping,
     TrialCount,
     VggFile,
     Whole,
     app,
 )
-from lde_bench.cli.running import finish, use_vgg
+from lde_bench.cli.running import Job, use_vgg
 
 
 @app.command
@@ -68,8 +70,9 @@ def parzen(
     ] = None,
     steps: Steps = None,
     seconds: Seconds = None,
+    sweeping: Sweeping = SWEEPING,
     running: Running = RUNNING,
-) -> int:
+) -> Job:
     """Parzen-window log-likelihood of images under the samples of models: the paper's Table 2.
 
     Trains every model, draws samples, chooses sigma on validation images and prints the test log-likelihood beside
@@ -77,15 +80,12 @@ def parzen(
     that was killed, give the same command again.
     """
     from lde_bench.experiments.parzen import Parzen
-    from lde_bench.runs import ResultStore
     from lde_bench.training.plan import Budget
     from lde_bench.trials.base import set_threads
-    from lde_bench.trials.run import run_trials
 
     budget = Budget.of(profile, steps, seconds)
     set_threads(running.threads)
     use_vgg(vgg, running.cache_dir)
-    store = ResultStore(running.results_dir)
     planned = Parzen().plan(
         budget,
         running.training(),
@@ -99,5 +99,4 @@ def parzen(
         bound_images=bound_images,
         seed=running.seed,
     )
-    store.check_writable()
-    return finish(run_trials(planned, store), store, running.json, "" if samples == 10_000 else f"-samples{samples}")
+    return Job(planned, sweeping, running, "" if samples == 10_000 else f"-samples{samples}")

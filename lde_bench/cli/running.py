@@ -1,18 +1,24 @@
-"""What commands that run trials share: print and write the tables of the records, give the exit code."""
+"""What commands that train share: run or print the plan of trials, print and write the tables of the records, and give
+the exit code.
+"""
 
 from __future__ import annotations
 
 import json as json_module
+import os
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lde_bench.errors import CalledExit, NothingMeasured
 
 if TYPE_CHECKING:
+    from lde_bench.cli.app import Running, Sweeping
     from lde_bench.report.table import Table
-    from lde_bench.runs import Record, ResultStore
+    from lde_bench.runs import Plan, Record, ResultStore
+    from lde_bench.trials.base import Trial
 
 
 def use_vgg(weights: Path | None, cache_dir: Path | None) -> None:
@@ -22,6 +28,115 @@ def use_vgg(weights: Path | None, cache_dir: Path | None) -> None:
 
     use_weights(weights)
     keep_in(cache_dir)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a command that trains asks for: trials, how they are run, and where their records go.
+
+    `suffix` tells the files of tables apart that a sweep's folder holds beside its usual one.
+    """
+
+    planned: Sequence[Trial]
+    sweeping: Sweeping
+    running: Running
+    suffix: str = ""
+
+    def run(self, argv: Sequence[str]) -> int:
+        """Run the trials, or print the plan of them; the exit code. `argv` is the command, which a worker is told.
+
+        Raises:
+            InputError: the share is none of the plan, the results folder cannot be written, or no worker is to be had.
+            SweepStopped: a trial failed, and `--fail-fast` was given.
+            NothingMeasured: no trial gave a number.
+        """
+        from lde_bench.progress import say
+        from lde_bench.runs import Plan, ResultStore
+
+        plan, store = Plan.of(self.planned), ResultStore(self.running.results_dir)
+        if self.sweeping.only is not None:
+            plan = plan.share(self.sweeping.only.index, self.sweeping.only.count)
+        if self.sweeping.plan:
+            print_plan(plan, store, self.running.json)
+            return 0
+        store.check_writable()
+        records = self._records(plan, store, argv)
+        if not records:
+            say("This share of the plan holds no row of the table.")
+            return 0
+        return finish(records, store, self.running.json, self.suffix)
+
+    def _records(self, plan: Plan, store: ResultStore, argv: Sequence[str]) -> list[Record]:
+        from lde_bench.trials.run import run_on_workers, run_trials
+
+        asked = self.sweeping
+        if asked.workers is None and asked.scheduler is None:
+            return run_trials(plan, store, fail_fast=asked.fail_fast)
+        return run_on_workers(
+            plan,
+            store,
+            partial(plan_of_command, tuple(argv), Path.cwd()),
+            workers=asked.workers,
+            scheduler=asked.scheduler,
+            threads=self.running.threads,
+            retries=asked.retries,
+            fail_fast=asked.fail_fast,
+            resource="GPU" if self.running.device == "cuda" and asked.scheduler is not None else None,
+        )
+
+
+def plan_of_command(argv: Sequence[str], folder: Path) -> Plan:
+    """The whole plan of a command that was given in `folder`, on another machine in the same place if it is there.
+
+    Raises:
+        InputError: the command is wrong, or its data are not to be had.
+    """
+    from lde_bench.cli.app import app
+    from lde_bench.runs import Plan
+
+    if folder.is_dir():
+        os.chdir(folder)
+    return Plan.of(app(argv, exit_on_error=False, print_error=False).planned)
+
+
+def print_plan(plan: Plan, store: ResultStore, json: bool) -> None:
+    """Print the nodes of a plan: number, title, what each needs first, about how long it takes, and how it stands."""
+    from lde_bench.progress import duration
+    from lde_bench.report.document import Grid, Paragraph
+    from lde_bench.report.numbers import DASH
+    from lde_bench.report.render.text import print_blocks
+
+    numbers = {node.run_id: node.number for node in plan.nodes}
+    left = {node.run_id for node in plan.left(store)}
+    entries: list[dict[str, Any]] = [
+        {
+            "number": node.number,
+            "run_id": node.run_id,
+            "title": node.task.title,
+            "asked": node.asked,
+            "depends_on": [numbers[run_id] for run_id in node.depends_on],
+            "expected_seconds": round(node.task.reference_seconds(), 1),
+            "state": "to run" if node.run_id in left else "done" if node.is_done(store) else "not needed",
+        }
+        for node in plan.nodes
+    ]
+    seconds = sum(entry["expected_seconds"] for entry in entries if entry["state"] == "to run")
+    if json:
+        print(json_module.dumps({"plan": entries, "expected_seconds": round(seconds, 1)}, indent=2))
+        return
+    rows = [
+        [
+            str(entry["number"]),
+            entry["title"],
+            ", ".join(map(str, entry["depends_on"])) or DASH,
+            duration(entry["expected_seconds"]) if entry["expected_seconds"] else DASH,
+            entry["state"],
+        ]
+        for entry in entries
+    ]
+    print_blocks([Grid(["number", "trial", "after", "about", "state"], rows, left=5)])
+    total = f"{len(left)} of {len(entries)} to run, about {duration(seconds)} one after the other"
+    print_blocks([Paragraph(f"{total} on 2 cores with bf16 instructions.")])
 
 
 def finish(records: Sequence[Record], store: ResultStore, json: bool, suffix: str = "") -> int:

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from lde_bench.cli.app import (
     RUNNING,
+    SWEEPING,
     Augment,
     Components,
     Methods,
@@ -17,11 +18,12 @@ from lde_bench.cli.app import (
     Running,
     Seconds,
     Steps,
+    Sweeping,
     Trials,
     Whole,
     app,
 )
-from lde_bench.cli.running import finish
+from lde_bench.cli.running import Job
 
 
 @app.command
@@ -52,22 +54,20 @@ def table(
     seconds: Seconds = None,
     patches: Patches = "auto",
     augment: Augment = None,
+    sweeping: Sweeping = SWEEPING,
     running: Running = RUNNING,
-) -> int:
+) -> Job:
     """Log-likelihood on data of your own, or on a registered dataset: laws, records and a table with error bars.
 
     Where the true density is known, as of the synthetic datasets, the table says how many nats each method leaves on
     it. To resume a run that was killed, give the same command again.
     """
     from lde_bench.experiments.table import AnyData, load_data
-    from lde_bench.runs import ResultStore
     from lde_bench.training.plan import Budget
     from lde_bench.trials.base import set_threads
-    from lde_bench.trials.run import run_trials
 
     budget = Budget.of(profile, steps, seconds)
     set_threads(running.threads)
-    store = ResultStore(running.results_dir)
     loaded = load_data(
         data,
         dataset,
@@ -81,5 +81,4 @@ def table(
     )
     options = running.training(patches, augment)
     planned = AnyData().plan(budget, options, loaded, components=K, methods=methods, trials=trials, seed=running.seed)
-    store.check_writable()
-    return finish(run_trials(planned, store), store, running.json)
+    return Job(planned, sweeping, running)

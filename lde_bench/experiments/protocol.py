@@ -13,6 +13,7 @@ import json as json_module
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -268,12 +269,12 @@ def run_protocol(trial: DensityTrial, store: ResultStore) -> ProtocolReport:
     bare = replace(trial, spec=MethodSpec(trial.spec.name, (), trial.spec.arguments), budget=budget)
     say(f"{trial.title}: trained once more, with the test patches scored at each look beside the validation patches.")
     test = torch.as_tensor(np.asarray(trial.dataset.test))
-    with SweepDisplay(2) as display:
+    with SweepDisplay([trial, bare], 2) as display:
 
         def train(what: DensityTrial, density: Density, checkpoint: Path | None) -> None:
-            display.event("started", what.title, None)
-            train_density(what, density, checkpoint, display.progress, display.note)
-            display.event("done", what.title, None)
+            display.event("started", what, None)
+            train_density(what, density, checkpoint, partial(display.progress, what), display.note)
+            display.event("done", what, None)
 
         peeking = PeekingDensity(trial.model(), test)
         train(trial, peeking, paths.checkpoint)

@@ -53,9 +53,9 @@ class LatentDensity(StagedGenerator):
     def part_plan(self, part: Model, budget: Budget) -> Plan:
         return self.density.code_plan(budget) if part is self.density else super().part_plan(part, budget)
 
-    def _seconds_of_parts(self, budget: Budget, rows: int | None) -> dict[str, float]:
+    def part_seconds(self, budget: Budget, rows: int | None) -> dict[str, float]:
         # Those of a density are of 63 features: one for each conditional of an autoregressive one.
-        seconds = super()._seconds_of_parts(budget, rows)
+        seconds = super().part_seconds(budget, rows)
         return seconds | {"density": seconds["density"] * self.density.features / REFERENCE_FEATURES}
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:

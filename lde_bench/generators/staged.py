@@ -5,7 +5,6 @@ earlier give.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -36,14 +35,11 @@ class Stage:
     validation: Rows | None
 
 
-#: Gives the file of the weights of a part that models of several names share, held against other processes.
-SharedFile = Callable[[Model, int], AbstractContextManager[Path | None]]
-
-
 class StagedGenerator(Generator):
     """A generator made of parts that are trained one after the other.
 
-    A subclass gives `parts` and `stages`. The first part alone may be shared by models that differ in the others.
+    A subclass gives `parts` and `stages`. Models that differ in nothing but the later parts may share the first: it is
+    then trained by `fit_shared_part`.
     """
 
     def parts(self) -> dict[str, Model]:
@@ -73,9 +69,10 @@ class StagedGenerator(Generator):
     def expected_seconds(self, budget: Budget, plan: Plan | None = None, rows: int | None = None) -> float:
         if budget.seconds is not None:
             return budget.seconds
-        return sum(self._seconds_of_parts(budget, rows).values())
+        return sum(self.part_seconds(budget, rows).values())
 
-    def _seconds_of_parts(self, budget: Budget, rows: int | None) -> dict[str, float]:
+    def part_seconds(self, budget: Budget, rows: int | None) -> dict[str, float]:
+        """About how long each part takes on the reference machine: 2 cores with bf16."""
         return {
             name: part.expected_seconds(budget, self.part_plan(part, budget), rows)
             for name, part in self.parts().items()
@@ -93,51 +90,38 @@ class StagedGenerator(Generator):
         checkpoint: Path | None = None,
         on_progress: Callable[[Progress], None] = lambda progress: None,
         notify: Callable[[str], None] = lambda message: None,
-        shared_file: SharedFile = lambda model, seed: nullcontext(),
+        shared: Path | None = None,
         **options: Any,
     ) -> Self:
         """As `Model.fit`, stage by stage; explicit steps are those of each stage, seconds those of all together.
 
-        `shared_file` says where the trained weights of the first part are kept, and taken from where they are there.
+        `shared` is the file that the trained first part is taken from, of `fit_shared_part`.
 
         Raises:
-            InputError: see `Model.fit`; or training batches that are no array.
+            InputError: see `Model.fit`; or training batches that are no array, or no such file.
         """
-        if isinstance(train_rows, Batches):
-            raise InputError(f"{self.name}: is trained on an array of images and not on a stream; give one [n, D].")
+        rows, held_out = self._arrays(train_rows, validation)
         seed = as_seed(self.name, seed)
         budget = Budget.of(profile, steps, seconds)
-        rows = as_array(self._readable("training", train_rows))
-        held_out = None if validation is None else as_array(self._readable("validation", validation))
-        parts, expected = self.parts(), self._seconds_of_parts(replace(budget, seconds=None), len(rows))
+        parts, expected = self.parts(), self.part_seconds(replace(budget, seconds=None), len(rows))
         setups: dict[str, dict[str, Any]] = {}
         whole = TrainingState()
         spent = 0.0
         for index, stage in enumerate(self.stages(rows, held_out)):
             share = expected[stage.name] / sum(expected.values())
-            part, stage_seed = parts[stage.name], derive_seed(seed, stage.name)
-            with shared_file(part, stage_seed) if index == 0 else nullcontext() as path:
-                if path is not None and path.is_file():
-                    notify(f"{stage.name}: trained before, taken from {path.name}")
-                    state, setups[stage.name] = _taken(part, path)
-                else:
-                    part.fit(
-                        stage.train,
-                        stage.validation,
-                        seed=stage_seed,
-                        profile=budget.profile,
-                        steps=budget.steps,
-                        seconds=None if budget.seconds is None else budget.seconds * share,
-                        plan=self.part_plan(part, budget),
-                        checkpoint=checkpoint and checkpoint.with_suffix(f".{stage.name}{checkpoint.suffix}"),
-                        on_progress=_within(on_progress, spent, share),
-                        notify=notify,
-                        **options,
-                    )
-                    assert part.training_state is not None
-                    state, setups[stage.name] = part.training_state, part.training_setup
-                    if path is not None and "weights" not in part.lacks:
-                        part.save(path, {"setup": part.training_setup, "state": asdict(state)})
+            if index == 0 and shared is not None:
+                notify(f"{stage.name}: trained before, taken from {shared.name}")
+                state, setups[stage.name] = _taken(parts[stage.name], shared)
+            else:
+                state, setups[stage.name] = self._fit_stage(
+                    stage,
+                    seed,
+                    replace(budget, seconds=None if budget.seconds is None else budget.seconds * share),
+                    checkpoint=checkpoint and checkpoint.with_suffix(f".{stage.name}{checkpoint.suffix}"),
+                    on_progress=_within(on_progress, spent, share),
+                    notify=notify,
+                    **options,
+                )
             _join(whole, state)
             spent += share
         self.eval()
@@ -148,6 +132,57 @@ class StagedGenerator(Generator):
             for name, setup in setups.items()
         }
         return self
+
+    def fit_shared_part(
+        self,
+        train_rows: Rows | Tensor | Batches,
+        validation: Rows | Tensor | None = None,
+        *,
+        file: Path,
+        seed: int = 0,
+        profile: str | None = None,
+        steps: int | None = None,
+        seconds: None = None,
+        **options: Any,
+    ) -> None:
+        """Train the first part alone, as `fit` would, and keep it in `file` for the models that share it.
+
+        Seconds are divided among the parts, so that the part would be another beside another density: none are taken.
+
+        Raises:
+            InputError: see `fit`.
+        """
+        rows, held_out = self._arrays(train_rows, validation)
+        budget = Budget.of(profile, steps, seconds)
+        first = next(iter(self.stages(rows, held_out)))
+        state, setup = self._fit_stage(first, as_seed(self.name, seed), budget, **options)
+        self.parts()[first.name].save(file, {"setup": setup, "state": asdict(state)})
+
+    def _arrays(
+        self, train_rows: Rows | Tensor | Batches, validation: Rows | Tensor | None
+    ) -> tuple[Rows, Rows | None]:
+        if isinstance(train_rows, Batches):
+            raise InputError(f"{self.name}: is trained on an array of images and not on a stream; give one [n, D].")
+        rows = as_array(self._readable("training", train_rows))
+        return rows, None if validation is None else as_array(self._readable("validation", validation))
+
+    def _fit_stage(
+        self, stage: Stage, seed: int, budget: Budget, **options: Any
+    ) -> tuple[TrainingState, dict[str, Any]]:
+        """Train one part; what its training was."""
+        part = self.parts()[stage.name]
+        part.fit(
+            stage.train,
+            stage.validation,
+            seed=derive_seed(seed, stage.name),
+            profile=budget.profile,
+            steps=budget.steps,
+            seconds=budget.seconds,
+            plan=self.part_plan(part, budget),
+            **options,
+        )
+        assert part.training_state is not None
+        return part.training_state, part.training_setup
 
 
 def _taken(part: Model, path: Path) -> tuple[TrainingState, dict[str, Any]]:

@@ -315,6 +315,11 @@ def _common_notes(table: Table, accepted: Sequence[Record]) -> list[str]:
         )
     if borrowers := list(dict.fromkeys(record.method for record in accepted if record.training.get("weights_of"))):
         notes.append(f"CPU seconds of {', '.join(borrowers)}: with those of the runs whose weights they have.")
+    if crowded := list(dict.fromkeys(each.method for each in accepted if each.cost and each.cost.side_by_side)):
+        notes.append(
+            f"CPU seconds of {', '.join(crowded)}: of trials that ran beside others on one machine; they do not "
+            "compare for speed."
+        )
     if table.shows_truth:
         notes.append(
             "Gap to truth: log-likelihood of the true density minus the model's, in nats, ± standard error over test "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lde_bench.runs.executor import run_sweep
 from lde_bench.runs.frame import load_results
 from lde_bench.runs.merge import Merged, merge_results
+from lde_bench.runs.plan import Plan, Task
 from lde_bench.runs.provenance import code_version, provenance, utc_now
 from lde_bench.runs.record import (
     Budget,
@@ -25,11 +26,13 @@ __all__ = [
     "DatasetInfo",
     "Merged",
     "ParzenWindow",
+    "Plan",
     "Record",
     "Result",
     "ResultStore",
     "RunPaths",
     "Sizes",
+    "Task",
     "code_version",
     "digest",
     "load_results",

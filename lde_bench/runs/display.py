@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from lde_bench.progress import duration, say
+from lde_bench.runs.executor import Event, Watcher
+from lde_bench.runs.plan import Task
 from lde_bench.runs.record import Record
 from lde_bench.training.loop import Progress
 
+#: The time left is told once this share of the work is done: before, it would be a guess from nothing.
+LEAST_SHARE = 0.01
 
-class SweepDisplay:
-    """Progress of a list of trials.
+
+class SweepDisplay(Watcher):
+    """Progress of a list of tasks: a bar for each that runs, and one for all.
 
     Args:
-        trials: how many there are.
+        left: the tasks to run.
+        total: how many there are with those that were done before.
     """
 
-    def __init__(self, trials: int) -> None:
-        self.trials = trials
-        self.finished = 0
+    def __init__(self, left: Sequence[Task], total: int) -> None:
+        self.total = total
+        self.counts = {"started": 0, "reused": 0, "done": 0, "failed": 0}
+        # A task of unknown length still counts for something.
+        self._seconds = {task.run_id: max(task.reference_seconds(), 1.0) for task in left}
+        self._shares = dict.fromkeys(self._seconds, 0.0)
+        self._began = time.monotonic()
         self._bars: Any = None
-        self._task: Any = None
+        self._all: Any = None
+        self._running: dict[str, Any] = {}
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -35,6 +48,8 @@ class SweepDisplay:
                 TimeElapsedColumn(),
                 console=Console(stderr=True),
             )
+            if len(left) > 1:
+                self._all = self._bars.add_task("all", total=1.0, note="")
 
     def __enter__(self) -> Self:
         if self._bars is not None:
@@ -47,29 +62,31 @@ class SweepDisplay:
         if self._bars is not None:
             self._bars.stop()
 
-    def event(self, event: str, title: str, record: Record | None) -> None:
-        """A trial starts, ends, fails, was done before, or runs in another process."""
-        if event == "started":
-            if self._bars is not None:
-                self._task = self._bars.add_task(self._label(title), total=1.0, note="")
-            else:
-                say(f"{self._label(title)} ...")
-            return
+    def event(self, event: Event, task: Task, record: Record | None) -> None:
         if event == "waiting":
-            self.note(f"{title}: another process is running it, waiting")
+            self.note(f"{task.title}: another process is running it, waiting")
             return
-        self.finished += 1
-        if self._task is not None and self._bars is not None:
-            self._bars.update(self._task, completed=1.0, note="")
-        self._task = None
-        self.note(f"{title}: {_outcome(event, record)}")
+        self.counts[event] += 1
+        if event == "started":
+            label = f"[{self.counts['reused'] + self.counts['started']}/{self.total}] {task.title}"
+            if self._bars is None:
+                say(f"{label} ...")
+            else:
+                self._close(task)  # of a worker that died
+                self._running[task.run_id] = self._bars.add_task(label, total=1.0, note="")
+        else:
+            self._close(task)
+            self._shares[task.run_id] = 1.0
+            self.note(f"{task.title}: {_outcome(event, record)}")
+        self._tell_of_all()
 
-    def progress(self, progress: Progress) -> None:
-        """The running trial moved on."""
-        if self._bars is not None and self._task is not None:
+    def progress(self, task: Task, progress: Progress) -> None:
+        self._shares[task.run_id] = progress.share
+        if (bar := self._running.get(task.run_id)) is not None:
             score = "" if progress.score is None else f"validation {progress.score:.2f} nats, "
             note = f"{score}{duration(progress.seconds_left)} left"
-            self._bars.update(self._task, completed=progress.share, note=note)
+            self._bars.update(bar, completed=progress.share, note=note)
+        self._tell_of_all()
 
     def note(self, message: str) -> None:
         """A line that stays."""
@@ -78,11 +95,25 @@ class SweepDisplay:
         else:
             say(message)
 
-    def _label(self, title: str) -> str:
-        return f"[{self.finished + 1}/{self.trials}] {title}"
+    def _close(self, task: Task) -> None:
+        """Take away the bar of a task that no longer runs."""
+        if (bar := self._running.pop(task.run_id, None)) is not None:
+            self._bars.remove_task(bar)
+
+    def _tell_of_all(self) -> None:
+        if self._all is None:
+            return
+        spent = sum(self._seconds.get(run_id, 0.0) * share for run_id, share in self._shares.items())
+        share = min(1.0, spent / sum(self._seconds.values()))
+        done = self.counts["reused"] + self.counts["done"]
+        waiting = self.total - done - self.counts["failed"] - len(self._running)
+        note = f"{done} done, {self.counts['failed']} failed, {len(self._running)} running, {waiting} waiting"
+        if share > LEAST_SHARE:
+            note += f", {duration((time.monotonic() - self._began) * (1 - share) / share)} left"
+        self._bars.update(self._all, completed=share, note=note)
 
 
-def _outcome(event: str, record: Record | None) -> str:
+def _outcome(event: Event, record: Record | None) -> str:
     if record is None:
         return event
     if record.result is None:

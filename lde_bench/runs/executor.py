@@ -1,85 +1,183 @@
-"""Run a list of trials in this process, beside any number of other processes on the same results folder."""
+"""Run a plan in this process, beside any number of other processes on the same results folder."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Literal, Protocol, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
-from lde_bench.errors import StorageError
+from lde_bench.errors import StorageError, SweepStopped
+from lde_bench.process import process_unchanged
+from lde_bench.runs.plan import Node, Plan, Task
 from lde_bench.runs.record import Record
 from lde_bench.runs.store import ResultStore
+from lde_bench.training.loop import Progress
 
 log = logging.getLogger(__name__)
 
-
-class Trial(Protocol):
-    """Anything that knows the name of its run."""
-
-    @property
-    def run_id(self) -> str: ...
-
-
-_Trial = TypeVar("_Trial", bound=Trial)
-
-#: What `notify` is told: the trial has a record already, starts, ended well, failed, or runs in another
-#: process.
+#: What a watcher is told of a task: it is in the store already, starts, ended well, failed, or runs in another process.
 Event = Literal["reused", "started", "done", "failed", "waiting"]
 
 
-def run_sweep(
-    store: ResultStore,
-    trials: Sequence[_Trial],
-    run_trial: Callable[[_Trial], Record],
-    failed_record: Callable[[_Trial, str], Record],
-    notify: Callable[[Event, _Trial, Record | None], None] = lambda event, trial, record: None,
-) -> list[Record]:
-    """Run the trials that have no done record and return one record a run, in the order of `trials`.
+class Watcher:
+    """Whoever follows a sweep; this one looks away."""
 
-    `run_trial` trains and measures; any `Exception` it raises is recorded by `failed_record(trial, reason)`
-    and the sweep goes on, so check what all trials share (paths, names, dataset) before. Ctrl-C stops the
-    sweep at once. Trials that another process is running are left to the end and then waited for; whatever
-    it recorded is taken over. A failed trial of an earlier sweep is tried again. Raises `InputError` when a
-    record cannot be written.
+    def event(self, event: Event, task: Task, record: Record | None) -> None:
+        """Something happened to a task; `record` is that of a trial that ended."""
+
+    def progress(self, task: Task, progress: Progress) -> None:
+        """A running task moved on."""
+
+    def note(self, message: str) -> None:
+        """A task has something to say."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended.
+
+    `failure` says why that which other tasks take over from it is not there. There may be a done record beside it: of a
+    trial whose lost weights could not be trained again.
     """
-    todo = {trial.run_id: trial for trial in trials}  # the same run asked for twice is run once
-    earlier = {run_id: store.find(run_id) for run_id in todo}
-    records: dict[str, Record] = {}
-    deferred: list[_Trial] = []
 
-    def attempt(trial: _Trial, *, wait: bool) -> bool:
-        run_id = trial.run_id
-        with store.lock(run_id, wait=wait) as held:
-            if not held:
-                return False
-            found = store.find(run_id)
-            # A failure written since this sweep began is another process's verdict on the same trial.
-            if found is not None and (found.done or found != earlier[run_id]):
-                records[run_id] = found
-                notify("reused", trial, found)
-                return True
-            notify("started", trial, None)
-            try:
-                record = run_trial(trial)
-            except StorageError:  # a full disk is every trial's
-                raise
-            except Exception as error:  # one trial's failure is its own
-                reason = describe_failure(error)
-                log.debug("trial %s failed", run_id, exc_info=True)
-                record = failed_record(trial, reason)
-            records[run_id] = store.write(record)
-            if records[run_id].done:
-                store.paths(record).discard_unfinished()
-            notify("done" if records[run_id].done else "failed", trial, records[run_id])
-            return True
+    event: Event
+    record: Record | None = None
+    failure: str | None = None
 
-    for trial in todo.values():
-        if not attempt(trial, wait=False):
-            deferred.append(trial)
-    for trial in deferred:
-        notify("waiting", trial, None)
-        attempt(trial, wait=True)
-    return [records[run_id] for run_id in todo]
+
+def run_sweep(
+    store: ResultStore, plan: Plan | Sequence[Task], watcher: Watcher | None = None, *, fail_fast: bool = False
+) -> list[Record]:
+    """Run what is left of a plan and return the record of each asked trial, in the order of the plan.
+
+    Any `Exception` that a task raises is recorded as its failure, and as that of all that takes over from it, and the
+    sweep goes on; so check what all tasks share (paths, names, dataset) before. Ctrl-C stops the sweep at once. Tasks
+    that another process is running are left to the end and then waited for; whatever it recorded is taken over. A
+    failed trial of an earlier sweep is tried again.
+
+    Raises:
+        SweepStopped: with `fail_fast`, at the first failure.
+        StorageError: a record cannot be written.
+    """
+    plan = plan if isinstance(plan, Plan) else Plan.of(plan)
+    watcher = watcher or Watcher()
+    sweep = Sweep(store, plan, watcher, fail_fast)
+    for wait in (False, True):
+        blocked: set[str] = set()
+        for node in list(sweep.pending.values()):
+            if blocked.intersection(node.depends_on):
+                blocked.add(node.run_id)
+                continue
+            if wait:
+                watcher.event("waiting", node.task, None)
+            if (outcome := sweep.attempt(node, wait=wait)) is None:
+                blocked.add(node.run_id)
+            else:
+                sweep.end(node, outcome)
+    return sweep.records()
+
+
+class Sweep:
+    """What is known of a plan while it runs, wherever its tasks do.
+
+    Attributes:
+        pending: the nodes that have not ended, by `run_id`, in order.
+        earlier: their records when the sweep began.
+    """
+
+    def __init__(self, store: ResultStore, plan: Plan, watcher: Watcher, fail_fast: bool = False) -> None:
+        self.store, self.plan, self.watcher, self.fail_fast = store, plan, watcher, fail_fast
+        self.pending = {node.run_id: node for node in plan.left(store)}
+        self.earlier = {run_id: store.find(run_id) for run_id in self.pending}
+        self._ended: dict[str, Record] = {}
+        self._failures: dict[str, str] = {}
+        for node in plan.nodes:
+            if node.asked and node.run_id not in self.pending:
+                record = store.find(node.run_id)
+                assert record is not None
+                self._ended[node.run_id] = record
+                watcher.event("reused", node.task, record)
+
+    def attempt(self, node: Node, *, wait: bool = False) -> Outcome | None:
+        """Run a node here, unless another process has, or a prerequisite failed; None while another process does."""
+        if (reason := self.blocking_failure(node)) is not None:
+            return fail(node.task, self.store, reason)
+        return attempt(node, self.store, self.watcher, self.earlier[node.run_id], wait=wait)
+
+    def blocking_failure(self, node: Node) -> str | None:
+        """Why a node cannot run, where a prerequisite of it failed."""
+        for run_id in node.depends_on:
+            if run_id in self._failures:
+                return f"{self.plan[run_id].task.title}, whose weights it takes, failed: {self._failures[run_id]}"
+        return None
+
+    def end(self, node: Node, outcome: Outcome) -> None:
+        """Take note of how a node ended.
+
+        Raises:
+            SweepStopped: it failed, and the sweep is to stop at the first failure.
+        """
+        del self.pending[node.run_id]
+        if outcome.record is not None:
+            self._ended[node.run_id] = outcome.record
+        if outcome.failure is not None:
+            self._failures[node.run_id] = outcome.failure
+        self.watcher.event(outcome.event, node.task, outcome.record)
+        if outcome.failure is not None and self.fail_fast:
+            raise SweepStopped(
+                f"{node.task.title} failed: {outcome.failure}; stopped there with {len(self.pending)} to run, as "
+                "--fail-fast asks; the same command goes on."
+            )
+
+    def records(self) -> list[Record]:
+        """The records of the asked trials that ended, in the order of the plan."""
+        return [self._ended[node.run_id] for node in self.plan.nodes if node.asked and node.run_id in self._ended]
+
+
+def attempt(
+    node: Node,
+    store: ResultStore,
+    watcher: Watcher,
+    earlier: Record | None,
+    *,
+    wait: bool = False,
+    side_by_side: bool = False,
+) -> Outcome | None:
+    """Run a node under its lock, unless all that is wanted of it is there; None where another process runs it.
+
+    A failure that is not the `earlier` record is another process's verdict on the same trial, and stands.
+    `side_by_side` marks the record of a trial that shares the machine with others.
+    """
+    task = node.task
+    with store.lock(node.run_id, wait=wait) as held:
+        if not held:
+            return None
+        found = store.find(node.run_id)
+        if node.is_done(store):
+            return Outcome("reused", found)
+        if found is not None and not found.done and found != earlier:
+            return Outcome("reused", found, found.reason)
+        watcher.event("started", task, None)
+        try:
+            with process_unchanged():  # whatever a class of a user's own did outside its own methods
+                record = task.run(store, partial(watcher.progress, task), watcher.note)
+        except StorageError:  # a full disk is every task's
+            raise
+        except Exception as error:  # one task's failure is its own
+            log.debug("%s failed", node.run_id, exc_info=True)
+            return fail(task, store, describe_failure(error))
+        if record is not None:
+            record = store.write(record.beside_others() if side_by_side else record)
+        task.paths(store).discard_unfinished()
+        return Outcome("done", record)
+
+
+def fail(task: Task, store: ResultStore, reason: str) -> Outcome:
+    """Record that a task failed."""
+    record = task.failed_record(reason)
+    return Outcome("failed", None if record is None else store.write(record), reason)
 
 
 def describe_failure(error: BaseException) -> str:

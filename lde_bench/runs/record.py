@@ -16,7 +16,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar
 
 import numpy as np
@@ -117,12 +117,14 @@ class Cost:
 
     `training_cpu_seconds` are those of `cpu_seconds` that were spent on training: the budget, which tables compare.
     None where records of before do not tell, or where the fit ends by itself and a longer one would change nothing.
+    `side_by_side`: other trials ran on the machine at the same time, so that the seconds do not compare for speed.
     """
 
     wall_seconds: float
     cpu_seconds: float
     sample_cost: str
     training_cpu_seconds: float | None = None
+    side_by_side: bool = False
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,10 @@ class Record:
     def test_nats(self) -> float | None:
         """Its test log-likelihood (nats); None of a trial that failed, or that measured other things."""
         return None if self.result is None else self.result.test_nats
+
+    def beside_others(self) -> Record:
+        """The record of the same trial, marked as one that shared the machine with others."""
+        return self if self.cost is None else replace(self, cost=replace(self.cost, side_by_side=True))
 
     @classmethod
     def from_dict(cls, value: object) -> Record:

@@ -22,6 +22,7 @@ from lde_bench.runs import (
     Record,
     ResultStore,
     RunPaths,
+    Task,
     code_version,
     make_run_id,
     provenance,
@@ -132,6 +133,27 @@ class Trial(ABC):
             determines=self.determines(),
         )
 
+    def prerequisites(self) -> Sequence[Task]:
+        """What must have run before: whatever has the weights that the trial takes over."""
+        return ()
+
+    def is_ready(self, store: ResultStore) -> bool:
+        """Whether its weights, which other trials take over, are beside its record."""
+        found = store.find(self.run_id)
+        return found is not None and found.done and self.paths(store).weights.is_file()
+
+    def failed_record(self, reason: str) -> Record:
+        """The record where it raised."""
+        now = utc_now()
+        return Record(
+            **head(self, self.model()),
+            status="failed",
+            reason=reason,
+            training={**self.options.asked(), "precision": self.options.precision, "device": self.options.device},
+            result=None,
+            provenance=provenance(now, now),
+        )
+
     def train(
         self,
         fit: Callable[..., Any],
@@ -169,7 +191,7 @@ class Trial(ABC):
         )
 
     def reference_seconds(self) -> float:
-        """About how long the trial takes on the reference machine: 2 cores with bf16."""
+        """About how long the trial takes, without its prerequisites, on the reference machine: 2 cores with bf16."""
         return self.model().expected_seconds(self.budget, rows=len(self.dataset.train))
 
 
@@ -223,19 +245,6 @@ def _sum_known(values: Sequence[float | None]) -> float | None:
 def weights_kept(paths: RunPaths) -> dict[str, str]:
     """What a record says of the weights beside it: nothing where they could not be kept."""
     return {"weights_sha256": file_sha256(paths.weights)} if paths.weights.is_file() else {}
-
-
-def failed_record(trial: Trial, reason: str) -> Record:
-    """The record of a trial that raised."""
-    now = utc_now()
-    return Record(
-        **head(trial, trial.model()),
-        status="failed",
-        reason=reason,
-        training={**trial.options.asked(), "precision": trial.options.precision, "device": trial.options.device},
-        result=None,
-        provenance=provenance(now, now),
-    )
 
 
 def head(trial: Trial, model: Model) -> dict[str, Any]:

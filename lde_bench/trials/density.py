@@ -28,7 +28,7 @@ from lde_bench.densities.ensemble import Ensemble
 from lde_bench.densities.external import probe
 from lde_bench.densities.spec import MethodSpec, parse_method
 from lde_bench.densities.standardised import Standardised
-from lde_bench.errors import InputError, TrainingDiverged
+from lde_bench.errors import InputError
 from lde_bench.evaluation.laws import trial_laws
 from lde_bench.evaluation.likelihood import evaluate
 from lde_bench.evaluation.statistics import naive_standard_error
@@ -39,7 +39,6 @@ from lde_bench.runs import (
     ResultStore,
     digest,
     provenance,
-    run_sweep,
     utc_now,
 )
 from lde_bench.seeds import derive_seed
@@ -47,8 +46,8 @@ from lde_bench.training.batches import ArrayBatches, Augment, Batches, FreshBatc
 from lde_bench.training.device import resolve_device
 from lde_bench.training.loop import Progress, Seconds
 from lde_bench.training.plan import Budget, Plan
-from lde_bench.trials.base import Trained, TrainingOptions, Trial, failed_record, head, weights_kept
-from lde_bench.trials.weights import borrow_weights
+from lde_bench.trials.base import Trained, TrainingOptions, Trial, head, weights_kept
+from lde_bench.trials.weights import borrow_weights, find_trained
 from lde_bench.version import BENCHMARK_VERSION
 
 #: A standard error needs two test rows; the laws of a trained model look at some validation rows.
@@ -74,7 +73,28 @@ class DensityTrial(Trial):
         return self._determines(self.spec, self.dataset.content_hash)
 
     def run(self, store: ResultStore, on_progress: Callable[[Progress], None], notify: Callable[[str], None]) -> Record:
+        found = store.find(self.run_id)
+        if found is not None and found.done:  # what takes over its weights misses them
+            train_weights_again(self, found, store, on_progress, notify)
+            return found
         return run_density_trial(self, store, on_progress, notify)
+
+    def prerequisites(self) -> Sequence[DensityTrial]:
+        """The trials whose weights it takes, where it is derived."""
+        if not self.is_derived or "weights" in self.model().lacks:
+            return ()
+        plain = self.plain
+        if plain.spec != self.spec:
+            return (plain,)
+        return [member.plain for member in self.members()]
+
+    def is_ready(self, store: ResultStore) -> bool:
+        """Whether weights of the same training are in the store, of this trial or of one on another test set."""
+        return find_trained(self, store) is not None
+
+    def reference_seconds(self) -> float:
+        """As of every trial; 0 of a derived one, whose evaluation alone nobody foresaw."""
+        return 0.0 if self.prerequisites() else super().reference_seconds()
 
     @cached_property
     def training_id(self) -> str:
@@ -226,13 +246,15 @@ def run_density_trial(
     `+ens`), nothing is trained here: `training.weights_of` of the record names the runs whose weights these are. The
     record then carries over their training setup, curve (of a single run) and cost: its cost is theirs and that of its
     own evaluation, what the row would have cost by itself.
+
+    Raises:
+        InputError: the weights that it takes over are not in the store; `run_sweep` runs its prerequisites before.
+        TrainingDiverged: the loss or a log-likelihood is not finite.
     """
     started = utc_now()
     paths = trial.paths(store)
     density = trial.model()
-    sources = borrow_weights(
-        trial, density, store, lambda source: _ensure_weights(source, trial, store, on_progress, notify)
-    )
+    sources = borrow_weights(trial, density, store)
     clock = Seconds.now()
     if sources:
         density.to(resolve_device(trial.options.device)).eval()
@@ -325,43 +347,31 @@ def in_units_of_data(density: Density, data: Dataset) -> Density:
     return density if data.unit is None else Standardised(density, data.unit)
 
 
-def _ensure_weights(
-    source: DensityTrial,
+def train_weights_again(
     trial: DensityTrial,
+    record: Record,
     store: ResultStore,
     on_progress: Callable[[Progress], None],
     notify: Callable[[str], None],
-) -> Record:
-    """The done record of an ordinary trial that `trial` takes its weights from, run now if there is none.
-
-    Weights that are not beside their record, as in a copy of the records alone, are trained again from the same seed.
+) -> None:
+    """Put the weights beside a done record that has lost them, as in a copy of the records alone; from the same seed.
 
     Raises:
-        TrainingDiverged: that trial failed.
+        InputError: those that come of it are not those of the record.
     """
-    notify(f"{trial.title}: takes the weights of {source.title}")
-    (record,) = run_sweep(
-        store, [source], lambda each: run_density_trial(each, store, on_progress, notify), failed_record
-    )
-    if not record.done:
-        raise TrainingDiverged(f"{source.title}, whose weights it takes, failed: {record.reason}")
-    paths = source.paths(store)
-    with store.lock(source.run_id):
-        if not paths.weights.is_file():
-            notify(f"{source.title}: its record is here and its weights are not; training them again")
-            density = source.model()
-            train_density(source, density, paths.checkpoint, on_progress, notify)
-            in_units_of_data(density, source.dataset).save(paths.weights)
-            try:
-                paths.checked_weights(record)
-            except InputError as error:
-                paths.weights.unlink()
-                raise InputError(
-                    f"{source.title}: trained again, it has other weights than its record names, as on another machine "
-                    "or with another number of threads; give another --results-dir."
-                ) from error
-            paths.checkpoint.unlink(missing_ok=True)
-    return record
+    notify(f"{trial.title}: its record is here and its weights are not; training them again")
+    paths, density = trial.paths(store), trial.model()
+    if not borrow_weights(trial, density, store):
+        train_density(trial, density, paths.checkpoint, on_progress, notify)
+    in_units_of_data(density, trial.dataset).save(paths.weights)
+    try:
+        paths.checked_weights(record)
+    except InputError as error:
+        paths.weights.unlink()
+        raise InputError(
+            f"{trial.title}: trained again, it has other weights than its record names, as on another machine or with "
+            "another number of threads; give another --results-dir."
+        ) from error
 
 
 def _against_truth(dataset: Dataset, items: np.ndarray) -> tuple[float, float] | tuple[None, None]:

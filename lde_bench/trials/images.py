@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +28,8 @@ from lde_bench.features.pixels import PIXELS
 from lde_bench.generators import create_generator, density_spec, generator_arguments, generator_class
 from lde_bench.generators.base import Generator
 from lde_bench.generators.reconstruction import PAPER_WEIGHT
-from lde_bench.runs import Cost, Record, Result, ResultStore, RunPaths, digest, provenance, utc_now
+from lde_bench.generators.staged import StagedGenerator
+from lde_bench.runs import Cost, Record, Result, ResultStore, RunPaths, Task, digest, provenance, utc_now
 from lde_bench.seeds import derive_seed
 from lde_bench.training.device import resolve_device
 from lde_bench.training.loop import Progress, Seconds
@@ -116,10 +115,11 @@ class ImageTrial(Trial):
     @property
     def seed(self) -> int:
         """Models that differ in nothing but the density of their codes have the same: they share an autoencoder."""
-        return derive_seed(self.experiment, str(self._autoencoder), self.base_seed, "trial", self.trial)
+        return derive_seed(self.experiment, str(self.autoencoder), self.base_seed, "trial", self.trial)
 
     @property
-    def _autoencoder(self) -> MethodSpec:
+    def autoencoder(self) -> MethodSpec:
+        """The model without the density of its codes."""
         takes = generator_arguments(self.spec)
         return MethodSpec(self.spec.name, (), {k: v for k, v in self.spec.arguments.items() if k in takes})
 
@@ -166,10 +166,19 @@ class ImageTrial(Trial):
         self.model().check_needs()
         self.features.check(self.dataset.image_shape)
 
+    def prerequisites(self) -> Sequence[SharedAutoencoder]:
+        """The autoencoder, of a model that has a density of its codes.
+
+        Seconds are divided among the parts: how far an autoencoder gets in its share depends on the density.
+        """
+        shares = self.budget.seconds is None and self.model().code_density is not None
+        return (SharedAutoencoder(self),) if shares else ()
+
     def reference_seconds(self) -> float:
         assert self.dataset.image_shape is not None
         features = self.features.reference_seconds(self.compared_images, self.dataset.image_shape)
-        return super().reference_seconds() + features
+        before = sum(each.reference_seconds() for each in self.prerequisites())
+        return super().reference_seconds() - before + features
 
     @cached_property
     def shared_id(self) -> str:
@@ -187,18 +196,18 @@ class ImageTrial(Trial):
         on_progress: Callable[[Progress], None] = lambda progress: None,
         notify: Callable[[str], None] = lambda message: None,
     ) -> Record:
-        """Train, or take the shared autoencoder from where it is, hold the model to its laws, measure, and keep its
+        """Train, on the shared autoencoder where there is one, hold the model to its laws, measure, and keep its
         weights.
 
         Raises:
+            InputError: the shared autoencoder is not in the store; `run_sweep` runs it before.
             TrainingDiverged: the loss, samples or what is measured are NaN or infinite.
         """
         started, clock = utc_now(), Seconds.now()
         paths, model = self.paths(store), self.model()
         fit: Callable[..., Any] = model.fit
-        # Seconds are divided among the parts: how far the autoencoder gets in its share depends on the density.
-        if model.code_density is not None and self.budget.seconds is None:
-            fit = partial(fit, shared_file=lambda part, seed: self._shared_file(store))
+        for shared in self.prerequisites():
+            fit = partial(fit, shared=shared.paths(store).weights)
         self.train(fit, self.dataset.train, paths.checkpoint, on_progress, notify)
         trained = Trained.by(model, self.origin)
         laws = self._laws(model)
@@ -242,12 +251,6 @@ class ImageTrial(Trial):
             laws |= trial_laws(model.code_density, model.coder.codes(self.dataset.validation))
         return laws
 
-    @contextmanager
-    def _shared_file(self, store: ResultStore) -> Iterator[Path]:
-        name = f"{self.spec.name}-{self.shared_id}"
-        with store.lock(name):
-            yield self.paths(store).folder / f"{name}.safetensors"
-
     @property
     def features(self) -> FeatureSpace:
         """The feature space, computed where the trial runs."""
@@ -273,6 +276,65 @@ class ImageTrial(Trial):
         """The validation images that are not among the samples of a reference row: of a model all."""
         validation = self.dataset.validation
         return first_rows(validation, len(validation) - model.used_validation)
+
+
+@dataclass(frozen=True)
+class SharedAutoencoder:
+    """The training of an autoencoder that models share which differ in the density of its codes.
+
+    Attributes:
+        trial: one of these.
+    """
+
+    trial: ImageTrial
+
+    @property
+    def run_id(self) -> str:
+        return f"{self.trial.spec.name}-{self.trial.shared_id}"
+
+    @property
+    def dataset(self) -> Dataset:
+        """That of the models."""
+        return self.trial.dataset
+
+    @property
+    def title(self) -> str:
+        return f"autoencoder {self.trial.autoencoder}, trial {self.trial.trial + 1}"
+
+    def prerequisites(self) -> Sequence[Task]:
+        """None."""
+        return ()
+
+    def is_ready(self, store: ResultStore) -> bool:
+        """Whether its weights are in the store."""
+        return self.paths(store).weights.is_file()
+
+    def paths(self, store: ResultStore) -> RunPaths:
+        """Beside the records of the models."""
+        return RunPaths(self.trial.paths(store).folder, self.run_id)
+
+    def reference_seconds(self) -> float:
+        """About how long it takes on the reference machine: 2 cores with bf16."""
+        parts = self._model().part_seconds(self.trial.budget, len(self.trial.dataset.train))
+        return next(iter(parts.values()))
+
+    def _model(self) -> StagedGenerator:
+        model = self.trial.model()
+        assert isinstance(model, StagedGenerator)
+        return model
+
+    def run(self, store: ResultStore, on_progress: Callable[[Progress], None], notify: Callable[[str], None]) -> None:
+        """Train it.
+
+        Raises:
+            TrainingDiverged: the loss is not finite.
+        """
+        paths = self.paths(store)
+        fit = partial(self._model().fit_shared_part, file=paths.weights)
+        self.trial.train(fit, self.trial.dataset.train, paths.checkpoint, on_progress, notify)
+
+    def failed_record(self, reason: str) -> None:
+        """None: what fails for want of it is recorded."""
 
 
 def as_bytes(images: np.ndarray) -> np.ndarray:

@@ -88,6 +88,9 @@ class CandidateTrial(TimedTrial):
     def plan(self, density: Density) -> Plan:
         return replace(super().plan(density), validate_every=NEVER)
 
+    def prerequisites(self) -> Sequence[DensityTrial]:
+        return ()  # no candidate has weights to take over
+
     def run(self, store: ResultStore, on_progress: Callable[[Progress], None], notify: Callable[[str], None]) -> Record:
         warm_up()
         started, clock = utc_now(), Seconds.now()

@@ -8,14 +8,15 @@ of its members. And a trial that differs from an earlier one in its test set alo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol, Self, TypeVar
+from collections.abc import Sequence
+from typing import Protocol, Self
 
 from lde_bench.densities import load_density
 from lde_bench.densities.base import Density
 from lde_bench.densities.ensemble import Ensemble
 from lde_bench.densities.spec import MethodSpec
 from lde_bench.densities.standardised import Standardised
+from lde_bench.errors import InputError
 from lde_bench.runs import Record, ResultStore
 
 
@@ -35,6 +36,9 @@ class Borrower(Protocol):
     def run_id(self) -> str: ...
 
     @property
+    def title(self) -> str: ...
+
+    @property
     def training_id(self) -> str: ...
 
     @property
@@ -43,34 +47,38 @@ class Borrower(Protocol):
     def members(self) -> Sequence[Self]: ...
 
 
-_Trial = TypeVar("_Trial", bound=Borrower)
-
-
-def borrow_weights(
-    trial: _Trial, density: Density, store: ResultStore, ensure: Callable[[_Trial], Record]
-) -> list[Record]:
+def borrow_weights(trial: Borrower, density: Density, store: ResultStore) -> list[Record]:
     """Put the weights of other trials into `density`, the untrained one of `trial`; the records that they belong to.
 
     None where the trial must train: it is an ordinary one without a twin in the store, or its weights cannot be kept.
 
-    Args:
-        ensure: gives the done record of an ordinary trial with its weights beside it, trained now if need be.
+    Raises:
+        InputError: it is a derived one, and that whose weights it takes has not run.
     """
     if "weights" in density.lacks:
         return []
     part = trained_part(density)
     record = find_trained(trial, store, but=trial.run_id)
     if record is None and trial.plain.spec != trial.spec:
-        record = ensure(trial.plain)
+        record = _trained(trial.plain, store)
     if record is not None:
         _load(part, record, store)
         return [record]
     if not isinstance(part, Ensemble):
         return []
-    records = [find_trained(member, store) or ensure(member.plain) for member in trial.members()]
+    records = [_trained(member, store) for member in trial.members()]
     for member, record in zip(part.each(), records, strict=True):
         _load(trained_part(member), record, store)
     return records
+
+
+def _trained(source: Borrower, store: ResultStore) -> Record:
+    record = find_trained(source, store)
+    if record is None:
+        raise InputError(
+            f"the weights of {source.plain.title}, which are taken over, are not in {store.folder}; run it before."
+        )
+    return record
 
 
 def find_trained(trial: Borrower, store: ResultStore, but: str = "") -> Record | None:

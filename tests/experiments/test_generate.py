@@ -19,7 +19,7 @@ from lde_bench.report.table import table_blocks
 from lde_bench.runs import Record, ResultStore, run_sweep
 from lde_bench.seeds import derive_seed
 from lde_bench.training.plan import Budget
-from lde_bench.trials.base import TrainingOptions, failed_record
+from lde_bench.trials.base import TrainingOptions
 from lde_bench.trials.generation import SHOWN, GenerationTrial
 
 OPTIONS = TrainingOptions(precision="fp32", device="cpu")
@@ -31,8 +31,7 @@ def images() -> Dataset:
 
 
 def run(store: ResultStore, trials: list[GenerationTrial]) -> list[Record]:
-    quiet = (lambda progress: None, lambda message: None)
-    return run_sweep(store, trials, lambda trial: trial.run(store, *quiet), failed_record)
+    return run_sweep(store, trials)
 
 
 def test_quick_needs_no_vgg_and_the_other_profiles_take_the_papers_loss(images, monkeypatch, tmp_path):

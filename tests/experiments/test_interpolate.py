@@ -14,7 +14,7 @@ from lde_bench.experiments.interpolate import Interpolate
 from lde_bench.report.experiment import build_tables
 from lde_bench.runs import ResultStore, run_sweep
 from lde_bench.training.plan import Budget
-from lde_bench.trials.base import TrainingOptions, failed_record
+from lde_bench.trials.base import TrainingOptions
 from lde_bench.trials.interpolation import SHOWN
 
 OPTIONS = TrainingOptions(precision="fp32", device="cpu")
@@ -37,8 +37,7 @@ def test_the_rows_are_those_of_the_paper_at_one_seed_of_pairs(domains):
 def test_every_model_walks_between_the_same_images_and_its_walks_are_drawn(domains, tmp_path):
     store = ResultStore(tmp_path)
     trials = Interpolate().plan(Budget.of(steps=2), OPTIONS, domains, methods=["ae", "iae"], pairs=7)
-    quiet = (lambda progress: None, lambda message: None)
-    records = run_sweep(store, trials, lambda trial: trial.run(store, *quiet), failed_record)
+    records = run_sweep(store, trials)
     assert all(record.done for record in records), records[0].reason
     arrays = [store.paths(record).load_picture() for record in records]
     assert arrays[0] is not None

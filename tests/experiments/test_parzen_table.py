@@ -22,7 +22,7 @@ from lde_bench.generators import load_generator
 from lde_bench.runs import Record, ResultStore, run_sweep
 from lde_bench.seeds import derive_seed
 from lde_bench.training.plan import Budget
-from lde_bench.trials.base import TrainingOptions, failed_record
+from lde_bench.trials.base import TrainingOptions
 from lde_bench.trials.images import setting, usual_space
 from lde_bench.trials.parzen import ParzenTrial, choose_window
 
@@ -41,8 +41,7 @@ def planned(digits: Dataset, *methods: str) -> list[ParzenTrial]:
 
 
 def run(store: ResultStore, trials: list[ParzenTrial]) -> list[Record]:
-    quiet = (lambda progress: None, lambda message: None)
-    return run_sweep(store, trials, lambda trial: trial.run(store, *quiet), failed_record)
+    return run_sweep(store, trials)
 
 
 def test_the_space_is_the_datasets_own_but_quick_needs_no_file_that_may_not_be_at_hand(digits):

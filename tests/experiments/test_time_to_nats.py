@@ -22,7 +22,7 @@ from lde_bench.runs.record import Cost
 from lde_bench.training.batches import ArrayBatches
 from lde_bench.training.curve import CurvePoint
 from lde_bench.training.plan import Budget
-from lde_bench.trials.base import TrainingOptions, failed_record
+from lde_bench.trials.base import TrainingOptions
 from lde_bench.trials.timed import NEVER, CandidateTrial, Choice, TimedTrial, choose, on_one_clock
 
 OPTIONS = TrainingOptions(precision="fp32")
@@ -50,7 +50,7 @@ def runs(choices: Mapping[str, Choice], *methods: str, data: Dataset = PATCHES) 
 def searched(candidate: CandidateTrial, nats: float, steps: int = 1200) -> Record:
     """The record of a candidate, looked at once after the 120 CPU seconds of its budget."""
     return replace(
-        failed_record(candidate, "yet to be done"),
+        candidate.failed_record("yet to be done"),
         status="done",
         reason=None,
         training={"batch_size": 10},
@@ -135,13 +135,13 @@ def test_a_candidate_spends_its_cpu_seconds_and_never_sees_the_test_set(tmp_path
 
 def test_the_best_on_validation_rows_is_chosen_of_those_that_did_not_fail():
     tried = candidates(SMALL)
-    records = [failed_record(tried[0], "the loss is NaN"), searched(tried[1], 105.0), searched(tried[2], 103.0)]
+    records = [tried[0].failed_record("the loss is NaN"), searched(tried[1], 105.0), searched(tried[2], 103.0)]
     assert choose(tried, records) == {SMALL: Choice(tried[1].changes, 10, 10.0)}
 
 
 def test_a_method_whose_candidates_all_failed_has_no_run():
     tried = candidates(SMALL)
-    choices = choose(tried, [failed_record(trial, "the loss is NaN") for trial in tried])
+    choices = choose(tried, [trial.failed_record("the loss is NaN") for trial in tried])
     assert [str(run.spec) for run in runs(choices, SMALL, "gaussian")] == ["gaussian"] * 2
 
 
@@ -224,7 +224,7 @@ def test_the_table_of_the_search_marks_the_best_of_each_method():
         replace(searched(trial, nats), training={"rate": trial.changes["rate"], "batch_size": 10})
         for trial, nats in zip(tried, (101.0, 105.0, 103.0), strict=True)
     ]
-    table = TimeToNatsSearch().table([*records, replace(failed_record(tried[0], "NaN"), run_id="failed")])
+    table = TimeToNatsSearch().table([*records, replace(tried[0].failed_record("NaN"), run_id="failed")])
     chosen, nats = (table.headers.index(name) for name in ("chosen", "validation (nats)"))
     assert [(table.cells(row)[nats], table.cells(row)[chosen]) for row in table.rows] == [
         ("101.00", ""),

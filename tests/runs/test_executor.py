@@ -4,45 +4,91 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lde_bench.errors import InputError, TrainingDiverged
-from lde_bench.runs import Record, ResultStore, run_sweep
+from lde_bench.errors import InputError, SweepStopped, TrainingDiverged
+from lde_bench.runs import Plan, Record, ResultStore, run_sweep
+from lde_bench.runs.executor import Watcher
+from lde_bench.runs.store import RunPaths
 
 
 @dataclass(frozen=True)
 class Trial:
+    """A trial that calls `work`, of records like `template`."""
+
     run_id: str
+    template: str = ""
+    work: Callable[[Trial], object] = lambda trial: None
+    needs: Sequence[Trial] = ()
+    dataset: Any = None
+
+    @property
+    def title(self) -> str:
+        return self.run_id
+
+    def prerequisites(self) -> Sequence[Trial]:
+        return self.needs
+
+    def is_ready(self, store: ResultStore) -> bool:
+        found = store.find(self.run_id)
+        return found is not None and found.done
+
+    def reference_seconds(self) -> float:
+        return 1.0
+
+    def paths(self, store: ResultStore) -> RunPaths:
+        return RunPaths(store.folder, self.run_id)
+
+    def run(self, store: ResultStore, *_: object) -> Record:
+        made = self.work(self)
+        return made if isinstance(made, Record) else self.record()
+
+    def record(self, **changes: object) -> Record:
+        return Record.from_dict({**Record.from_json(self.template).to_dict(), "run_id": self.run_id, **changes})
+
+    def failed_record(self, reason: str) -> Record:
+        return self.record(status="failed", reason=reason, result=None)
 
 
 TRIALS = [Trial(f"run-{number}") for number in range(6)]
+
+
+@dataclass(frozen=True)
+class Listener(Watcher):
+    """Writes the events down."""
+
+    events: list[tuple[str, str]] = field(default_factory=list)
+
+    def event(self, event, task, record):
+        self.events.append((event, task.run_id))
 
 
 @pytest.fixture
 def sweep(tmp_path, make_record):
     """Sweep over `TRIALS`, the named runs raising; returns the records, the calls and the events."""
 
-    def run(errors=None, trials=TRIALS):
+    def run(errors=None, trials=TRIALS, share=(1, 1), **options):
         calls: list[str] = []
-        events: list[tuple[str, str]] = []
+        listener = Listener()
 
-        def run_trial(trial):
+        def work(trial):
             calls.append(trial.run_id)
             if error := (errors or {}).get(trial.run_id):
                 raise error
-            return make_record(run_id=trial.run_id)
 
-        records = run_sweep(
-            ResultStore(tmp_path),
-            trials,
-            run_trial,
-            lambda trial, reason: make_record(failed=True, run_id=trial.run_id, reason=reason),
-            lambda event, trial, record: events.append((event, trial.run_id)),
-        )
-        return records, calls, events
+        def equipped(trial):
+            needs = tuple(map(equipped, trial.needs))
+            return replace(trial, template=make_record().to_json(), work=work, needs=needs)
+
+        plan = Plan.of([equipped(trial) for trial in trials]).share(*share)
+        records = run_sweep(ResultStore(tmp_path), plan, listener, **options)
+        return records, calls, listener.events
 
     return run
 
@@ -87,15 +133,71 @@ def test_the_same_run_asked_for_twice_is_run_once(sweep):
     assert [record.run_id for record in records] == ["run-0", "run-1"]
 
 
+# -- what takes over from others ---------------------------------------------------------------------------------------
+
+BASE = Trial("base")
+AVERAGE = Trial("average", needs=[BASE])
+MIXTURE = Trial("mixture", needs=[Trial("member-0", needs=[BASE]), Trial("member-1")])
+
+
+def test_what_others_take_over_from_runs_once_and_first_and_is_no_record_that_was_asked_for(sweep):
+    records, calls, _ = sweep(trials=[AVERAGE, TRIALS[0], MIXTURE])
+    assert calls == ["base", "average", "run-0", "member-0", "member-1", "mixture"]
+    assert [record.run_id for record in records] == ["average", "run-0", "mixture"]
+    assert sweep(trials=[MIXTURE, BASE])[1] == []
+
+
+def test_what_nothing_left_takes_over_from_does_not_run(sweep, tmp_path):
+    sweep(trials=[AVERAGE])
+    (tmp_path / "bsds300").rename(tmp_path / "kept")
+    next(tmp_path.rglob("base.json")).unlink()
+    assert sweep(trials=[AVERAGE])[1] == []
+
+
+def test_a_failure_fails_what_takes_over_from_it_with_its_reason_and_nothing_else(sweep):
+    records, calls, events = sweep({"base": ValueError("no base")}, trials=[AVERAGE, MIXTURE, TRIALS[0]])
+    assert calls == ["base", "member-1", "run-0"]
+    assert records[0].reason == "base, whose weights it takes, failed: ValueError: no base"
+    assert records[1].reason == f"member-0, whose weights it takes, failed: {records[0].reason}"
+    assert records[2].done
+    assert events.count(("failed", "mixture")) == 1
+
+
+def test_fail_fast_stops_at_the_first_failure_and_the_same_plan_goes_on(sweep):
+    errors = {"run-2": ValueError("once")}
+    with pytest.raises(SweepStopped, match=r"run-2 failed: ValueError: once; stopped there with 3 to run"):
+        sweep(errors, fail_fast=True)
+    assert sweep()[1] == ["run-2", "run-3", "run-4", "run-5"]
+
+
+@pytest.mark.parametrize("count", [2, 7])
+def test_the_shares_of_a_plan_are_together_the_whole_of_it(sweep, tmp_path, count):
+    trials = [AVERAGE, *TRIALS, MIXTURE]
+    asked = [sweep(trials=trials, share=(index + 1, count)) for index in range(count)]
+    assert sorted(record.run_id for records, _, _ in asked for record in records) == sorted(t.run_id for t in trials)
+    ran = [run_id for _, calls, _ in asked for run_id in calls]
+    assert sorted(ran) == sorted({"base", "member-0", "member-1", *(trial.run_id for trial in trials)})
+    with pytest.raises(InputError, match=f"share 0/{count} is none of 1/{count} to {count}/{count}"):
+        sweep(trials=trials, share=(0, count))
+
+
+def test_a_share_keeps_the_numbers_of_the_plan_and_runs_what_it_needs_of_others(sweep):
+    plan = Plan.of([AVERAGE, *TRIALS, MIXTURE])
+    share = plan.share(2, 5)
+    assert [(node.number, node.run_id, node.asked) for node in share.nodes] == [
+        (1, "base", False),
+        (2, "average", True),
+        (7, "run-4", True),
+    ]
+    records, calls, _ = sweep(trials=[AVERAGE, *TRIALS, MIXTURE], share=(2, 5))
+    assert calls == ["base", "average", "run-4"]
+    assert [record.run_id for record in records] == ["average", "run-4"]
+
+
 def test_a_folder_that_refuses_records_is_an_input_error_and_not_a_failed_trial(tmp_path, make_record):
     (tmp_path / "bsds300").write_text("a file where a folder is needed")
     with pytest.raises(InputError):
-        run_sweep(
-            ResultStore(tmp_path),
-            TRIALS,
-            lambda trial: make_record(run_id=trial.run_id),
-            lambda trial, reason: make_record(failed=True, run_id=trial.run_id, reason=reason),
-        )
+        run_sweep(ResultStore(tmp_path), [replace(TRIALS[0], template=make_record().to_json())])
 
 
 def sweep_in_process(folder: Path, template: str, name: str, meet, failing: str | None) -> None:
@@ -103,7 +205,7 @@ def sweep_in_process(folder: Path, template: str, name: str, meet, failing: str 
 
     meetings = iter([meet])
 
-    def run_trial(trial: Trial) -> Record:
+    def work(trial: Trial) -> Record:
         # Nobody finishes a trial before both have begun one, so that both sweeps do overlap.
         for first_trial in meetings:
             first_trial.wait(30)
@@ -111,15 +213,10 @@ def sweep_in_process(folder: Path, template: str, name: str, meet, failing: str 
             handle.write(trial.run_id + "\n")
         if trial.run_id == failing:
             raise ValueError("always")
-        content = Record.from_json(template).to_dict()
-        return Record.from_dict({**content, "run_id": trial.run_id, "parameters": os.getpid()})
+        return trial.record(parameters=os.getpid())
 
-    def failed_record(trial: Trial, reason: str) -> Record:
-        content = Record.from_json(template).to_dict()
-        changes = {"run_id": trial.run_id, "status": "failed", "reason": reason, "result": None}
-        return Record.from_dict({**content, **changes})
-
-    records = run_sweep(ResultStore(folder), TRIALS, run_trial, failed_record)
+    trials = [replace(trial, template=template, work=work) for trial in TRIALS]
+    records = run_sweep(ResultStore(folder), trials)
     assert [record.run_id for record in records] == [trial.run_id for trial in TRIALS]
 
 
@@ -142,37 +239,35 @@ def test_two_processes_on_one_folder_both_finish_and_no_trial_is_lost_or_run_twi
     assert [record.run_id for record in ResultStore(tmp_path).load()] == ran
 
 
-SLOW_SWEEP = """
-import sys, time
-from lde_bench.runs import Record, ResultStore, run_sweep
-from types import SimpleNamespace
-template = Record.from_json(sys.stdin.read()).to_dict()
-def run_trial(trial):
-    print(trial.run_id, flush=True)
+def sleepy(trial: Trial) -> Record:
+    print(trial.run_id, file=sys.stderr, flush=True)  # what a task prints goes there anyway
     time.sleep(0.05 if trial.run_id != "run-3" else 60)
-    return Record.from_dict({**template, "run_id": trial.run_id, "parameters": 1})
-trials = [SimpleNamespace(run_id=f"run-{number}") for number in range(6)]
-run_sweep(ResultStore(sys.argv[1]), trials, run_trial, None)
-"""
+    return trial.record(parameters=1)
 
 
 def test_a_killed_sweep_goes_on_where_it_was_and_changes_no_record(tmp_path, make_record):
-    command = [sys.executable, "-c", SLOW_SWEEP, str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sweep:
+    command = [sys.executable, __file__, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
         sweep.stdin.write(make_record().to_json())
         sweep.stdin.close()
-        while "run-3" not in sweep.stdout.readline():
+        while "run-3" not in sweep.stderr.readline():
             pass
         sweep.kill()
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
     assert len(before) == 3
     ran = []
 
-    def run_trial(trial: Trial) -> Record:
+    def work(trial: Trial) -> Record:
         ran.append(trial.run_id)
-        return make_record(run_id=trial.run_id, parameters=2)
+        return trial.record(parameters=2)
 
-    records = run_sweep(ResultStore(tmp_path), TRIALS, run_trial, lambda trial, reason: pytest.fail(reason))
+    trials = [replace(trial, template=make_record().to_json(), work=work) for trial in TRIALS]
+    records = run_sweep(ResultStore(tmp_path), trials)
     assert ran == ["run-3", "run-4", "run-5"]
     assert [record.parameters for record in records] == [1, 1, 1, 2, 2, 2]
     assert all(path.read_bytes() == content for path, content in before.items())
+
+
+if __name__ == "__main__":
+    template = sys.stdin.read()
+    run_sweep(ResultStore(sys.argv[1]), [replace(trial, template=template, work=sleepy) for trial in TRIALS])

@@ -23,8 +23,8 @@ from lde_bench.runs import Record, ResultStore, run_sweep
 from lde_bench.seeds import derive_seed
 from lde_bench.training.plan import Budget
 from lde_bench.trials import density as density_trials
-from lde_bench.trials.base import TrainingOptions, failed_record
-from lde_bench.trials.density import DensityTrial, plan_trials, run_density_trial
+from lde_bench.trials.base import TrainingOptions
+from lde_bench.trials.density import DensityTrial, plan_trials
 
 OPTIONS = TrainingOptions(device="cpu", precision="fp32")
 METHOD = "made-mog+w:components=2,hidden=8"
@@ -69,7 +69,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def run(store: ResultStore, trials: list[DensityTrial]) -> list[Record]:
-    return run_sweep(store, trials, lambda trial: run_density_trial(trial, store), failed_record)
+    return run_sweep(store, trials)
 
 
 def nats(density: Density, data: Dataset = DATA) -> float:
