@@ -367,7 +367,7 @@ def _choice_reader(choices: Sequence[Any]) -> Callable[[Any], Any]:
 
 def _plain_reader(kind: type) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
-        if type(value) is not kind:  # True is an int to `isinstance`
+        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):  # True is an int
             raise _Misfit(f" is {_brief(value)}, expected {kind.__name__}")
         return value
 
