@@ -44,6 +44,8 @@ def contents(folder: Path) -> dict[str, tuple[float | None, bytes]]:
     Raises:
         ValueError: a run has two records.
     """
+    if not folder.is_dir():
+        return {}
     store = ResultStore(folder)
     paths = [path.name for path in folder.rglob("*.json")]
     if len(paths) != len(set(paths)):
