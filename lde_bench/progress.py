@@ -34,13 +34,13 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     Gives a function of the number of items done and of all; what the first call tells was done before.
     """
     if sys.stderr.isatty():
-        with _bar(what) as advance:
-            yield advance
+        with _bar(what) as moved:
+            yield moved
         return
     started = last = time.monotonic()
     first: int | None = None
 
-    def update(done: int, total: int) -> None:
+    def told(done: int, total: int) -> None:
         nonlocal first, last
         now = time.monotonic()
         first = done if first is None else first
@@ -50,7 +50,7 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
         left = (now - started) / (done - first) * (total - done)
         say(f"{what}: {done:,} of {total:,}, {duration(left)} left")
 
-    yield update
+    yield told
 
 
 @contextmanager

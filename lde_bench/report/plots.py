@@ -52,17 +52,18 @@ def draw_learning_curves(curves: Sequence[tuple[str, Sequence[Sequence[CurvePoin
     axes = figure.subplots()
     styles = [(colour, dashes) for dashes in ("-", *DASHES) for colour in COLOURS]
     for (label, trials), (colour, dashes) in zip(drawn, cycle(styles), strict=False):
-        for number, trial in enumerate(trials):
-            axes.plot(
-                [max(point.cpu_seconds, 0.01) for point in trial],
-                [point.validation_nats for point in trial],
-                color=colour,
-                linestyle=dashes,
-                linewidth=1.5,
-                marker="o",
-                markersize=3 if len(trial) > 1 else 6,
-                label=None if number else label,
-            )
+        # One line that is broken between trials: thousands of lines would take matplotlib minutes.
+        broken = [point for trial in trials for point in (*trial, None)]
+        axes.plot(
+            [math.nan if point is None else max(point.cpu_seconds, 0.01) for point in broken],
+            [math.nan if point is None else point.validation_nats for point in broken],
+            color=colour,
+            linestyle=dashes,
+            linewidth=1.5,
+            marker="o",
+            markersize=3 if len(trials[0]) > 1 else 6,
+            label=label,
+        )
     # A trial's first points may lie far below where it ends: the window shows how the good ones part.
     low = max(min(ends[label] for label, _ in drawn) - 6, best - CURVE_NATS)
     axes.set_ylim(low, best + 0.06 * (best - low))

@@ -367,7 +367,7 @@ def _choice_reader(choices: Sequence[Any]) -> Callable[[Any], Any]:
 
 def _plain_reader(kind: type) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
-        if type(value) is not kind:  # True is an int to `isinstance`
+        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):  # True is an int
             raise _Misfit(f" is {_brief(value)}, expected {kind.__name__}")
         return value
 
@@ -375,7 +375,7 @@ def _plain_reader(kind: type) -> Callable[[Any], Any]:
 
 
 def _read_float(value: Any) -> float:
-    if type(value) not in (float, int):
+    if not isinstance(value, float | int) or isinstance(value, bool):
         raise _Misfit(f" is {_brief(value)}, expected float")
     # 1e999 is valid JSON and parses to infinity, as a whole number of 400 digits cannot be a float.
     if not abs(value) <= sys.float_info.max:
