@@ -27,8 +27,10 @@ class SweepDisplay(Watcher):
     """
 
     def __init__(self, left: Sequence[Task], total: int) -> None:
-        self.total = total
-        self.counts = {"started": 0, "reused": 0, "done": 0, "failed": 0}
+        self.total, self._before = total, total - len(left)
+        self.counts = {"reused": 0, "done": 0, "failed": 0}
+        #: In the order of starting; one that a worker died of starts again under its own.
+        self._numbers: dict[str, int] = {}
         # A task of unknown length still counts for something.
         self._seconds = {task.run_id: max(task.reference_seconds(), 1.0) for task in left}
         self._shares = dict.fromkeys(self._seconds, 0.0)
@@ -66,15 +68,16 @@ class SweepDisplay(Watcher):
         if event == "waiting":
             self.note(f"{task.title}: another process is running it, waiting")
             return
-        self.counts[event] += 1
         if event == "started":
-            label = f"[{self.counts['reused'] + self.counts['started']}/{self.total}] {task.title}"
+            number = self._numbers.setdefault(task.run_id, len(self._numbers) + 1)
+            label = f"[{self._before + number}/{self.total}] {task.title}"
             if self._bars is None:
                 say(f"{label} ...")
             else:
                 self._close(task)  # of a worker that died
                 self._running[task.run_id] = self._bars.add_task(label, total=1.0, note="")
         else:
+            self.counts[event] += 1
             self._close(task)
             self._shares[task.run_id] = 1.0
             self.note(f"{task.title}: {_outcome(event, record)}")
