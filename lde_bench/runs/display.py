@@ -6,13 +6,15 @@ import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from lde_bench.progress import duration, say
 from lde_bench.runs.executor import Event, Watcher
 from lde_bench.runs.plan import Task
 from lde_bench.runs.record import Record
-from lde_bench.training.loop import Progress
+
+if TYPE_CHECKING:
+    from lde_bench.training.loop import Progress  # torch, which whoever reads records need not wait for
 
 #: The time left is told once this share of the work is done: before, it would be a guess from nothing.
 LEAST_SHARE = 0.01

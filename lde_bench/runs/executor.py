@@ -6,14 +6,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lde_bench.errors import StorageError, SweepStopped
-from lde_bench.process import process_unchanged
 from lde_bench.runs.plan import Node, Plan, Task
 from lde_bench.runs.record import Record
 from lde_bench.runs.store import ResultStore
-from lde_bench.training.loop import Progress
+
+if TYPE_CHECKING:
+    from lde_bench.training.loop import Progress  # torch, which whoever reads records need not wait for
 
 log = logging.getLogger(__name__)
 
@@ -150,6 +151,8 @@ def attempt(
     A failure that is not the `earlier` record is another process's verdict on the same trial, and stands.
     `side_by_side` marks the record of a trial that shares the machine with others.
     """
+    from lde_bench.process import process_unchanged  # torch, which whoever reads records need not wait for
+
     task = node.task
     with store.lock(node.run_id, wait=wait) as held:
         if not held:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lde_bench.data import Dataset
 from lde_bench.errors import InputError
 from lde_bench.runs.record import Record
 from lde_bench.runs.store import ResultStore, RunPaths
-from lde_bench.training.loop import Progress
+
+if TYPE_CHECKING:
+    from lde_bench.training.loop import Progress  # torch, which whoever reads records need not wait for
 
 
 class Task(Protocol):

@@ -48,4 +48,5 @@ def test_a_symmetry_average_and_a_mixture_of_trials_are_rows_like_any(cli, recor
     mixture = by_method["made-mog+w+ens:hidden=8,members=2", 0]
     assert mixture["training"]["weights_of"] == [by_method["made-mog+w:hidden=8", t]["run_id"] for t in (0, 1)]
     assert all(law["passed"] for record in by_method.values() for law in record["laws"].values())
-    assert "takes the weights of gaussian" in outcome.err
+    sources = by_method["gaussian+sym", 0]["training"]["weights_of"]
+    assert sources == [by_method["gaussian", 0]["run_id"]]
