@@ -232,7 +232,7 @@ LONG = ("parzen", "--samples", 100, "--steps", 150, "--methods", "train-samples"
 def test_a_trial_killed_while_it_trains_goes_on_to_the_same_record_and_weights(cli, start, records, here):
     process = start(*LONG, "--threads", 1)
     deadline = time.monotonic() + 240
-    while not (saved := list(here.rglob("*.autoencoder.ckpt"))) and process.poll() is None:
+    while not (saved := list(here.rglob("ae-*.ckpt"))) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert saved, process.communicate()

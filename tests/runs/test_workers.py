@@ -174,7 +174,7 @@ class Killer(Notes):
 @pytest.mark.slow
 def test_the_trial_of_a_killed_worker_goes_on_from_its_checkpoint_to_the_same_bits(tmp_path, monkeypatch):
     pytest.importorskip("distributed")
-    steps = 40
+    steps = 120
     expected = one_by_one(tmp_path / "here", small_plan(steps))
     store, killer = ResultStore(tmp_path / "there"), Killer()
     with connect(2, None) as client:
