@@ -31,17 +31,14 @@ def _rates(*rates: float, **plan: Any) -> list[Candidate]:
     return [Candidate(plan={"rate": rate, **plan}) for rate in rates]
 
 
-_CODES = [
-    Candidate(plan={"rate": rate}, second={"rate": second}, share=share)
-    for rate, second, share in (
-        (1e-3, 2e-3, 0.7),
-        (2e-3, 2e-3, 0.7),
-        (1e-3, 5e-3, 0.7),
-        (2e-3, 5e-3, 0.7),
-        (2e-3, 2e-3, 0.85),
-        (2e-3, 2e-3, 0.5),
-    )
-]
+def _stages(*each: tuple[float, float, float]) -> list[Candidate]:
+    """Rates of both stages, and the share of the first."""
+    return [Candidate(plan={"rate": first}, second={"rate": second}, share=share) for first, second, share in each]
+
+
+_CODES = _stages(
+    (1e-3, 2e-3, 0.7), (2e-3, 2e-3, 0.7), (1e-3, 5e-3, 0.7), (2e-3, 5e-3, 0.7), (2e-3, 2e-3, 0.85), (2e-3, 2e-3, 0.5)
+)
 
 CANDIDATES: dict[str, list[Candidate]] = {
     "deep-gsn": [*_rates(5e-4, 1e-3, 2e-3), *_rates(1e-3, 2e-3, batch_size=50), *_rates(1e-3, batch_size=250)],
@@ -50,17 +47,14 @@ CANDIDATES: dict[str, list[Candidate]] = {
         *_rates(2e-3, 4e-3, schedule="cosine"),
         *_rates(2e-3, schedule="constant", average=0.99),
     ],
-    "gmmn+ae": [
-        Candidate(plan={"rate": rate}, second={"rate": second}, share=share)
-        for rate, second, share in (
-            (3e-3, 3e-3, 0.3),
-            (3e-3, 6e-3, 0.3),
-            (3e-3, 1e-2, 0.3),
-            (1e-3, 6e-3, 0.3),
-            (3e-3, 6e-3, 0.15),
-            (3e-3, 6e-3, 0.5),
-        )
-    ],
+    "gmmn+ae": _stages(
+        (3e-3, 3e-3, 0.3),
+        (3e-3, 6e-3, 0.3),
+        (3e-3, 1e-2, 0.3),
+        (1e-3, 6e-3, 0.3),
+        (3e-3, 6e-3, 0.15),
+        (3e-3, 6e-3, 0.5),
+    ),
     "aae": [
         *_rates(1e-3, 2e-3),
         Candidate("scale=5", {"rate": 1e-3}),

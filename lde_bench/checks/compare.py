@@ -17,6 +17,7 @@ from lde_bench.errors import InputError, NothingMeasured
 from lde_bench.evaluation.statistics import (
     MINIMUM_GROUPS,
     Difference,
+    GroupMeans,
     Inference,
     bootstrap_interval,
     difference_by_group,
@@ -93,8 +94,9 @@ def compare(a: Side, b: Side) -> Comparison:
     if first_items is not None and second_items is not None:
         naive = paired_difference_of_items(first_items, second_items)
     units = a.record.dataset.sizes.test if each is None else len(each.ids)
-    if each is None and naive is None:
-        naive, units = _by_blocks(a, b)
+    blocks = _by_blocks(a, b) if each is None and naive is None else None
+    if blocks is not None:
+        naive, units = Difference(blocks.mean, blocks.standard_error), len(blocks.ids)
     if each is None and naive is None:
         raise NothingMeasured(
             f"{a.label} minus {b.label} is {a.test_nats - b.test_nats:+.3f} nats, but no error can be told: the "
@@ -126,7 +128,7 @@ def compare(a: Side, b: Side) -> Comparison:
         p_value=found.p_value,
         about="methods" if of_methods else "models",
         verdict=_verdict(a.label, b.label, found, _count(units, group), of_methods),
-        notes=tuple(_notes(a, b, naive, units)),
+        notes=tuple(_notes(a, b, naive, blocks)),
     )
 
 
@@ -150,13 +152,10 @@ def run_compare(
     return 0
 
 
-def _by_blocks(a: Side, b: Side) -> tuple[Difference | None, int]:
-    """A minus B by blocks of items, of which records that stand alone tell, and their number."""
+def _by_blocks(a: Side, b: Side) -> GroupMeans | None:
+    """A minus B by blocks of items, of which records that stand alone tell; None where they do not."""
     first, second = a.blocks(), b.blocks()
-    if first is None or second is None:
-        return None, 0
-    each = difference_by_group(first, second)
-    return Difference(each.mean, each.standard_error), len(each.ids)
+    return None if first is None or second is None else difference_by_group(first, second)
 
 
 # ---- telling
@@ -180,7 +179,7 @@ def _verdict(a: str, b: str, found: Inference, units: str, of_methods: bool) -> 
     return f"{better} {by}" if of_methods else f"Of these trained models that of {better} {by}"
 
 
-def _notes(a: Side, b: Side, naive: Difference | None, units: int) -> list[str]:
+def _notes(a: Side, b: Side, naive: Difference | None, blocks: GroupMeans | None) -> list[str]:
     notes = []
     budgets = [side.record.budget.label for side in (a, b)]
     if budgets[0] != budgets[1]:
@@ -196,8 +195,8 @@ def _notes(a: Side, b: Side, naive: Difference | None, units: int) -> list[str]:
             f"The verdict is about these trained models ({trials}), not about the methods: what another seed changes "
             "is not in the errors. Two trials or more of each would tell."
         )
-    if naive is not None and units < a.record.dataset.sizes.test and a.blocks() is not None:
-        notes.append(f"The naive error is over {units} blocks of items, as the records have them.")
+    if blocks is not None:
+        notes.append(f"The naive error is over {len(blocks.ids)} blocks of items, as the records have them.")
     if naive is None:
         absent = " and ".join(side.label for side in (a, b) if side.items() is None)
         notes.append(

@@ -206,7 +206,7 @@ class Sweeping:
         Parameter(help="Run on the workers of this Dask scheduler: its address, or its scheduler file (needs [dask])."),
     ] = None
     retries: Annotated[
-        WorkerCount, Parameter(help="How often a trial whose worker died is given to another before it has failed.")
+        TrialCount, Parameter(help="How often a trial whose worker died is given to another before it has failed.")
     ] = 3
     fail_fast: Annotated[bool, Parameter(negative=(), help="Stop at the first trial that fails.")] = False
 

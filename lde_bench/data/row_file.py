@@ -70,7 +70,11 @@ class RowFile:
 
     @classmethod
     def _in_numpys_format(cls, path: Path, key: str | None, stream: IO[bytes], end: int) -> RowFile:
-        """Of a stream that stands where the array begins, and belongs to it until byte `end` of the file."""
+        """Read the header of an array from a stream that stands where it begins; it ends at byte `end` of the file.
+
+        Raises:
+            ValueError: the header tells of more or fewer bytes than there are.
+        """
         shape, column_major, dtype = npy_header(stream, f"{path}: '{key}'" if key else f"{path}:")
         found = cls(path, key, shape, dtype, stream.tell(), column_major)  # type: ignore[arg-type]  # checked by `open`
         size, there = math.prod(shape) * dtype.itemsize, end - stream.tell()

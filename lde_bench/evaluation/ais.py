@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -108,34 +108,41 @@ class Guide(Protocol):
     """Says how chains move."""
 
     def move(self, t: int, point: Point, precision: float) -> tuple[Tensor, Tensor]:
-        """Of the transition behind step `t` of the path: the size of its leapfrog steps, [B], and A of its metric
+        """Give the size of the leapfrog steps of the transition behind step `t` of the path, [B], and A of its metric
         (A A^T)^-1, [B, Z, Z].
         """
 
     def hear(self, probability: Tensor) -> None:
-        """Told with what probability the transition was accepted, [B]."""
+        """Learn with what probability the transition was accepted, [B]."""
 
 
 @dataclass(frozen=True)
 class Moves:
-    """Moves that are known before the chains run: sizes [T - 1, B], and roots of inverse metrics [T - 1, B, Z, Z]."""
+    """Moves that are known before the chains run.
+
+    Attributes:
+        sizes: of steps, [T - 1, n].
+        roots: of inverse metrics, [T - 1, n, Z, Z].
+        chains: of each of the n images, which all move alike; the roots, the larger part of the memory, are held once.
+    """
 
     sizes: Tensor
     roots: Tensor
+    chains: int = 1
 
     def move(self, t: int, point: Point, precision: float) -> tuple[Tensor, Tensor]:
-        return self.sizes[t - 1], self.roots[t - 1]
+        return self.sizes[t - 1].repeat(self.chains), self.roots[t - 1].repeat(self.chains, 1, 1)
 
     def hear(self, probability: Tensor) -> None:
         """They stay what they are."""
 
     def reversed(self) -> Moves:
         """Those of the way back."""
-        return Moves(self.sizes.flip(0), self.roots.flip(0))
+        return replace(self, sizes=self.sizes.flip(0), roots=self.roots.flip(0))
 
     def of_chains(self, chains: int) -> Moves:
         """Those of `chains` of each image."""
-        return Moves(self.sizes.repeat(1, chains), self.roots.repeat(1, chains, 1, 1))
+        return replace(self, chains=chains)
 
 
 class Scout:
@@ -209,10 +216,10 @@ class Sampler:
         """`n` draws of the prior, [n, Z]."""
         return self.model.draw(n, self.generator)
 
-    def scout(self, x: Tensor, path: Tensor) -> tuple[Annealed, Moves]:
-        """A chain of each image [n, D] along a rising path, and the moves that it found for others."""
+    def scout(self, x: Tensor, path: Tensor) -> tuple[Annealed, Scout]:
+        """A chain of each image [n, D] along a rising path, and what found its moves."""
         scout = Scout(self.model, self.scale, len(x))
-        return self.anneal(x, self.draw(len(x)), path, scout), scout.moves()
+        return self.anneal(x, self.draw(len(x)), path, scout), scout
 
     def forwards(self, x: Tensor, path: Tensor, moves: Moves, chains: int) -> Annealed:
         """From the prior, `chains` of each image [n, D] by its `moves`: weights [T + 1, chains * n]."""
@@ -331,7 +338,8 @@ class Estimator:
         samplers = self._samplers()
         nats, acceptance = [], []
         for block in self._blocks(x):
-            runs = [sampler.forwards(block, path, sampler.scout(block, path)[1], self.chains) for sampler in samplers]
+            moves = [sampler.scout(block, path)[1].moves() for sampler in samplers]
+            runs = [each.forwards(block, path, own, self.chains) for each, own in zip(samplers, moves, strict=True)]
             each = torch.cat([self._last_weights(run) for run in runs])  # [models * chains, B]
             nats.append(log_mean_exp(each) + log_peak(path[-1], x.shape[1]))
             acceptance += [run.acceptance for run in runs]
@@ -351,7 +359,7 @@ class Estimator:
             x = mean + sigma * torch.randn(mean.shape, generator=sampler.generator, dtype=z.dtype, device=z.device)
             path = noise_path(sigma, x.shape[1], self.annealing.distributions)
             for made, source in zip(self._blocks(x), self._blocks(x, z), strict=True):
-                _, moves = sampler.scout(made, path)
+                moves = sampler.scout(made, path)[1].moves()
                 lower = log_mean_exp(self._last_weights(sampler.forwards(made, path, moves, self.chains)))
                 back = sampler.backwards(made, source, path, moves, self.chains)
                 gaps.append(-log_mean_exp(self._last_weights(back)) - lower)
@@ -359,7 +367,7 @@ class Estimator:
 
     @property
     def chains(self) -> int:
-        """Of each model and image."""
+        """How many chains each model has of each image."""
         return max(1, self.annealing.chains // len(self.models))
 
     def _last_weights(self, run: Annealed) -> Tensor:

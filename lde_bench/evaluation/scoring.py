@@ -71,7 +71,7 @@ class _Job:
         return density.to(resolve_device(self.device)).eval()
 
     def digest(self) -> str:
-        """Of everything that the numbers depend on, as far as can be told without reading the data."""
+        """Give the SHA-256 of everything that the numbers depend on, as far as can be told without reading the data."""
         source = self.data.path.stat()
         told = {
             "weights": file_sha256(self.weights),

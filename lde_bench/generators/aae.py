@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -18,8 +17,8 @@ from lde_bench.generators.decoder_model import DecoderModel, standard_normal
 from lde_bench.generators.networks import HIDDEN, LAYERS, coders, mlp, pixels, reset_coders, reset_mlp
 from lde_bench.generators.reconstruction import ReconstructionLoss
 from lde_bench.seeds import derive_seed
-from lde_bench.training.device import Compiler, autocast
-from lde_bench.training.learner import ModuleLearner, make_optimizer, set_rate
+from lde_bench.training.device import Compiler
+from lde_bench.training.learner import Learner, PartedLearner
 from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
 
@@ -153,7 +152,7 @@ class AAE(Autoencoder):
         told = self.discriminator(codes)  # [B, 1]
         return binary_cross_entropy_with_logits(told, torch.ones_like(told))
 
-    def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> AdversarialLearner:
+    def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
         kind = PhasedLearner if self.adversarial is None else SummedLearner
         return kind(self, plan, device, precision)
 
@@ -194,73 +193,25 @@ def mode_means(modes: int, latent: int) -> Tensor:
     return distance * nn.functional.normalize(torch.randn(modes, latent, generator=generator))
 
 
-class AdversarialLearner(ModuleLearner):
-    """Optimisers of their own for parts of the networks, by the names of the phases of a step.
-
-    A subclass gives `parts`, the networks of each phase, and `step`, of which it returns the reconstruction error.
+class PhasedLearner(PartedLearner):
+    """A step is a reconstruction phase, a discriminator phase and a generator phase: the encoder is moved twice, by the
+    last as far as by the first, whatever the size of their gradients.
     """
 
     module: AAE
 
     def __init__(self, module: AAE, plan: Plan, device: torch.device, precision: str) -> None:
-        super().__init__(module)
-        self.plan = plan
-        self.device = device
-        self.precision = precision
-        self.optimizers = {
-            phase: make_optimizer([each for part in own for each in part.parameters()], plan, fused=True)
-            for phase, own in self.parts(module).items()
-        }
-
-    @staticmethod
-    def parts(module: AAE) -> dict[str, Sequence[nn.Module]]:
-        """The networks that each phase moves."""
-        raise TypeError("a subclass gives the parts")
-
-    def step(self, batch: Tensor, step: int, progress: float) -> float:
-        """One training step on images [B, D]: the reconstruction error."""
-        raise TypeError("a subclass gives the step")
-
-    def begin(self, step: int, progress: float) -> AAE:
-        """The model, ready for a step at the plan's rate."""
-        for optimizer in self.optimizers.values():
-            set_rate(optimizer, self.plan.rate_at(step, progress))
-        return self.module.train()
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        """The context in which losses are computed."""
-        return autocast(self.device, self.precision)
-
-    def descend(self, phase: str, loss: Tensor) -> None:
-        """One step of a phase's optimiser down the gradient of `loss`."""
-        self.module.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizers[phase].step()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), **{phase: each.state_dict() for phase, each in self.optimizers.items()}}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        for phase, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state[phase])
-
-
-class PhasedLearner(AdversarialLearner):
-    """A step is a reconstruction phase, a discriminator phase and a generator phase: the encoder is moved twice, by the
-    last as far as by the first, whatever the size of their gradients.
-    """
-
-    @staticmethod
-    def parts(module: AAE) -> dict[str, Sequence[nn.Module]]:
-        return {
+        parts: dict[str, Sequence[nn.Module]] = {
             "reconstruction": (module.encoder, module.decoder),
             "discriminator": (module.discriminator,),
             "generator": (module.encoder,),
         }
+        super().__init__(module, plan, device, precision, parts)
 
     def step(self, batch: Tensor, step: int, progress: float) -> float:
-        model = self.begin(step, progress)
+        """Take one training step on images [B, D]; the reconstruction error."""
+        self.begin(step, progress)
+        model = self.module
         with self.autocast():
             error = model.reconstruction_loss(model.decode(model.encode(batch)), batch)
         self.descend("reconstruction", error)
@@ -274,17 +225,24 @@ class PhasedLearner(AdversarialLearner):
         return error.item()
 
 
-class SummedLearner(AdversarialLearner):
+class SummedLearner(PartedLearner):
     """A step moves the discriminator, then encoder and decoder once, down the sum of the reconstruction error and
     `adversarial` times the loss of the codes that are told from the prior.
     """
 
-    @staticmethod
-    def parts(module: AAE) -> dict[str, Sequence[nn.Module]]:
-        return {"discriminator": (module.discriminator,), "autoencoder": (module.encoder, module.decoder)}
+    module: AAE
+
+    def __init__(self, module: AAE, plan: Plan, device: torch.device, precision: str) -> None:
+        parts: dict[str, Sequence[nn.Module]] = {
+            "discriminator": (module.discriminator,),
+            "autoencoder": (module.encoder, module.decoder),
+        }
+        super().__init__(module, plan, device, precision, parts)
 
     def step(self, batch: Tensor, step: int, progress: float) -> float:
-        model = self.begin(step, progress)
+        """Take one training step on images [B, D]; the reconstruction error."""
+        self.begin(step, progress)
+        model = self.module
         assert model.adversarial is not None
         with self.autocast():
             codes = model.encode(batch)

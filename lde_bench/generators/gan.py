@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,8 @@ from lde_bench.generators.base import Generator
 from lde_bench.generators.decoder_model import DecoderModel, standard_normal, uniform_of_normal
 from lde_bench.generators.networks import mlp
 from lde_bench.training.batches import Batches
-from lde_bench.training.device import Compiler, autocast
-from lde_bench.training.learner import ModuleLearner, make_optimizer, set_rate
+from lde_bench.training.device import Compiler
+from lde_bench.training.learner import PartedLearner
 from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
 
@@ -163,45 +163,37 @@ class GAN(Generator):
         return (standard_normal(self, self.noise, lambda z: self.decode(NOISE_BOUND * uniform_of_normal(z))),)
 
 
-class AdversarialLearner(ModuleLearner):
+class AdversarialLearner(PartedLearner):
     """Both networks at once, each down the gradient of its own loss with its own optimiser, on one and the same
     generated images and dropped units, as the authors' repository has it.
     """
 
+    module: GAN
+
     def __init__(self, module: GAN, plan: Plan, device: torch.device, precision: str) -> None:
-        super().__init__(module, plan.average)
-        self.gan = module
-        self.plan = plan
-        self.device = device
-        self.precision = precision
-        self.networks = (module.discriminator, module.generator)
-        self.optimizers = tuple(make_optimizer(network.parameters(), plan, fused=True) for network in self.networks)
+        # In the order of `GAN.losses`.
+        parts: dict[str, Sequence[nn.Module]] = {
+            "discriminator": (module.discriminator,),
+            "generator": (module.generator,),
+        }
+        super().__init__(module, plan, device, precision, parts)
 
     def step(self, batch: Tensor, step: int, progress: float) -> float:
-        """The discriminator's loss."""
-        self.module.train()
-        with autocast(self.device, self.precision):
-            losses = self.gan.losses(batch)
-        for network, loss in zip(self.networks, losses, strict=True):
-            own = list(network.parameters())
+        """Take one training step on images [B, D]; the discriminator's loss."""
+        self.begin(step, progress)
+        with self.autocast():
+            losses = self.module.losses(batch)
+        for own, loss in zip(self.parts.values(), losses, strict=True):
             for parameter, gradient in zip(own, torch.autograd.grad(loss, own, retain_graph=True), strict=True):
                 parameter.grad = gradient
-        for optimizer in self.optimizers:
-            self._schedule(optimizer, step, progress)
+        for optimizer in self.optimizers.values():
             optimizer.step()
         self.follow(step)
         return losses[0].item()
 
-    def _schedule(self, optimizer: torch.optim.Optimizer, step: int, progress: float) -> None:
-        set_rate(optimizer, self.plan.rate_at(step, progress))
+    def begin(self, step: int, progress: float) -> None:
+        super().begin(step, progress)
         if self.plan.optimizer == "sgd":
-            for group in optimizer.param_groups:
-                group["momentum"] = self.plan.momentum + (FINAL_MOMENTUM - self.plan.momentum) * progress
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+            for optimizer in self.optimizers.values():
+                for group in optimizer.param_groups:
+                    group["momentum"] = self.plan.momentum + (FINAL_MOMENTUM - self.plan.momentum) * progress

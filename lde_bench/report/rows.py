@@ -21,9 +21,9 @@ from lde_bench.runs.rows import (
     PLAIN_DATA,
     bits_per_dim,
     block_means,
+    ended_by_itself,
     group_means,
     input_of,
-    is_closed,
     is_reference,
     row_options,
     unverified,
@@ -223,7 +223,7 @@ def _training_seconds(trials: Sequence[Record]) -> float | None:
     """The mean CPU seconds of training of those of a row's trials that did not end by themselves, None without one; of
     a record that does not tell, of the whole trial.
     """
-    costs = [trial.cost for trial in trials if trial.cost and not is_closed(trial.training)]
+    costs = [trial.cost for trial in trials if trial.cost and not ended_by_itself(trial.training)]
     spent = [cost.cpu_seconds if cost.training_cpu_seconds is None else cost.training_cpu_seconds for cost in costs]
     return float(np.mean(spent)) if spent else None
 

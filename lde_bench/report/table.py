@@ -205,7 +205,7 @@ def rows_blocks(table: Table, *, bold: bool = False) -> list[Block]:
         lines: list[list[Line]] = [
             [Strong(cell) if bold and row.is_best else cell for cell in table.cells(row)] for row in table.rows
         ]
-        body = Grid(table.headers, lines, title=table.score.capitalize() if table.leading else "", best=best)
+        body = Grid(table.headers, lines, title=table.score if table.leading else "", best=best)
     failures: list[Block] = []
     if table.failures:
         failures = [Paragraph("Without a row:"), Items([failure_line(failure) for failure in table.failures])]

@@ -85,13 +85,13 @@ def input_of(record: Record) -> str | None:
     return method_input(record.method)
 
 
-def is_closed(training: Mapping[str, Any]) -> bool:
+def ended_by_itself(training: Mapping[str, Any]) -> bool:
     """Whether by what a record says of it a fit ended by itself, all parts of it, so that a longer one would be the
     same: without iteration, or as validation no longer rose.
     """
     parts = [part for part in training.values() if isinstance(part, dict)]
     if parts:
-        return all(map(is_closed, parts))
+        return all(map(ended_by_itself, parts))
     return bool(training.get("closed_form") or training.get("stopped_early"))
 
 

@@ -6,7 +6,8 @@ optimisers) brings its own learner and needs no second loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
@@ -132,6 +133,59 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """The learning rate of the next step."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+class PartedLearner(ModuleLearner):
+    """Several optimisers, each of some networks of one module, as adversaries have them.
+
+    A subclass gives `step`.
+
+    Args:
+        module: to train.
+        plan: of each of the optimisers.
+        device: where it is trained.
+        precision: of the steps, `fp32` or `bf16`.
+        parts: the networks of each optimiser, by its name.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        plan: Plan,
+        device: torch.device,
+        precision: str,
+        parts: Mapping[str, Sequence[nn.Module]],
+    ) -> None:
+        super().__init__(module, plan.average)
+        self.plan = plan
+        self.device = device
+        self.precision = precision
+        self.parts = {name: [each for part in own for each in part.parameters()] for name, own in parts.items()}
+        self.optimizers = {name: make_optimizer(own, plan, fused=True) for name, own in self.parts.items()}
+
+    def begin(self, step: int, progress: float) -> None:
+        """Make module and optimisers ready for a step."""
+        for optimizer in self.optimizers.values():
+            set_rate(optimizer, self.plan.rate_at(step, progress))
+        self.module.train()
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context in which losses are computed."""
+        return autocast(self.device, self.precision)
+
+    def descend(self, part: str, loss: Tensor) -> None:
+        """Take one step of an optimiser down the gradient of `loss`."""
+        self.module.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizers[part].step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), **{name: each.state_dict() for name, each in self.optimizers.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state[name])
 
 
 class LossLearner(ModuleLearner):

@@ -28,7 +28,7 @@ from lde_bench.runs import (
     provenance,
     utc_now,
 )
-from lde_bench.runs.rows import is_closed, with_components
+from lde_bench.runs.rows import ended_by_itself, with_components
 from lde_bench.training.batches import Batches
 from lde_bench.training.curve import CurvePoint
 from lde_bench.training.device import resolve_device, resolve_precision
@@ -233,7 +233,7 @@ class Trained:
             state.curve,
             # A continued run counts the seconds of the runs that it continued, as its checkpoint kept them.
             Seconds(state.resumed_wall_seconds, state.resumed_cpu_seconds),
-            None if is_closed(model.training_setup) else round(state.cpu_seconds, 2),
+            None if ended_by_itself(model.training_setup) else round(state.cpu_seconds, 2),
         )
 
 

@@ -254,7 +254,15 @@ class ImageTrial(Trial):
     @property
     def features(self) -> FeatureSpace:
         """The feature space, computed where the trial runs."""
-        return feature_space(self.space, resolve_device(self.options.device).type)
+        return self.space_called(self.space)
+
+    def space_called(self, name: str) -> FeatureSpace:
+        """A feature space, computed where the trial runs.
+
+        Raises:
+            InputError: it is unknown.
+        """
+        return feature_space(name, resolve_device(self.options.device).type)
 
     def sample_sets(self, model: Generator, samples: np.ndarray) -> SampleSets:
         """What the measures of samples [n, D] are given; whatever they draw is the same for every row of a table."""

@@ -23,13 +23,10 @@ from lde_bench.evaluation.sample_measures import (
     measure_samples,
     sample_metrics,
 )
-from lde_bench.features import feature_space
-from lde_bench.features.base import FeatureSpace
 from lde_bench.features.pixels import PIXELS
 from lde_bench.generators.base import REFERENCE_PIXELS, Generator
 from lde_bench.runs import ParzenWindow, Result, RunPaths
 from lde_bench.seeds import derive_seed
-from lde_bench.training.device import resolve_device
 from lde_bench.trials.images import KEPT_SAMPLES, ImageTrial, Measured, draw_samples, setting
 
 #: Samples of the window.
@@ -101,7 +98,7 @@ class ParzenTrial(ImageTrial):
         super().check_needs()
         assert self.dataset.image_shape is not None
         for name in self.beside:
-            self._space(name).check(self.dataset.image_shape)
+            self.space_called(name).check(self.dataset.image_shape)
 
     def measure(self, model: Generator, paths: RunPaths) -> Measured:
         """Draw samples and choose sigma on validation images; then come the test images."""
@@ -135,11 +132,8 @@ class ParzenTrial(ImageTrial):
     def _beside(self, sets: SampleSets) -> dict[str, dict[str, Measure]]:
         """The measures that take distances, in the further spaces, by their labels."""
         names = [name for name, metric in sample_metrics().items() if metric.in_space]
-        spaces = map(self._space, self.beside)
+        spaces = map(self.space_called, self.beside)
         return {space.label: measure_samples(replace(sets, space=space), names) for space in spaces}
-
-    def _space(self, name: str) -> FeatureSpace:
-        return feature_space(name, resolve_device(self.options.device).type)
 
 
 def choose_window(validation: Rows, samples: np.ndarray, grid: np.ndarray, device: str = "cpu") -> ParzenWindow:

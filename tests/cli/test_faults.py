@@ -122,16 +122,21 @@ def test_killed_between_training_and_evaluation_it_is_not_trained_again(cli, rec
     assert_equal(records(), whole)
 
 
+def await_checkpoint(process: BaseProcess, folder: Path) -> None:
+    """Wait until the trial of MADE MoG that a process runs has written a checkpoint."""
+    deadline = time.monotonic() + 240
+    while not list(folder.rglob("*made-mog*.ckpt")):
+        assert process.is_alive(), Path("err").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize(
     ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "ended")]
 )
 def test_signals_stop_within_seconds_and_it_is_said_how_to_continue(here, records, number, code, word):
     with forked(*LONG) as process:
-        deadline = time.monotonic() + 240
-        while not list(here.rglob("*made-mog*.ckpt")):
-            assert process.is_alive(), Path("err").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        await_checkpoint(process, here)
         os.kill(process.pid, number)
         process.join(20)
         assert process.exitcode == code
@@ -195,11 +200,7 @@ def test_a_full_or_read_only_disk_is_told_before_training(here, options, told):
 
 def test_a_results_folder_that_goes_in_the_middle_is_made_again_or_told_of(cli, here, records):
     with forked(*LONG) as process:
-        deadline = time.monotonic() + 240
-        while not list(here.rglob("*made-mog*.ckpt")):
-            assert process.is_alive(), Path("err").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        await_checkpoint(process, here)
         shutil.move(here / "results", here / "gone")
         process.join(300)
     said = Path("err").read_text()

@@ -76,7 +76,8 @@ def test_samples_are_measured_in_several_spaces_and_no_distance_is_measured_twic
         def real_features(self, rows: Rows, image_shape: Sequence[int] | None) -> Rows:
             return self.features(rows, image_shape)
 
-    monkeypatch.setattr("lde_bench.trials.parzen.feature_space", lambda name, device: Doubled())
+    spaces = {"pixels": Pixels(), "doubled": Doubled()}
+    monkeypatch.setattr("lde_bench.trials.images.feature_space", lambda name, device: spaces[name])
     (trial,) = Parzen().plan(
         Budget.of(steps=4), OPTIONS, [digits], methods=["ae+gmm"], samples=SAMPLES, spaces=["pixels", "doubled"]
     )

@@ -104,7 +104,7 @@ def test_a_generator_that_is_given_a_gradient_is_taken_more_for_data():
     noise = model.draw_noise(500)
     before = model.discriminator(model.decode(noise)).mean().item()
     descent = learner(model, SGD)
-    descent.optimizers[0].param_groups[0]["params"].clear()  # the discriminator stays
+    descent.optimizers["discriminator"].param_groups[0]["params"].clear()  # the discriminator stays
     for step in range(20):
         descent.step(torch.rand(16, 20), step, 0.0)
     assert model.eval().discriminator(model.decode(noise)).mean().item() > before
@@ -115,7 +115,7 @@ def test_the_momentum_grows_and_the_rate_falls_as_published():
     descent = learner(model, SGD)
     for step, progress, momentum in ((0, 0.0, 0.5), (10, 0.5, 0.6), (20, 1.0, 0.7)):
         descent.step(torch.rand(16, 20), step, progress)
-        for optimizer in descent.optimizers:
+        for optimizer in descent.optimizers.values():
             assert optimizer.param_groups[0]["momentum"] == pytest.approx(momentum)
             assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * 0.99**step)
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import numpy as np
 import pytest
+from swept import contents
 
 import lde_bench as lb
 from lde_bench.data import Dataset
@@ -117,22 +116,6 @@ def test_an_autoencoder_that_diverges_fails_the_models_on_it_with_its_reason(dig
     expected = "autoencoder ae, trial 1, whose weights it takes, failed: TrainingDiverged: the loss became NaN."
     assert [record.reason for record in records] == [expected] * 2
     assert {record.run_id for record in store.load()} == {record.run_id for record in records}
-
-
-def contents(folder: Path) -> dict[str, tuple]:
-    """By run: what two sweeps of the same trials must have in common, to the bit."""
-    store = ResultStore(folder)
-    return {
-        record.run_id: (
-            record.result,
-            record.laws,
-            record.seeds,
-            record.training,
-            store.paths(record).weights.read_bytes(),
-            np.asarray(store.paths(record).load_log_likelihoods()).tobytes(),
-        )
-        for record in store.load()
-    }
 
 
 @pytest.mark.slow

@@ -199,9 +199,9 @@ class Adapter(Guest):
                 if not callable(self._sampler()):
                     return False
             drawn = self._draw(3, 0)
-        # No fault to report: torch's Distribution, and scikit-learn's KernelDensity with most kernels, have the method
-        # and say by this error that they cannot sample. The row then has a density and no samples.
         except NotImplementedError:
+            # No fault to report: torch's Distribution, and scikit-learn's KernelDensity with most kernels, have the
+            # method and say by this error that they cannot sample. The row then has a density and no samples.
             return False
         except Exception as error:  # whatever a user's sampler raises
             raise InputError(
