@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -15,12 +15,18 @@ from lde_bench.errors import InputError
 def score(
     model: Annotated[
         str,
-        Parameter(help="A file of weights, a record file, a run id, or a method with records in the results folder."),
+        Parameter(
+            help="A file of weights, a record file, a run id, or a method with records in the results folder; or, with "
+            "--sigma, an .npy of samples [m, D]."
+        ),
     ],
     /,
     *,
     data: Annotated[Path, Parameter(help="An .npy, .h5 or uncompressed .npz file of rows [n, D], of any size.")],
     key: Annotated[str | None, Parameter(help="The array in an .h5 or .npz file that holds several.")] = None,
+    sigma: Annotated[
+        float | None, Parameter(help="Standard deviation of the Parzen window around samples, any number of them.")
+    ] = None,
     output: Annotated[
         Path, Parameter(name=("--output", "-o"), help="An .npy, [n], of log-likelihoods in nats.")
     ] = Path("scores.npy"),
@@ -31,20 +37,26 @@ def score(
     ] = 1,
     results_dir: ResultsDir = Path("results"),
 ) -> int:
-    """Log-likelihood of every row of a file under a trained density, in constant memory.
+    """Log-likelihood of every row of a file under a trained density, or under a Parzen window, in constant memory.
 
     If it was stopped, give the same command again: it continues.
     """
-    from lde_bench.evaluation.scoring import score_file
+    from lde_bench.evaluation.scoring import score_file, score_window_file
     from lde_bench.progress import counting, say
 
     if output.suffix.lower() != ".npy":
         raise InputError(f"{output}: log-likelihoods are written as .npy; give a name that ends so.")
-    weights = _weights(model, results_dir)
+    if sigma is None and model.endswith(".npy"):
+        raise InputError(f"{model}: a Parzen window around samples has a width; give it, for example --sigma 0.2.")
+    if sigma is not None and (float64 or not model.endswith(".npy")):
+        raise InputError("--sigma is for an .npy of samples, whose window is in float64; leave out what does not fit.")
+    source = _weights(model, results_dir) if sigma is None else Path(model)
     with counting(f"scoring {data.name}") as on_progress:
-        scored = score_file(
-            weights, data, output, key=key, double=float64, device=device, workers=workers, on_progress=on_progress
-        )
+        settings: dict[str, Any] = {"key": key, "device": device, "workers": workers, "on_progress": on_progress}
+        if sigma is None:
+            scored = score_file(source, data, output, double=float64, **settings)
+        else:
+            scored = score_window_file(source, sigma, data, output, **settings)
     if scored.continued:
         say(f"continued from row {scored.continued:,}")
     if scored.not_finite:

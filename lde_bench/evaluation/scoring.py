@@ -1,8 +1,10 @@
-"""Log-likelihoods of any number of rows under a saved density, in constant memory and by any number of processes.
+"""Log-likelihoods of any number of rows under a saved density or a Parzen window, in constant memory and by any number
+of processes.
 
 Rows are read, evaluated and written in tasks of whole evaluation blocks, each on one thread, so that every number is
-that of `Density.log_prob` on one thread to the bit, whatever the number of processes. What is done stands in a partial
-file beside the output, to which tasks are appended in order: a run that was stopped continues after the last of them.
+the same to the bit, whatever the number of processes; those of a density are `Density.log_prob` on one thread. What is
+done stands in a partial file beside the output, to which tasks are appended in order: a run that was stopped continues
+after the last of them.
 """
 
 from __future__ import annotations
@@ -11,10 +13,12 @@ import fcntl
 import hashlib
 import io
 import json
+import math
 import multiprocessing
 import os
 import signal
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -23,7 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, ClassVar
+from typing import IO, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -31,8 +35,8 @@ import torch
 from lde_bench.arrays import row_blocks
 from lde_bench.data.row_file import RowFile
 from lde_bench.densities import load_density
-from lde_bench.densities.base import Density
 from lde_bench.errors import InputError
+from lde_bench.evaluation.parzen import TEST_ROWS, parzen_log_prob
 from lde_bench.files import check_writable, describe_os_error, file_sha256
 from lde_bench.training.device import resolve_device
 from lde_bench.training.learner import evaluation_blocks
@@ -55,32 +59,96 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Job(ABC):
     """All that a process needs to score rows."""
 
-    weights: Path
     data: RowFile
-    double: bool
     device: str
 
-    def density(self) -> Density:
-        density = load_density(self.weights)
-        if self.double and "float64" in density.lacks:
-            raise InputError(f"{self.weights}: {density.name} cannot be evaluated in float64; leave out --float64.")
-        density = density.double() if self.double else density
-        return density.to(resolve_device(self.device)).eval()
+    @abstractmethod
+    def open(self) -> _Scorer:
+        """What scores them, as far as it is held in memory."""
+
+    @abstractmethod
+    def source(self) -> dict[str, Any]:
+        """What the numbers depend on beside the rows, the device and the versions."""
+
+    @abstractmethod
+    def step(self) -> int:
+        """How many rows a task has."""
+
+    @abstractmethod
+    def dtype(self, scorer: _Scorer) -> np.dtype:
+        """What the scorer gives."""
 
     def digest(self) -> str:
         """Give the SHA-256 of everything that the numbers depend on, as far as can be told without reading the data."""
-        source = self.data.path.stat()
-        told = {
-            "weights": file_sha256(self.weights),
-            "data": [str(self.data.path.resolve()), source.st_size, source.st_mtime_ns, self.data.key],
-            "double": self.double,
+        told = self.source() | {
+            "data": _identity(self.data),
             "device": resolve_device(self.device).type,
             "versions": [torch.__version__, __version__],
         }
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+class _Scorer(NamedTuple):
+    """What gives rows [k, D] of `features` numbers their log-likelihoods [k]; `name` is how messages call it."""
+
+    name: str
+    features: int
+    log_prob: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class _DensityJob(_Job):
+    weights: Path
+    double: bool
+
+    def open(self) -> _Scorer:
+        density = load_density(self.weights)
+        if self.double and "float64" in density.lacks:
+            raise InputError(f"{self.weights}: {density.name} cannot be evaluated in float64; leave out --float64.")
+        density = density.double() if self.double else density
+        density.to(resolve_device(self.device)).eval()
+        return _Scorer("the model", density.features, density.log_prob)
+
+    def source(self) -> dict[str, Any]:
+        return {"weights": file_sha256(self.weights), "double": self.double}
+
+    def step(self) -> int:
+        return TASK_BLOCKS * next(evaluation_blocks(self.data)).stop
+
+    def dtype(self, scorer: _Scorer) -> np.dtype:
+        return scorer.log_prob(self.data[:1]).dtype
+
+
+@dataclass(frozen=True)
+class _WindowJob(_Job):
+    samples: RowFile
+    sigma: float
+
+    def open(self) -> _Scorer:
+        samples: Any = self.samples  # it is sliced like an array
+
+        def log_prob(rows: np.ndarray) -> np.ndarray:
+            return parzen_log_prob(rows, samples, self.sigma, device=self.device)
+
+        return _Scorer(self.samples.name, self.samples.shape[1], log_prob)
+
+    def source(self) -> dict[str, Any]:
+        return {"samples": _identity(self.samples), "sigma": self.sigma}
+
+    def step(self) -> int:
+        return TEST_ROWS  # each task reads all samples once
+
+    def dtype(self, scorer: _Scorer) -> np.dtype:
+        return np.dtype(np.float64)
+
+
+def _identity(rows: RowFile) -> list[Any]:
+    """What tells an array from another, as far as can be told without reading it."""
+    found = rows.path.stat()
+    return [str(rows.path.resolve()), found.st_size, found.st_mtime_ns, rows.key]
 
 
 def score_file(
@@ -110,25 +178,61 @@ def score_file(
             same output.
         StorageError: the disk is full or refuses; what is done is kept.
     """
+    return _score_rows(_DensityJob(RowFile.open(data, key), device, weights, double), output, workers, on_progress)
+
+
+def score_window_file(
+    samples: Path,
+    sigma: float,
+    data: Path,
+    output: Path,
+    *,
+    key: str | None = None,
+    device: str = "cpu",
+    workers: int = 1,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Scored:
+    """Write the log-likelihood in nats of every row of a file under a Parzen window: an .npy of shape [n], float64.
+
+    The window is `lde_bench.evaluation.parzen.parzen_log_prob`; neither the samples nor the rows need fit the memory.
+
+    Args:
+        samples: an .npy of samples [m, D].
+        sigma: standard deviation of the window, above 0.
+        data: the rows [n, D], as of `score_file`, and so are `key`, `output`, `device`, `workers` and `on_progress`.
+
+    Raises:
+        InputError: as `score_file`, or sigma is not a positive number, or there are no samples.
+        StorageError: the disk is full or refuses; what is done is kept.
+    """
+    held = RowFile.open(samples)
+    if held.shape[0] == 0:
+        raise InputError(f"{held.name} is empty; give at least one sample.")
+    if not 0 < sigma < math.inf:
+        raise InputError(f"sigma = {sigma:g} is not a positive number; give for example --sigma 0.2.")
+    return _score_rows(_WindowJob(RowFile.open(data, key), device, held, sigma), output, workers, on_progress)
+
+
+def _score_rows(job: _Job, output: Path, workers: int, on_progress: Callable[[int, int], None]) -> Scored:
     if workers < 1:
         raise InputError(f"workers = {workers} is not a whole number from 1 up; give for example --workers 2.")
-    job = _Job(weights, RowFile.open(data, key), double, device)
-    density = job.density()
+    scorer = job.open()
     rows, features = job.data.shape
-    if features != density.features:
-        raise InputError(f"{job.data.name} has rows of {features} numbers, the model {density.features}; give its own.")
+    if features != scorer.features:
+        raise InputError(
+            f"{job.data.name} has rows of {features} numbers, {scorer.name} {scorer.features}; give its own."
+        )
     if rows == 0:
         raise InputError(f"{job.data.name} is empty; give at least one row.")
     check_writable(output)
     with _one_thread():
-        dtype = density.log_prob(job.data[:1]).dtype
-        step = TASK_BLOCKS * next(evaluation_blocks(job.data)).stop
+        dtype, step = job.dtype(scorer), job.step()
         partial_path = output.with_name(f".{output.name}.{job.digest()[:12]}.partial")
         with _Partial.locked(partial_path, rows, dtype, step) as partial:
             continued = partial.done
             on_progress(continued, rows)
             tasks = (slice(start, min(start + step, rows)) for start in range(continued, rows, step))
-            for values in _in_turn(job, density, tasks, workers):
+            for values in _in_turn(job, scorer, tasks, workers):
                 partial.append(values)
                 on_progress(partial.done, rows)
             partial.path.replace(output)
@@ -144,7 +248,7 @@ def _count_not_finite(output: Path) -> int:
 # -- tasks, in this process or in others -------------------------------------------------------------------------------
 
 
-def _score(job: _Job, density: Density, rows: slice) -> np.ndarray:
+def _score(job: _Job, scorer: _Scorer, rows: slice) -> np.ndarray:
     """The log-likelihoods of the rows of a task, [k]."""
     x = job.data[rows]
     if (bad := ~np.isfinite(x).all(axis=1)).any():
@@ -152,13 +256,13 @@ def _score(job: _Job, density: Density, rows: slice) -> np.ndarray:
             f"{job.data.name} holds NaN or infinity in row {rows.start + int(bad.argmax())}; remove such rows and "
             "score the rest."
         )
-    return density.log_prob(x)
+    return scorer.log_prob(x)
 
 
-def _in_turn(job: _Job, density: Density, tasks: Iterator[slice], workers: int) -> Iterator[np.ndarray]:
+def _in_turn(job: _Job, scorer: _Scorer, tasks: Iterator[slice], workers: int) -> Iterator[np.ndarray]:
     """What `_score` gives for each task, in their order."""
     if workers == 1:
-        yield from (_score(job, density, rows) for rows in tasks)
+        yield from (_score(job, scorer, rows) for rows in tasks)
         return
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _Worker.start, (job,))
     try:
@@ -180,18 +284,18 @@ class _Worker:
     """What a worker process holds."""
 
     job: ClassVar[_Job]
-    density: ClassVar[Density]
+    scorer: ClassVar[_Scorer]
 
     @classmethod
     def start(cls, job: _Job) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
         threading.Thread(target=_end_with_parent, daemon=True).start()
         torch.set_num_threads(1)
-        cls.job, cls.density = job, job.density()
+        cls.job, cls.scorer = job, job.open()
 
     @classmethod
     def run(cls, rows: slice) -> np.ndarray:
-        return _score(cls.job, cls.density, rows)
+        return _score(cls.job, cls.scorer, rows)
 
 
 def _end_with_parent() -> None:

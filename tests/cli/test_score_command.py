@@ -85,3 +85,15 @@ def test_score_writes_npy_alone(cli):
     outcome = cli("score", "model.safetensors", "--data", "rows.npy", "-o", "out.csv")
     assert outcome.code == 2
     assert "written as .npy" in outcome.err
+
+
+def test_a_window_around_samples_is_scored_and_asks_for_its_width(cli, here):
+    np.save("samples.npy", np.zeros((4, 2)))
+    np.save("rows.npy", np.zeros((3, 2)))
+    assert cli("score", "samples.npy", "--data", "rows.npy", "--sigma", "0.5", "-o", "out.npy").code == 0
+    np.testing.assert_allclose(np.load("out.npy"), -np.log(2 * np.pi * 0.25), rtol=1e-12)
+    for wrong in (("samples.npy",), ("m.safetensors", "--sigma", "1"), ("samples.npy", "--sigma", "1", "--float64")):
+        outcome = cli("score", *wrong, "--data", "rows.npy", "-o", "other.npy")
+        assert outcome.code == 2
+        assert "--sigma" in outcome.err
+    assert not Path("other.npy").exists()

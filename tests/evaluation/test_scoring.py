@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 from pathlib import Path
@@ -13,7 +14,8 @@ from lde_bench.data.unit import Unit
 from lde_bench.densities.standardised import Standardised
 from lde_bench.errors import InputError, StorageError
 from lde_bench.evaluation import scoring
-from lde_bench.evaluation.scoring import Scored, score_file
+from lde_bench.evaluation.parzen import WindowSums, parzen_sums
+from lde_bench.evaluation.scoring import Scored, score_file, score_window_file
 from lde_bench.training import learner
 
 D = 3
@@ -199,3 +201,70 @@ def test_a_full_disk_is_one_sentence_and_what_was_done_is_kept(density, weights,
     monkeypatch.setattr(scoring, "TASK_BLOCKS", 2)
     assert score_file(weights, path, tmp_path / "out.npy").continued == 64
     assert np.load(tmp_path / "out.npy").tobytes() == density.log_prob(rows).tobytes()
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> tuple[Path, np.ndarray]:
+    made = np.random.default_rng(1).normal(size=(500, D)).astype(np.float32)
+    np.save(tmp_path / "samples.npy", made)
+    return tmp_path / "samples.npy", made
+
+
+def test_a_window_is_that_of_its_blocks_of_samples_joined(samples, rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(scoring, "TEST_ROWS", 40)
+    path, _ = saved(rows, tmp_path, "h5")
+    told = []
+    note = lambda *each: told.append(each)  # noqa: E731
+    score_window_file(samples[0], 0.3, path, tmp_path / "out.npy", key="part/rows", on_progress=note)
+    assert told == [(done, 150) for done in (0, 40, 80, 120, 150)]
+    parts = [parzen_sums(rows, samples[1][first : first + 100], [0.3]) for first in range(0, 500, 100)]
+    joined = functools.reduce(WindowSums.join, parts).log_prob()[0]
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), joined, rtol=1e-12)
+    squares = ((rows[:, None] - samples[1]).astype(np.float64) ** 2).sum(2)  # [n, m]
+    direct = np.log(np.exp(-squares / (2 * 0.3**2)).mean(1)) - D / 2 * np.log(2 * np.pi * 0.3**2)
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), direct, rtol=1e-6)
+
+
+def test_a_window_of_other_samples_or_width_is_not_continued(samples, rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(scoring, "TEST_ROWS", 40)
+    path, _ = saved(rows, tmp_path, "npy")
+
+    def stop(done: int, total: int) -> None:
+        if done == 80:
+            raise KeyboardInterrupt
+
+    def begin() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            score_window_file(samples[0], 0.3, path, tmp_path / "out.npy", on_progress=stop)
+
+    begin()
+    assert score_window_file(samples[0], 0.3, path, tmp_path / "out.npy").continued == 80
+    begin()
+    assert score_window_file(samples[0], 0.31, path, tmp_path / "out.npy").continued == 0
+    np.save(samples[0], samples[1] + 1)
+    assert score_window_file(samples[0], 0.3, path, tmp_path / "out.npy").continued == 0
+
+
+@pytest.mark.parametrize(
+    ("made", "sigma", "told"),
+    [
+        (np.zeros((0, D)), 0.3, "samples.npy: the array is empty; give at least one sample"),
+        (np.zeros((5, D)), -1.0, "sigma = -1 is not a positive number"),
+        (np.zeros((5, 2)), 0.3, "has rows of 3 numbers, .*samples.npy: the array 2"),
+        (np.full((5, D), np.nan), 0.3, "NaN"),
+    ],
+)
+def test_windows_that_are_none_are_refused(rows, tmp_path, made, sigma, told):
+    path, _ = saved(rows, tmp_path, "npy")
+    np.save(tmp_path / "samples.npy", made)
+    with pytest.raises(InputError, match=told):
+        score_window_file(tmp_path / "samples.npy", sigma, path, tmp_path / "out.npy")
+    assert not (tmp_path / "out.npy").exists()
+
+
+@pytest.mark.slow
+def test_a_window_does_not_depend_on_the_number_of_processes(samples, tmp_path):
+    path, _ = saved(np.random.default_rng(0).normal(size=(3_000, D)), tmp_path, "npy")
+    for workers in (1, 2):
+        score_window_file(samples[0], 0.3, path, tmp_path / f"{workers}.npy", workers=workers)
+    assert (tmp_path / "1.npy").read_bytes() == (tmp_path / "2.npy").read_bytes()
