@@ -70,6 +70,7 @@ CANDIDATES: dict[str, list[Candidate]] = {
         Candidate("layers=2,hidden=1000", {"rate": 2e-3}),
     ],
     "ae": _CODES,
+    "ae:backbone=mlp": _CODES,
     "iae": _CODES,
 }
 
@@ -89,7 +90,7 @@ class Table2(Search):
         return {"model": model.config, "training": model.describe_training(BUDGET, "auto", torch.device("cpu"))}
 
     def measure(self, row: str, candidate: Candidate, seconds: float) -> dict[str, Any]:
-        model = self._model(row, candidate)
+        model = self._model(row, candidate, seconds / self.seconds)
         model.fit(
             self.dataset.train,
             self.dataset.validation,
@@ -110,8 +111,9 @@ class Table2(Search):
             "cpu_seconds": round(spent, 2),
         }
 
-    def _model(self, row: str, candidate: Candidate) -> Generator:
-        method = f"{row}:{candidate.arguments}" if candidate.arguments else row
+    def _model(self, row: str, candidate: Candidate, of_budget: float = 1.0) -> Generator:
+        """The model of a candidate, that will be trained with this share of the budget."""
+        method = f"{row}{',' if ':' in row else ':'}{candidate.arguments}" if candidate.arguments else row
         ((spec, _),) = expand_methods([method], DENSITIES, COMPONENTS)
         assert self.dataset.image_shape is not None
         model = create_generator(spec, self.dataset.image_shape, **own_settings(spec, setting(self.dataset)))
@@ -120,7 +122,8 @@ class Table2(Search):
             parts, (candidate.plan, candidate.second), (candidate.share, 1 - candidate.share), strict=False
         ):
             usual = model.part_plan(part, BUDGET)
-            _train_by(part, replace(usual, **changes, reference_seconds=share / _unit(model, part, usual)))
+            plan = replace(usual, **changes, reference_seconds=share / _unit(model, part, usual))
+            _train_by(part, plan.stretched(of_budget))
         return model
 
 
