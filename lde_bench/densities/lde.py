@@ -244,13 +244,13 @@ class LDE(ScaledMixture):
     # Standard: codes are few numbers and a step costs little. Paper: 200 epochs, halved at the 15th, 35th, 60th, 100th.
     code_plans: ClassVar[dict[str, Plan]] = {
         "standard": Plan(
-            steps=10_000,
+            steps=5_500,
             batch_size=512,
-            rate=1.5e-3,
+            rate=2e-3,
             clip=0.5,
             average=0.995,
-            validate_every=1000,
-            reference_seconds=800,
+            validate_every=500,
+            reference_seconds=440,
         ),
         "paper": Plan(
             steps=86_000,

@@ -71,7 +71,7 @@ class AE(Autoencoder):
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(steps=600, batch_size=128, rate=1e-3, betas=(0.5, 0.999), warmup=50, reference_seconds=40.0),
         "standard": Plan(
-            steps=9_000, batch_size=128, rate=1e-3, betas=(0.5, 0.999), warmup=50, reference_seconds=540.0
+            steps=2_500, batch_size=128, rate=2e-3, betas=(0.5, 0.999), warmup=50, reference_seconds=150.0
         ),
         "paper": published_plan(280, MNIST_ROWS, 5_200.0),
     }

@@ -60,7 +60,7 @@ class EVAE(VAE):
     )
     plans: ClassVar[dict[str, Plan]] = {
         "quick": replace(VAE.plans["quick"], steps=400),
-        "standard": replace(VAE.plans["standard"], steps=9_000),
+        "standard": replace(VAE.plans["standard"], steps=26_000),
         "paper": VAE.plans["paper"],
     }
 

@@ -91,7 +91,7 @@ class VAEIAF(VAE):
     )
     plans: ClassVar[dict[str, Plan]] = {
         "quick": replace(VAE.plans["quick"], steps=450),
-        "standard": replace(VAE.plans["standard"], steps=10_000),
+        "standard": replace(VAE.plans["standard"], steps=11_000, batch_size=128, rate=4e-3),
         "paper": VAE.plans["paper"],
     }
 
