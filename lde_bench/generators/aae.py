@@ -14,13 +14,17 @@ from lde_bench.errors import InputError
 from lde_bench.generators.ae import AE
 from lde_bench.generators.autoencoder import Autoencoder
 from lde_bench.generators.decoder_model import DecoderModel, standard_normal
-from lde_bench.generators.networks import HIDDEN, LAYERS, coders, mlp, pixels, reset_coders, reset_mlp
+from lde_bench.generators.networks import coders, mlp, pixels, reset_coders, reset_mlp
 from lde_bench.generators.reconstruction import ReconstructionLoss
 from lde_bench.seeds import derive_seed
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, PartedLearner
 from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
+
+#: Hidden layers of perceptrons each way, and units of each: after a minute of training 53 nats better by Parzen windows
+#: than the published two of 1,000, which cost twice as much (`benchmarks/table2_search.py`).
+LAYERS, HIDDEN = 3, 500
 
 #: Of the Gaussians of the mixture prior: Makhzani et al. show ten.
 MODES = 10
@@ -46,8 +50,8 @@ class AAE(Autoencoder):
             step, by their sum; unless given it is moved twice, as published, once for each.
         perceptual: weight of the distance in features of VGG19 in the reconstruction loss; the paper has 0.1 for images
             in colour.
-        layers: hidden layers of `mlp` each way and of the discriminator, two unless given.
-        hidden: units of each, 1,000 unless given.
+        layers: hidden layers of `mlp` each way and of the discriminator, three unless given.
+        hidden: units of each, 500 unless given.
 
     Raises:
         InputError: an unknown backbone or prior, modes without a mixture, modes that find no place, a scale or
@@ -60,13 +64,14 @@ class AAE(Autoencoder):
         summary="adversarial autoencoder",
         source="Makhzani et al. 2015, arXiv 1511.05644",
         sample_cost="one decoding",
-        differences="Adam and a cosine rate in place of momentum; N(0, I) in place of N(0, 25 I), which scale=5 is; no "
-        "noise on the images that are encoded; torch's initial weights in place of N(0, 0.01^2)",
+        differences="three layers of 500 in place of two of 1,000; Adam and a cosine rate in place of momentum; "
+        "N(0, I) in place of N(0, 25 I), which scale=5 is; no noise on the images that are encoded; torch's initial "
+        "weights in place of N(0, 0.01^2)",
         bibtex=("makhzani2015adversarial",),
     )
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(steps=300, batch_size=128, rate=2e-3, betas=(0.5, 0.999), warmup=50, reference_seconds=20.0),
-        "standard": Plan(steps=5_500, batch_size=128, rate=1e-3, betas=(0.5, 0.999), reference_seconds=330.0),
+        "standard": Plan(steps=11_700, batch_size=128, rate=1e-3, betas=(0.5, 0.999), reference_seconds=330.0),
         "paper": Plan(
             steps=550_000, rows=55_000, batch_size=100, rate=1e-3, betas=(0.5, 0.999), reference_seconds=30_000.0
         ),
@@ -95,9 +100,12 @@ class AAE(Autoencoder):
             raise InputError(f"aae: a gaussian prior has no modes = {modes}; leave it out, or give prior=mixture.")
         self.scale = _positive("scale", scale)
         self.adversarial = None if adversarial is None else _positive("adversarial", adversarial)
+        if backbone == "mlp":
+            layers = LAYERS if layers is None else layers
+            hidden = HIDDEN if hidden is None else hidden
         self.encoder, self.decoder = coders(backbone, self.image_shape, self.latent, self.latent, layers, hidden)
         self.backbone = backbone
-        self.discriminator = mlp(self.latent, 1, hidden or HIDDEN, layers or LAYERS)
+        self.discriminator = mlp(self.latent, 1, hidden, layers)
         self.means: Tensor
         if prior == "gaussian":
             means = torch.zeros(1, self.latent)

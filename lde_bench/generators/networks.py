@@ -145,10 +145,8 @@ def coders(
             raise InputError("layers and hidden are those of backbone=mlp; leave them out of backbone=conv.")
         return ConvEncoder(image_shape, outputs), ConvDecoder(image_shape, latent)
     if backbone == "mlp":
-        count = LAYERS if layers is None else positive_integer("layers", layers)
-        units = HIDDEN if hidden is None else positive_integer("hidden", hidden)
-        encoder = mlp(math.prod(image_shape), outputs, units, count)
-        decoder = mlp(latent, math.prod(image_shape), units, count)
+        encoder = mlp(math.prod(image_shape), outputs, hidden, layers)
+        decoder = mlp(latent, math.prod(image_shape), hidden, layers)
         return nn.Sequential(Signed(), encoder) if is_colour(image_shape) else encoder, decoder
     raise InputError(f"backbone '{backbone}' is unknown; choose mlp or conv.")
 
@@ -167,9 +165,11 @@ def _channels_last(layers: nn.Sequential) -> nn.Sequential:
     return layers
 
 
-def mlp(inputs: int, outputs: int, hidden: int = HIDDEN, layers: int = LAYERS) -> nn.Sequential:
-    """[B, inputs] -> [B, outputs] through hidden layers of ReLU."""
-    sizes = [inputs, *[hidden] * layers]
+def mlp(inputs: int, outputs: int, hidden: int | None = None, layers: int | None = None) -> nn.Sequential:
+    """[B, inputs] -> [B, outputs] through hidden layers of ReLU, two of 1,000 unless given."""
+    count = LAYERS if layers is None else positive_integer("layers", layers)
+    units = HIDDEN if hidden is None else positive_integer("hidden", hidden)
+    sizes = [inputs, *[units] * count]
     inner = [layer for pair in itertools.pairwise(sizes) for layer in (nn.Linear(*pair), nn.ReLU())]
     return nn.Sequential(*inner, nn.Linear(sizes[-1], outputs))
 

@@ -38,7 +38,7 @@ def fitted(
 
 
 def test_the_published_networks_have_the_parameters_counted_by_hand():
-    model = AAE((28, 28), latent=8)
+    model = AAE((28, 28), latent=8, layers=2, hidden=1000)
     encoder = 784 * 1000 + 1000 + 1000 * 1000 + 1000 + 1000 * 8 + 8
     decoder = 8 * 1000 + 1000 + 1000 * 1000 + 1000 + 1000 * 784 + 784
     discriminator = 8 * 1000 + 1000 + 1000 * 1000 + 1000 + 1000 + 1
