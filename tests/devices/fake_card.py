@@ -153,7 +153,7 @@ class _Functions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func == Tensor.device.__get__:  # type: ignore[attr-defined]
+        if func == Tensor.device.__get__:
             return place_of(args[0])
         if func == Tensor.is_cuda.__get__:  # type: ignore[attr-defined]
             return place_of(args[0]) == CARD
@@ -193,8 +193,8 @@ def _autocast(device_type: str, *args: Any, **kwargs: Any) -> torch.autocast:
 
 
 _AUTOCAST, _IS_AUTOCAST, _AUTOCAST_DTYPE = torch.autocast, torch.is_autocast_enabled, torch.get_autocast_dtype
-_PARSE_TO = torch._C._nn._parse_to  # type: ignore[attr-defined]
-_RUN_BACKWARD = torch.autograd._engine_run_backward  # type: ignore[attr-defined]
+_PARSE_TO = torch._C._nn._parse_to
+_RUN_BACKWARD = torch.autograd._engine_run_backward
 
 
 def _parse_to(*args: Any, **kwargs: Any) -> Any:

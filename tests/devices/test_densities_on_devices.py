@@ -78,7 +78,8 @@ def test_a_density_of_the_device_is_the_same_on_the_cpu(method, device: Device, 
 
 @each_method
 def test_a_killed_fit_goes_on_from_its_checkpoint(method, device: Device, tmp_path, kill_halfway):
-    whole, told = trained(method, device), []
+    whole = trained(method, device)
+    told: list[str] = []
     checkpoint = {"checkpoint": tmp_path / "run.ckpt", "notify": told.append}
     with contextlib.suppress(Killed):
         fitted(method, device, **checkpoint, on_progress=kill_halfway)
@@ -90,7 +91,8 @@ def test_a_killed_fit_goes_on_from_its_checkpoint(method, device: Device, tmp_pa
 
 
 @pytest.mark.slow
-@each_method
-def test_the_laws_of_a_trial_hold(method, device: Device):
-    laws = trial_laws(trained(method, device), HELD_OUT, train=TRAIN)
-    assert {name for name, law in laws.items() if not law.passed} == set()
+@pytest.mark.parametrize("name", ["deep-rnade", "gmm", "made-mog", "real-nvp"])
+def test_the_laws_of_a_trial_hold(name, device: Device):
+    """Of one density of each kind: they ask each kind other things."""
+    laws = trial_laws(trained(SMALL[name], device), HELD_OUT, train=TRAIN)
+    assert {law for law, verdict in laws.items() if not verdict.passed} == set()
