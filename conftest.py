@@ -13,6 +13,14 @@ import torch
 pytest_plugins = ("pytester",)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--device",
+        action="append",
+        help="where tests/devices runs: cuda, cpu, or fake (the default), a GPU that is none; may be repeated",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # pytest-randomly, where it is installed, shuffles the tests and no more: it would seed again from the number it
     # shuffles by.

@@ -109,7 +109,7 @@ def walk(starts: np.ndarray, ends: np.ndarray, decode: Callable[[np.ndarray], np
 def decoded(coder: Coder, codes: np.ndarray) -> np.ndarray:
     """The images of codes: float [n, Z] -> float32 [n, D], pixels in [0, 1]."""
     with torch.no_grad():
-        return coder.decode(torch.from_numpy(codes)).float().cpu().numpy()
+        return coder.decode(torch.from_numpy(codes).to(coder.device)).float().cpu().numpy()
 
 
 def ghosting(walks: Walks) -> np.ndarray:

@@ -33,6 +33,10 @@ FIXED_SHARE = 0.4
 class Coder(Protocol):
     """An encoder and a decoder of images."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where it takes codes to decode."""
+
     def codes(self, x: Rows) -> np.ndarray:
         """The codes of images: [n, D] -> float32 [n, Z]."""
 

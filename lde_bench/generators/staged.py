@@ -18,6 +18,7 @@ from lde_bench.generators.base import Generator
 from lde_bench.seeds import as_seed, derive_seed
 from lde_bench.training.batches import Batches
 from lde_bench.training.curve import CurvePoint
+from lde_bench.training.device import resolve_device
 from lde_bench.training.loop import Progress, TrainingState
 from lde_bench.training.model import Model, as_array, load_trained
 from lde_bench.training.plan import Budget, Plan
@@ -87,6 +88,7 @@ class StagedGenerator(Generator):
         profile: str | None = None,
         steps: int | None = None,
         seconds: float | None = None,
+        device: str = "auto",
         checkpoint: Path | None = None,
         on_progress: Callable[[Progress], None] = lambda progress: None,
         notify: Callable[[str], None] = lambda message: None,
@@ -112,11 +114,13 @@ class StagedGenerator(Generator):
             if index == 0 and shared is not None:
                 notify(f"{stage.name}: trained before, taken from {shared.name}")
                 state, setups[stage.name] = _taken(parts[stage.name], shared)
+                parts[stage.name].to(resolve_device(device))  # as `fit` does with what it trains
             else:
                 state, setups[stage.name] = self._fit_stage(
                     stage,
                     seed,
                     replace(budget, seconds=None if budget.seconds is None else budget.seconds * share),
+                    device=device,
                     checkpoint=checkpoint and checkpoint.with_suffix(f".{stage.name}{checkpoint.suffix}"),
                     on_progress=_within(on_progress, spent, share),
                     notify=notify,

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from lde_bench.arrays import Rows
 from lde_bench.data import Dataset, load_dataset
+from lde_bench.evaluation.interpolation import decoded
 from lde_bench.evaluation.law import Law, judge
 from lde_bench.evaluation.laws.suite import trial_laws
 from lde_bench.generators import create_generator, load_generator
@@ -92,11 +92,10 @@ def _code_permutation(model: Coder, images: np.ndarray) -> Law:
     return _alike(model.codes(images)[order], model.codes(images[order]), "images in another order")
 
 
-@torch.no_grad()
 def _decode_batch(model: Coder, images: np.ndarray) -> Law:
-    codes = torch.from_numpy(model.codes(images))
-    alone = torch.cat([model.decode(code[None]) for code in codes])
-    return _alike(model.decode(codes).numpy(), alone.numpy(), "codes decoded one by one")
+    codes = model.codes(images)
+    alone = np.concatenate([decoded(model, code[None]) for code in codes])
+    return _alike(decoded(model, codes), alone, "codes decoded one by one")
 
 
 def _round_trip(model: Generator, images: np.ndarray) -> Law:

@@ -1,0 +1,47 @@
+"""A device that tests run on, and what they expect of its numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from fake_card import FakeCard
+
+
+class Killed(Exception):
+    """What ends a run."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where models run: `name` is what `device=` takes; `fake` is the card where it is none."""
+
+    name: str
+    fake: FakeCard | None = field(default=None, compare=False)
+
+    @property
+    def place(self) -> torch.device:
+        return torch.device(self.name)
+
+    @property
+    def exact(self) -> bool:
+        """Whether its arithmetic is the CPU's, to the bit."""
+        return self.name == "cpu" or self.fake is not None
+
+    def have_own_random_numbers(self) -> None:
+        """Draw from a global generator of the device's own, as a GPU does; the fake card shares the CPU's else."""
+        if self.fake is not None:
+            self.fake.random_state = torch.Generator().get_state()
+
+    def holds(self, module: torch.nn.Module) -> bool:
+        """Whether all parameters and buffers are there."""
+        return {each.device.type for each in (*module.parameters(), *module.buffers())} == {self.name}
+
+    def check(self, found: np.ndarray, expected: np.ndarray, tolerance: float = 2e-3) -> None:
+        """Hold numbers made here against those of the CPU: equal to the bit where the arithmetic is the CPU's."""
+        assert found.dtype == expected.dtype
+        if self.exact:
+            np.testing.assert_array_equal(found, expected)
+        else:  # sums in another order
+            np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)

@@ -1,0 +1,98 @@
+"""Every density on a device: fitted, continued, evaluated, sampled, and held against itself on the CPU."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from on_device import Device, Killed
+
+import lde_bench as lb
+from lde_bench.densities import density_names
+from lde_bench.densities.base import Density
+from lde_bench.evaluation.laws import trial_laws
+from lde_bench.evaluation.laws.suite import skewed_rows
+
+FEATURES = 3
+
+SMALL = {
+    "deep-rnade": "deep-rnade:hidden=8,layers=2,orderings=2",
+    "gmm": "gmm:components=2",
+    "lde": "lde:components=2",
+    "made-mog": "made-mog:components=2,hidden=8",
+    "maf-ddsf": "maf-ddsf:transforms=1,hidden=8,sigmoids=2",
+    "maf-mog": "maf-mog:components=2,transforms=2,hidden=8,layers=1",
+    "mcgsm": "mcgsm:components=2,scales=2,quadratic_features=2",
+    "nsf": "nsf:transforms=2,hidden=8,blocks=1,bins=3",
+    "real-nvp": "real-nvp:transforms=2,hidden=8,layers=1",
+    "resmade-mog": "resmade-mog:components=2,hidden=8,blocks=1",
+    "tan": "tan",
+}
+METHODS = [
+    *(SMALL.get(name, name) for name in density_names()),
+    "made-mog+w:components=2,hidden=8",
+    "gmm+w+ens:components=2",
+    "zuko.flows:NSF:transforms=1,hidden_features=[8],bins=3",
+]
+each_method = pytest.mark.parametrize(
+    "method",
+    [method if method == SMALL["made-mog"] else pytest.param(method, marks=pytest.mark.slow) for method in METHODS],
+)
+
+TRAIN, HELD_OUT = np.split(skewed_rows(400, FEATURES, 0), [300])
+
+
+def fitted(method: str, device: Device, where: str | None = None, **options) -> Density:
+    density = lb.create(method, FEATURES)
+    options = {"seed": 3, "steps": 4, "precision": "fp32", "compile": False, **options}
+    return density.fit(TRAIN, HELD_OUT, device=where or device.name, **options)
+
+
+@cache
+def trained(method: str, device: Device) -> Density:
+    """Fitted on the device once for all tests."""
+    return fitted(method, device)
+
+
+@each_method
+def test_a_density_of_the_device_is_the_same_on_the_cpu(method, device: Device, tmp_path):
+    here = trained(method, device)
+    assert device.holds(here)
+    here.save(tmp_path / "density")
+    there = lb.load_density(tmp_path / "density")
+    assert there.device.type == "cpu"
+    with torch.no_grad():
+        of_tensor = here.log_prob(torch.as_tensor(HELD_OUT, device=device.place))
+    assert of_tensor.device.type == device.name
+    device.check(of_tensor.cpu().numpy(), there.log_prob(HELD_OUT))
+    device.check(here.log_prob(HELD_OUT), there.log_prob(HELD_OUT))
+    samples = here.sample(5, seed=1)
+    assert samples.shape == (5, FEATURES)
+    if device.exact:  # a GPU has random numbers of its own, and so other weights and samples
+        np.testing.assert_array_equal(samples, there.sample(5, seed=1))
+        np.testing.assert_array_equal(here.log_prob(HELD_OUT), fitted(method, device, "cpu").log_prob(HELD_OUT))
+
+
+@each_method
+def test_a_killed_fit_goes_on_from_its_checkpoint(method, device: Device, tmp_path, kill_halfway):
+    whole = trained(method, device)
+    told: list[str] = []
+    checkpoint = {"checkpoint": tmp_path / "run.ckpt", "notify": told.append}
+    with contextlib.suppress(Killed):
+        fitted(method, device, **checkpoint, on_progress=kill_halfway)
+    again = fitted(method, device, **checkpoint)
+    assert device.holds(again)
+    device.check(again.log_prob(HELD_OUT), whole.log_prob(HELD_OUT))
+    if whole.training_state.step > 1:
+        assert any("continuing from step" in line for line in told)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["deep-rnade", "gmm", "made-mog", "real-nvp"])
+def test_the_laws_of_a_trial_hold(name, device: Device):
+    """Of one density of each kind: they ask each kind other things."""
+    laws = trial_laws(trained(SMALL[name], device), HELD_OUT, train=TRAIN)
+    assert {law for law, verdict in laws.items() if not verdict.passed} == set()
