@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +22,7 @@ import torch
 
 from lde_bench.arrays import Rows, as_rows, row_blocks
 from lde_bench.errors import InputError
-from lde_bench.training.device import resolve_device
+from lde_bench.training.device import resolve_device, whole_float32
 
 #: Test items and samples whose distances are held at once: 32 MiB, whatever the sizes of the sets.
 TEST_ROWS, SAMPLE_ROWS = 1024, 8192
@@ -158,7 +157,8 @@ def parzen_sums(test: Rows, samples: Rows, grid: np.ndarray | Sequence[float], *
     # A common shift changes no distance; around the origin norms, and with them the error of the product, are small.
     centre = _block("samples", source[blocks[0]], place).mean(0)
     totals = []
-    with _true_float32(), torch.no_grad():
+    # TF32 or bfloat16 inside would void the bound.
+    with whole_float32(), torch.no_grad():
         for held in row_blocks(rows, HELD_NUMBERS // 2):
             x = _block("test", rows[held], place).sub_(centre)
             sums = _Sums(x, torch.from_numpy(sigmas).to(place), source.shape[0])
@@ -234,17 +234,6 @@ def _product_error(features: int, reach: torch.Tensor) -> torch.Tensor:
     long as D u < 1/100, and 1/50 more for the terms of higher order.
     """
     return 1.02 * (features + 8) * 2.0**-24 * reach.square()
-
-
-@contextmanager
-def _true_float32() -> Iterator[None]:
-    """Matrix products of float32 in float32: TF32 or bfloat16 inside would void the bound."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _sigmas(grid: object) -> np.ndarray:

@@ -23,6 +23,7 @@ from lde_bench.features.base import FeatureSpace
 from lde_bench.features.pixels import PIXELS
 from lde_bench.registry import LAST_PLACE, did_you_mean, discover, in_order
 from lde_bench.seeds import as_seed, derive_seed
+from lde_bench.training.device import whole_float32
 
 if TYPE_CHECKING:
     from lde_bench.generators.decoder_model import DecoderModel  # whoever reads records need not wait for torch
@@ -265,7 +266,8 @@ def measure_samples(sets: SampleSets, names: Sequence[str] | None = None) -> dic
         if name not in metrics:
             hint = did_you_mean(name, metrics, cutoff=0.4)
             raise InputError(f"metric '{name}' is unknown; {hint}choose one of {', '.join(metrics)}.")
-        figures |= metrics[name]().measure(sets)
+        with whole_float32():
+            figures |= metrics[name]().measure(sets)
     return figures
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -53,6 +53,22 @@ def resolve_precision(choice: str, device: torch.device, bf16_wanted: bool) -> s
     if choice == "auto":
         return "bf16" if bf16_wanted and has_bf16(device) else "fp32"
     return choice
+
+
+@contextlib.contextmanager
+def whole_float32() -> Iterator[None]:
+    """Products and convolutions of float32 in float32, and not in TF32 or bfloat16 inside, as evaluation has them.
+
+    torch's own choice is TF32 for the convolutions of a GPU: 10 bits of the 23.
+    """
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:

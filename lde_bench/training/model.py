@@ -23,7 +23,7 @@ from lde_bench.memory import check_memory
 from lde_bench.process import seeded
 from lde_bench.seeds import as_seed
 from lde_bench.training.batches import ArrayBatches, Batches
-from lde_bench.training.device import Compiler, resolve_device, resolve_precision
+from lde_bench.training.device import Compiler, resolve_device, resolve_precision, whole_float32
 from lde_bench.training.learner import Learner
 from lde_bench.training.loop import Progress, Seconds, TrainingState, train
 from lde_bench.training.plan import Budget, Clock, Plan, plan_of
@@ -356,7 +356,8 @@ class Model(nn.Module):
         if was_training:
             self.eval()
         try:
-            yield
+            with whole_float32():
+                yield
         finally:
             if was_training:
                 self.train()

@@ -169,3 +169,24 @@ def test_what_is_not_to_be_compiled_is_given_back_as_it_is():
         return x
 
     assert Compiler(CPU, False, lambda message: None)(function) is function
+
+
+def test_evaluation_is_in_whole_float32_and_puts_back_what_was_set():
+    density = lb.create("gaussian", 2).fit(np.random.default_rng(0).normal(size=(9, 2)))
+    seen = []
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        seen.append((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+        return x.sum(1)
+
+    density.forward = forward
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
+        density.log_prob(np.zeros((1, 2)))
+        assert seen == [("highest", False)]
+        assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("high", True)
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
