@@ -30,7 +30,7 @@ COMMAND = (
 )
 
 #: A kill comes between so many seconds after the start of the sweep or the last kill.
-EARLIEST, LATEST = 1.0, 20.0
+EARLIEST, LATEST = 1.0, 12.0
 
 
 def command(folder: Path, trials: int, steps: int, *more: str) -> list[str]:

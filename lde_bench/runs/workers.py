@@ -27,6 +27,7 @@ from threadpoolctl import threadpool_limits
 
 from lde_bench.errors import InputError, StorageError
 from lde_bench.files import write_bytes_atomic, write_text_atomic
+from lde_bench.memory import keep_freed_memory
 from lde_bench.progress import say
 from lde_bench.runs.executor import Outcome, Sweep, Watcher, attempt, describe_failure, fail
 from lde_bench.runs.plan import Node, Plan, Task
@@ -172,6 +173,7 @@ def work(brief: Brief, assignment: Assignment) -> Report:
     found = desk.plan[assignment.run_id]
     node = Node(found.number, found.task, assignment.asked, found.depends_on, assignment.serves)
     teller = Teller(lambda message: worker.log_event(brief.sweep, {"run_id": node.run_id, **message}))
+    keep_freed_memory()
     threads = brief.threads or worker.state.nthreads
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -451,7 +453,8 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
     try:
         import dask
 
-        dask.config.set({"logging.distributed": "error"})  # read when distributed is imported, here and by workers
+        # Read when distributed is imported, here and by workers. Its profiler stops the arithmetic every 10 ms.
+        dask.config.set({"logging.distributed": "error", "distributed.worker.profile.enabled": False})
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise InputError("workers need Dask, which is not installed; pip install 'lde-bench[dask]'.") from error
