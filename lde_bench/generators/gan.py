@@ -83,9 +83,9 @@ class GAN(Generator):
         ),
         # A constant rate: the average of the weights settles what a falling rate would.
         "standard": Plan(
-            steps=10_000,
+            steps=10_200,
             batch_size=100,
-            rate=5e-4,
+            rate=1e-3,
             betas=(0.5, 0.999),
             schedule="constant",
             average=0.999,
