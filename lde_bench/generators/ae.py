@@ -77,7 +77,7 @@ class AE(Autoencoder):
     }
     # A step of the perceptrons takes a fifth of the time of one of the convolutions.
     mlp_plans: ClassVar[dict[str, Plan]] = {
-        "standard": replace(plans["standard"], steps=11_000, rate=1e-3, reference_seconds=300.0),
+        "standard": replace(plans["standard"], steps=11_800, reference_seconds=300.0),
     }
     # The last dimension of an IAE comes late on TFD: under a cosine its rate would be gone. The AE has the same plan.
     large_plans: ClassVar[dict[str, Plan]] = {
