@@ -152,7 +152,7 @@ def arguments(kind: type[Search], words: Sequence[str], told: str) -> argparse.N
     parser.add_argument("--rows", nargs="+", choices=kind.candidates, default=list(kind.candidates))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--results-dir", type=Path, default=Path("results/search"))
+    parser.add_argument("--results-dir", type=Path, default=Path("benchmarks/search"))
     return parser.parse_args(words)
 
 

@@ -1,6 +1,6 @@
 """The plans of Table 2: one equal search for every row, on validation images (`plan_search.py`).
 
-    python benchmarks/table2_search.py --dataset mnist --seconds 600 --threads 1
+    python benchmarks/table2_search.py --dataset mnist --seconds 300 --threads 1
 
 The score is what the table prints, on validation images: the Parzen log-likelihood under 10,000 samples at the best
 sigma. Some rows have a choice of sizes beside that of the plan.

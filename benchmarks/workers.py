@@ -1,10 +1,10 @@
 """What workers bring and what they cost: one sweep on two workers against the same in turn, and a task on one worker
 against a task in the process itself.
 
-    python benchmarks/workers.py --rounds 2
+    python benchmarks/workers.py
 
 Both ways run as whole commands, A B A B. The speed-up is the ratio of their seconds on the wall, the start of the
-cluster counted; of a sweep of short trials the start is most, so that the steps are chosen for about a minute a trial.
+cluster counted, some ten seconds of which a sweep of short trials would be most.
 What a task costs is the slope over their number, in which all starts cancel.
 """
 
@@ -68,8 +68,8 @@ def task_cost(rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--trials", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=1_500)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--rounds", type=int, default=1)
     asked = parser.parse_args()
     task_cost(asked.rounds)
     speed_up(asked.trials, asked.steps, asked.rounds)

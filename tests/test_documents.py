@@ -13,6 +13,7 @@ from lde_bench.data import natural8x8
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "results/README.md"]
+LINKED = [*DOCUMENTS, ROOT / "benchmarks/README.md"]
 
 
 def _blocks(document: Path, language: str) -> list[str]:
@@ -47,3 +48,9 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
         small = re.sub(r"\b\d+_000\b", "200", re.sub(r"\bsteps=\d+", "steps=3", block))
         exec(compile(small, "README.md", "exec"), names)
     assert (tmp_path / "lde.safetensors").is_file()
+
+
+@pytest.mark.parametrize("document", LINKED, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_what_a_document_links_to_in_the_repository_is_there(document: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:|mailto:|#)([^)#]+)", document.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (document.parent / target).exists()] == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -46,17 +46,23 @@ def score(
 
     if output.suffix.lower() != ".npy":
         raise InputError(f"{output}: log-likelihoods are written as .npy; give a name that ends so.")
-    if sigma is None and model.endswith(".npy"):
+    is_window = Path(model).suffix.lower() == ".npy"
+    if is_window and sigma is None:
         raise InputError(f"{model}: a Parzen window around samples has a width; give it, for example --sigma 0.2.")
-    if sigma is not None and (float64 or not model.endswith(".npy")):
-        raise InputError("--sigma is for an .npy of samples, whose window is in float64; leave out what does not fit.")
-    source = _weights(model, results_dir) if sigma is None else Path(model)
+    if is_window and float64:
+        raise InputError("--float64 is for a density: a Parzen window with --sigma is in float64; leave it out.")
+    if not is_window and sigma is not None:
+        raise InputError(f"--sigma is for an .npy of samples, and {model} is none; leave it out, or give samples.")
+    source = Path(model) if is_window else _weights(model, results_dir)
     with counting(f"scoring {data.name}") as on_progress:
-        settings: dict[str, Any] = {"key": key, "device": device, "workers": workers, "on_progress": on_progress}
         if sigma is None:
-            scored = score_file(source, data, output, double=float64, **settings)
+            scored = score_file(
+                source, data, output, key=key, double=float64, device=device, workers=workers, on_progress=on_progress
+            )
         else:
-            scored = score_window_file(source, sigma, data, output, **settings)
+            scored = score_window_file(
+                source, sigma, data, output, key=key, device=device, workers=workers, on_progress=on_progress
+            )
     if scored.continued:
         say(f"continued from row {scored.continued:,}")
     if scored.not_finite:

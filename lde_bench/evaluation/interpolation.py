@@ -16,6 +16,7 @@ from lde_bench.errors import InputError
 from lde_bench.evaluation.neighbours import nearest_distances
 from lde_bench.evaluation.sample_measures import Figure, Measure, mean_and_error
 from lde_bench.generators.base import Coder
+from lde_bench.training.device import whole_float32
 
 #: Images of a walk, its two ends among them.
 STEPS = 6
@@ -108,7 +109,7 @@ def walk(starts: np.ndarray, ends: np.ndarray, decode: Callable[[np.ndarray], np
 
 def decoded(coder: Coder, codes: np.ndarray) -> np.ndarray:
     """The images of codes: float [n, Z] -> float32 [n, D], pixels in [0, 1]."""
-    with torch.no_grad():
+    with whole_float32(), torch.no_grad():
         return coder.decode(torch.from_numpy(codes).to(coder.device)).float().cpu().numpy()
 
 

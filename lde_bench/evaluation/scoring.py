@@ -10,8 +10,10 @@ after the last of them.
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import io
+import itertools
 import json
 import math
 import multiprocessing
@@ -20,14 +22,14 @@ import signal
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, ClassVar, NamedTuple
+from typing import IO, Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -36,7 +38,7 @@ from lde_bench.arrays import row_blocks
 from lde_bench.data.row_file import RowFile
 from lde_bench.densities import load_density
 from lde_bench.errors import InputError
-from lde_bench.evaluation.parzen import TEST_ROWS, parzen_log_prob
+from lde_bench.evaluation.parzen import TEST_ROWS, WindowSums, parzen_sums
 from lde_bench.files import check_writable, describe_os_error, file_sha256
 from lde_bench.training.device import resolve_device
 from lde_bench.training.learner import evaluation_blocks
@@ -44,6 +46,9 @@ from lde_bench.version import __version__
 
 #: Evaluation blocks of a task: some seconds of work, and what a run that is killed can lose.
 TASK_BLOCKS = 8
+
+#: Numbers of samples in a part of a Parzen window: 80 MB of float32.
+PART_NUMBERS = 20_000_000
 
 #: Tasks of each process that are asked for before the first of them is written.
 AHEAD = 2
@@ -58,6 +63,13 @@ class Scored:
     not_finite: int
 
 
+class _Scorer(NamedTuple):
+    """What scores rows [k, D] of `features` numbers: of them and a part of the job `score` gives what `join` needs."""
+
+    features: int
+    score: Callable[[np.ndarray, slice], Any]
+
+
 @dataclass(frozen=True)
 class _Job(ABC):
     """All that a process needs to score rows."""
@@ -67,36 +79,37 @@ class _Job(ABC):
 
     @abstractmethod
     def open(self) -> _Scorer:
-        """What scores them, as far as it is held in memory."""
+        """Load what scores the rows."""
 
     @abstractmethod
-    def source(self) -> dict[str, Any]:
-        """What the numbers depend on beside the rows, the device and the versions."""
+    def depends_on(self) -> dict[str, Any]:
+        """Name what the numbers depend on beside the rows, the device and the versions."""
 
     @abstractmethod
     def step(self) -> int:
-        """How many rows a task has."""
+        """Return how many rows are written at once."""
 
     @abstractmethod
     def dtype(self, scorer: _Scorer) -> np.dtype:
-        """What the scorer gives."""
+        """Return the type of the log-likelihoods."""
+
+    def parts(self) -> list[slice]:
+        """Return the parts that each of these rows is scored by, which other processes may take."""
+        return [slice(None)]
+
+    def join(self, scores: Sequence[Any]) -> np.ndarray:
+        """Make the log-likelihoods [k] of what all parts gave, in their order."""
+        (log_likelihoods,) = scores
+        return log_likelihoods
 
     def digest(self) -> str:
         """Give the SHA-256 of everything that the numbers depend on, as far as can be told without reading the data."""
-        told = self.source() | {
+        told = self.depends_on() | {
             "data": _identity(self.data),
             "device": resolve_device(self.device).type,
             "versions": [torch.__version__, __version__],
         }
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
-
-
-class _Scorer(NamedTuple):
-    """What gives rows [k, D] of `features` numbers their log-likelihoods [k]; `name` is how messages call it."""
-
-    name: str
-    features: int
-    log_prob: Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -110,39 +123,45 @@ class _DensityJob(_Job):
             raise InputError(f"{self.weights}: {density.name} cannot be evaluated in float64; leave out --float64.")
         density = density.double() if self.double else density
         density.to(resolve_device(self.device)).eval()
-        return _Scorer("the model", density.features, density.log_prob)
+        return _Scorer(density.features, lambda rows, part: density.log_prob(rows))
 
-    def source(self) -> dict[str, Any]:
+    def depends_on(self) -> dict[str, Any]:
         return {"weights": file_sha256(self.weights), "double": self.double}
 
     def step(self) -> int:
         return TASK_BLOCKS * next(evaluation_blocks(self.data)).stop
 
     def dtype(self, scorer: _Scorer) -> np.dtype:
-        return scorer.log_prob(self.data[:1]).dtype
+        return scorer.score(self.data[:1], slice(None)).dtype
 
 
 @dataclass(frozen=True)
 class _WindowJob(_Job):
+    """The parts are blocks of samples, whose sums are joined to those over all."""
+
     samples: RowFile
     sigma: float
 
     def open(self) -> _Scorer:
-        samples: Any = self.samples  # it is sliced like an array
+        def score(rows: np.ndarray, part: slice) -> WindowSums:
+            return parzen_sums(rows, self.samples[part], [self.sigma], device=self.device)
 
-        def log_prob(rows: np.ndarray) -> np.ndarray:
-            return parzen_log_prob(rows, samples, self.sigma, device=self.device)
+        return _Scorer(self.samples.shape[1], score)
 
-        return _Scorer(self.samples.name, self.samples.shape[1], log_prob)
-
-    def source(self) -> dict[str, Any]:
-        return {"samples": _identity(self.samples), "sigma": self.sigma}
+    def depends_on(self) -> dict[str, Any]:
+        return {"samples": _identity(self.samples), "sigma": self.sigma, "part": PART_NUMBERS}
 
     def step(self) -> int:
-        return TEST_ROWS  # each task reads all samples once
+        return TEST_ROWS
 
     def dtype(self, scorer: _Scorer) -> np.dtype:
         return np.dtype(np.float64)
+
+    def parts(self) -> list[slice]:
+        return list(row_blocks(self.samples, PART_NUMBERS))
+
+    def join(self, scores: Sequence[WindowSums]) -> np.ndarray:
+        return functools.reduce(WindowSums.join, scores).log_prob()[0]
 
 
 def _identity(rows: RowFile) -> list[Any]:
@@ -194,7 +213,8 @@ def score_window_file(
 ) -> Scored:
     """Write the log-likelihood in nats of every row of a file under a Parzen window: an .npy of shape [n], float64.
 
-    The window is `lde_bench.evaluation.parzen.parzen_log_prob`; neither the samples nor the rows need fit the memory.
+    It is that of `lde_bench.evaluation.parzen.parzen_log_prob`, to the rounding of float64. Neither the samples nor the
+    rows need fit the memory; processes share out both.
 
     Args:
         samples: an .npy of samples [m, D].
@@ -209,7 +229,7 @@ def score_window_file(
     if held.shape[0] == 0:
         raise InputError(f"{held.name} is empty; give at least one sample.")
     if not 0 < sigma < math.inf:
-        raise InputError(f"sigma = {sigma:g} is not a positive number; give for example --sigma 0.2.")
+        raise InputError(f"sigma = {sigma:g} is not a positive number; give for example 0.2.")
     return _score_rows(_WindowJob(RowFile.open(data, key), device, held, sigma), output, workers, on_progress)
 
 
@@ -220,7 +240,8 @@ def _score_rows(job: _Job, output: Path, workers: int, on_progress: Callable[[in
     rows, features = job.data.shape
     if features != scorer.features:
         raise InputError(
-            f"{job.data.name} has rows of {features} numbers, {scorer.name} {scorer.features}; give its own."
+            f"{job.data.name} has rows of {features} numbers and is scored by what has {scorer.features}; give rows of "
+            "the same width."
         )
     if rows == 0:
         raise InputError(f"{job.data.name} is empty; give at least one row.")
@@ -231,9 +252,11 @@ def _score_rows(job: _Job, output: Path, workers: int, on_progress: Callable[[in
         with _Partial.locked(partial_path, rows, dtype, step) as partial:
             continued = partial.done
             on_progress(continued, rows)
-            tasks = (slice(start, min(start + step, rows)) for start in range(continued, rows, step))
-            for values in _in_turn(job, scorer, tasks, workers):
-                partial.append(values)
+            blocks = (slice(start, min(start + step, rows)) for start in range(continued, rows, step))
+            parts = job.parts()
+            scores = _in_turn(job, scorer, itertools.product(blocks, parts), workers)
+            while of_block := list(islice(scores, len(parts))):
+                partial.append(job.join(of_block))
                 on_progress(partial.done, rows)
             partial.path.replace(output)
     return Scored(rows, continued, _count_not_finite(output))
@@ -248,28 +271,33 @@ def _count_not_finite(output: Path) -> int:
 # -- tasks, in this process or in others -------------------------------------------------------------------------------
 
 
-def _score(job: _Job, scorer: _Scorer, rows: slice) -> np.ndarray:
-    """The log-likelihoods of the rows of a task, [k]."""
+#: Rows, and a part of the job.
+_Task: TypeAlias = tuple[slice, slice]
+
+
+def _score(job: _Job, scorer: _Scorer, task: _Task) -> Any:
+    """What the scorer gives for a task."""
+    rows, part = task
     x = job.data[rows]
     if (bad := ~np.isfinite(x).all(axis=1)).any():
         raise InputError(
             f"{job.data.name} holds NaN or infinity in row {rows.start + int(bad.argmax())}; remove such rows and "
             "score the rest."
         )
-    return scorer.log_prob(x)
+    return scorer.score(x, part)
 
 
-def _in_turn(job: _Job, scorer: _Scorer, tasks: Iterator[slice], workers: int) -> Iterator[np.ndarray]:
+def _in_turn(job: _Job, scorer: _Scorer, tasks: Iterator[_Task], workers: int) -> Iterator[Any]:
     """What `_score` gives for each task, in their order."""
     if workers == 1:
-        yield from (_score(job, scorer, rows) for rows in tasks)
+        yield from (_score(job, scorer, task) for task in tasks)
         return
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _Worker.start, (job,))
     try:
-        waiting = deque(pool.submit(_Worker.run, rows) for rows in islice(tasks, AHEAD * workers))
+        waiting = deque(pool.submit(_Worker.run, task) for task in islice(tasks, AHEAD * workers))
         while waiting:
             values = waiting.popleft().result()
-            waiting.extend(pool.submit(_Worker.run, rows) for rows in islice(tasks, 1))
+            waiting.extend(pool.submit(_Worker.run, task) for task in islice(tasks, 1))
             yield values
     except BrokenProcessPool as error:
         raise InputError(
@@ -294,8 +322,8 @@ class _Worker:
         cls.job, cls.scorer = job, job.open()
 
     @classmethod
-    def run(cls, rows: slice) -> np.ndarray:
-        return _score(cls.job, cls.scorer, rows)
+    def run(cls, task: _Task) -> Any:
+        return _score(cls.job, cls.scorer, task)
 
 
 def _end_with_parent() -> None:

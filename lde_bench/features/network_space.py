@@ -16,6 +16,7 @@ from lde_bench.data.base import content_hash
 from lde_bench.errors import InputError
 from lde_bench.features.base import FeatureSpace
 from lde_bench.features.kept import keep, read_kept
+from lde_bench.training.device import whole_float32
 
 #: Images whose activations are held at once: of VGG19, 64 of 64 x 64 pixels take some 200 MB.
 BLOCK_IMAGES = 64
@@ -44,7 +45,7 @@ class NetworkSpace(FeatureSpace):
     def features(self, rows: Rows, image_shape: Sequence[int] | None) -> np.ndarray:
         shape = self._checked(rows, image_shape)
         blocks = []
-        with torch.no_grad():
+        with whole_float32(), torch.no_grad():
             for first in range(0, len(rows), BLOCK_IMAGES):
                 block = np.asarray(rows[first : first + BLOCK_IMAGES], dtype=np.float32)
                 images = torch.from_numpy(block).to(self.device).view(-1, *shape)  # [B, C, H, W]

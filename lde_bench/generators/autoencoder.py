@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from lde_bench.arrays import Rows
 from lde_bench.generators.base import Coder, Generator
 from lde_bench.training.learner import evaluation_blocks
 from lde_bench.training.model import positive_integer
+from lde_bench.training.plan import Plan
 
 
 class Autoencoder(Generator):
@@ -25,9 +27,17 @@ class Autoencoder(Generator):
         latent: Z, the size of the code.
     """
 
+    #: What its networks are made of, where there is a choice.
+    backbone: str = ""
+    #: How it is trained with another backbone than the usual one, by backbone and profile, where that differs.
+    backbone_plans: ClassVar[dict[str, dict[str, Plan]]] = {}
+
     def __init__(self, image_shape: Sequence[int], latent: int) -> None:
         super().__init__(image_shape)
         self.latent = positive_integer("latent", latent)
+
+    def own_plans(self) -> dict[str, Plan]:
+        return {**self.backbone_plans.get(self.backbone, {}), **super().own_plans()}
 
     def encode(self, x: Tensor) -> Tensor:
         """The code of an image, its mean where it is random: [B, D] -> [B, Z]."""

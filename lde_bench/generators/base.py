@@ -108,11 +108,13 @@ class Generator(Model):
         return LossLearner(self, plan, device, precision, self.loss)
 
     def plan(self, budget: Budget) -> Plan:
+        return plan_of(self.own_plans(), budget.profile) or super().plan(budget)
+
+    def own_plans(self) -> dict[str, Plan]:
+        """The plans, by profile, of a model of such images, where they are not the usual `plans`."""
         if is_colour(self.image_shape):
-            own = self.colour_plans
-        else:
-            own = self.large_plans if is_large(self.image_shape) else {}
-        return plan_of(own, budget.profile) or super().plan(budget)
+            return self.colour_plans
+        return self.large_plans if is_large(self.image_shape) else {}
 
     def reference_seconds(self, plan: Plan) -> float:
         if self.colour_plans and is_colour(self.image_shape):

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from lde_bench.arrays import Rows
 from lde_bench.densities.base import LOG_2PI
 from lde_bench.errors import InputError
+from lde_bench.generators.ae import AE
 from lde_bench.generators.autoencoder import Autoencoder
 from lde_bench.generators.decoder_model import DecoderModel, standard_normal
 from lde_bench.generators.networks import coders, is_colour, reset_coders
@@ -129,6 +130,7 @@ class VAE(Autoencoder):
             reference_seconds=4000.0,
         ),
     }
+    backbone_plans: ClassVar[dict[str, dict[str, Plan]]] = {"conv": {"standard": AE.plans["standard"]}}
     # The published VAEs of TFD have 250 epochs.
     large_plans: ClassVar[dict[str, Plan]] = {"paper": replace(plans["paper"], steps=250 * EPOCH)}
 

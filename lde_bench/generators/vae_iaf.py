@@ -85,8 +85,8 @@ class VAEIAF(VAE):
         summary="variational autoencoder with an inverse autoregressive flow posterior",
         source="Kingma et al. 2016, arXiv 1606.04934",
         sample_cost=VAE.card.sample_cost,
-        differences="the networks, pixels and schedule of our VAE; published: a convolutional ResNet on binary MNIST; "
-        "no free bits",
+        differences="the networks and pixels of our VAE; quick and standard: a cosine rate; published: a convolutional "
+        "ResNet on binary MNIST; no free bits",
         bibtex=("kingma2016improved",),
     )
     plans: ClassVar[dict[str, Plan]] = {

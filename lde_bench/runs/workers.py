@@ -453,7 +453,8 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
     try:
         import dask
 
-        # Read when distributed is imported, here and by workers. Its profiler stops the arithmetic every 10 ms.
+        # Read when distributed is imported, and by the workers that start below: a profiler would take the interpreter
+        # from their arithmetic every 10 ms.
         dask.config.set({"logging.distributed": "error", "distributed.worker.profile.enabled": False})
         from distributed import Client, LocalCluster
     except ImportError as error:

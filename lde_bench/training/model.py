@@ -69,6 +69,8 @@ class Model(nn.Module):
     name: ClassVar[str]
     card: ClassVar[Card]
     plans: ClassVar[dict[str, Plan]]
+    #: Raised when the usual arguments come to mean another network: of the rest that names a run nothing would tell.
+    revision: ClassVar[int] = 1
     #: False where training would lose what it is after in bfloat16; the steps are then always in float32.
     trains_in_bf16: ClassVar[bool] = True
     #: False where the last weights are kept, as there is no score to choose others by.

@@ -142,7 +142,7 @@ class ImageTrial(Trial):
         return {
             "benchmark_version": BENCHMARK_VERSION,
             "dataset": [self.dataset.name, self.dataset.version, content],
-            "model": model.config,
+            "model": model.config | ({"revision": model.revision} if model.revision > 1 else {}),
             "training": model.describe_training(self.budget, self.options.precision, device),
             "budget": self.budget.describe(),
             "device": device.type,

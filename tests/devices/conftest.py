@@ -26,11 +26,11 @@ def device(request: pytest.FixtureRequest) -> Iterator[Device]:
         raise pytest.UsageError(f"--device {name} is unknown; choose cpu, cuda or fake.")
     if name == "fake":
         with fake_card() as card:
-            yield Device("cuda", card)
+            yield Device(name, "cuda", card)
         return
     if name == "cuda" and not torch.cuda.is_available():
         pytest.skip("NOT TESTED ON A GPU: this machine has none that torch can use; run pytest --device cuda on one")
-    yield Device(name)
+    yield Device(name, name)
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ class Killed(Exception):
 
 @dataclass(frozen=True)
 class Device:
-    """Where models run: `name` is what `device=` takes; `fake` is the card where it is none."""
+    """Where models run: `kind` is as `--device` has it, `name` as `device=` has it; `fake` is the card that is none."""
 
+    kind: str
     name: str
     fake: FakeCard | None = field(default=None, compare=False)
 

@@ -78,7 +78,8 @@ def test_a_density_of_the_device_is_the_same_on_the_cpu(method, device: Device, 
 
 @each_method
 def test_a_killed_fit_goes_on_from_its_checkpoint(method, device: Device, tmp_path, kill_halfway):
-    whole = trained(method, device)
+    device.have_own_random_numbers()
+    whole = fitted(method, device)
     told: list[str] = []
     checkpoint = {"checkpoint": tmp_path / "run.ckpt", "notify": told.append}
     with contextlib.suppress(Killed):

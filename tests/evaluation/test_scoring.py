@@ -154,7 +154,7 @@ def test_a_second_process_on_the_same_output_is_told(weights, rows, tmp_path):
 @pytest.mark.parametrize(
     ("content", "key", "told"),
     [
-        (np.zeros((4, 2)), None, "has rows of 2 numbers, the model 3"),
+        (np.zeros((4, 2)), None, "has rows of 2 numbers and is scored by what has 3"),
         (np.zeros((0, D)), None, "is empty"),
         (np.zeros(4), None, r"is of shape \[4\]; give rows"),
         (np.array([["a"] * D]), None, "holds <U1 values"),
@@ -212,6 +212,7 @@ def samples(tmp_path: Path) -> tuple[Path, np.ndarray]:
 
 def test_a_window_is_that_of_its_blocks_of_samples_joined(samples, rows, tmp_path, monkeypatch):
     monkeypatch.setattr(scoring, "TEST_ROWS", 40)
+    monkeypatch.setattr(scoring, "PART_NUMBERS", 70 * D)
     path, _ = saved(rows, tmp_path, "h5")
     told = []
     note = lambda *each: told.append(each)  # noqa: E731
@@ -250,7 +251,7 @@ def test_a_window_of_other_samples_or_width_is_not_continued(samples, rows, tmp_
     [
         (np.zeros((0, D)), 0.3, "samples.npy: the array is empty; give at least one sample"),
         (np.zeros((5, D)), -1.0, "sigma = -1 is not a positive number"),
-        (np.zeros((5, 2)), 0.3, "has rows of 3 numbers, .*samples.npy: the array 2"),
+        (np.zeros((5, 2)), 0.3, "has rows of 3 numbers and is scored by what has 2; give rows of the same width"),
         (np.full((5, D), np.nan), 0.3, "NaN"),
     ],
 )
@@ -263,7 +264,8 @@ def test_windows_that_are_none_are_refused(rows, tmp_path, made, sigma, told):
 
 
 @pytest.mark.slow
-def test_a_window_does_not_depend_on_the_number_of_processes(samples, tmp_path):
+def test_a_window_does_not_depend_on_the_number_of_processes(samples, tmp_path, monkeypatch):
+    monkeypatch.setattr(scoring, "PART_NUMBERS", 70 * D)
     path, _ = saved(np.random.default_rng(0).normal(size=(3_000, D)), tmp_path, "npy")
     for workers in (1, 2):
         score_window_file(samples[0], 0.3, path, tmp_path / f"{workers}.npy", workers=workers)

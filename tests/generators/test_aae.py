@@ -45,6 +45,14 @@ def test_the_published_networks_have_the_parameters_counted_by_hand():
     assert model.parameter_count() == encoder + decoder + discriminator
 
 
+def test_unless_given_it_has_three_layers_of_500():
+    between = 2 * (500 * 500 + 500)  # those of one network that have 500 units on both sides
+    encoder = (784 * 500 + 500) + between + (500 * 8 + 8)
+    decoder = (8 * 500 + 500) + between + (500 * 784 + 784)
+    discriminator = (8 * 500 + 500) + between + (500 + 1)
+    assert AAE((28, 28), latent=8).parameter_count() == encoder + decoder + discriminator
+
+
 def test_the_convolutions_are_those_of_the_ae():
     model, ae = AAE((28, 28), latent=8, backbone="conv"), create_generator("ae", (28, 28), latent=8)
     discriminator = sum(each.numel() for each in model.discriminator.parameters())
