@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import sys
 import time
@@ -13,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from cluster_plan import small_plan
@@ -156,9 +158,20 @@ class Killer(Notes):
         self.killed = time.monotonic_ns()
 
 
+def page_faults() -> int:
+    """Page faults of twenty arrays of 256 pages, one after the other."""
+    np.ones(1 << 17)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        np.ones(1 << 17)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
 @pytest.mark.slow
 def test_the_trial_of_a_killed_worker_goes_on_from_its_checkpoint_to_the_same_bits(tmp_path, monkeypatch):
     pytest.importorskip("distributed")
+    import dask
+
     steps = 120
     expected = one_by_one(tmp_path / "here", small_plan(steps))
     store, killer = ResultStore(tmp_path / "there"), Killer()
@@ -166,7 +179,11 @@ def test_the_trial_of_a_killed_worker_goes_on_from_its_checkpoint_to_the_same_bi
         make_plan = partial(small_plan, steps)
         killer.crew = Crew(client, store, small_plan(steps), make_plan, killer, threads=1)
         records = killer.crew.run()
+        has_profiler = client.run(dask.config.get, "distributed.worker.profile.enabled")
+        faults = client.run(page_faults)
     assert killer.killed
+    assert not any(has_profiler.values())
+    assert min(faults.values()) < 100, "a worker that has run a task keeps freed memory"
     assert [record.reason for record in records] == [None] * 3
     assert sum("is gone; death 1" in note for note in killer.notes) == 1
     assert any("continuing from step" in note for note in killer.notes)
