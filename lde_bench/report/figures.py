@@ -94,7 +94,8 @@ def draw_rows(table: Table) -> Figure:
     longest = max((len(line) for name in names for line in name.splitlines()), default=0)
     figure = Figure(figsize=(4.9 + 0.068 * longest, 1.9 + 0.29 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    axes.set_xlim(low - margin, high + margin)
+    printed = [held[0].test_nats + _printed_bar(held[0]) for held in published if held]
+    axes.set_xlim(low - margin, max([high + margin, *(end + margin / 4 for end in printed)]))
     axes.set_ylim(len(rows) - 0.3, -1.3)  # the heads of the numbers stand above the first row
     edge = low - margin / 2
     for place, (row, held) in enumerate(zip(rows, published, strict=True)):
@@ -148,15 +149,19 @@ def _draw_ours(axes: Axes, place: int, row: Row, table: Table, edge: float) -> N
         )
 
 
+def _printed_bar(published: PublishedFigure) -> float:
+    """How far the bar of a published figure reaches: the ± as printed, a single standard error twice."""
+    return (2 if published.plus_minus_is.startswith("SE") else 1) * (published.plus_minus or 0.0)
+
+
 def _draw_published(axes: Axes, place: int, published: PublishedFigure, is_same: bool, edge: float) -> None:
     """The published figure of the row on a line, paler where the row is a variant of the published model."""
     inside = published.test_nats >= edge
-    single = published.plus_minus_is.startswith("SE")
     told = "published (bars: ± as printed, a single standard error twice)"
     axes.errorbar(
         [max(published.test_nats, edge)],
         [place + 0.24],
-        xerr=[(2 if single else 1) * published.plus_minus] if published.plus_minus and inside else None,
+        xerr=[_printed_bar(published)] if published.plus_minus and inside else None,
         color=COLOURS[1],
         alpha=1.0 if is_same else 0.45,
         marker="D" if inside else "<",

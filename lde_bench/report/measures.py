@@ -90,11 +90,13 @@ def measures_panel(rows: Sequence[Row]) -> list[Block]:
     return [
         block
         for space in spaces
-        for block in _panel([row for row in views if row.samples and row.samples.space == space], space)
+        for block in _panel(
+            [row for row in views if row.samples and row.samples.space == space], space, is_only=len(spaces) == 1
+        )
     ]
 
 
-def _panel(rows: Sequence[Row], space: str) -> list[Block]:
+def _panel(rows: Sequence[Row], space: str, *, is_only: bool) -> list[Block]:
     names, marks = measure_names(rows), encoder_marks(rows)
     if not names:
         return []
@@ -111,7 +113,7 @@ def _panel(rows: Sequence[Row], space: str) -> list[Block]:
     banded = [row for row in rows if not is_reference(row.method)] or rows
     lines.append([REAL, *([DASH] if ranks else []), *(_null_cell(banded, name) for name in names)])
     headers = ["method", *([RANK] if ranks else []), *(wording(name).header for name in names)]
-    title = TITLE if space == PIXELS.label else f"{TITLE}, in {space}"
+    title = TITLE if space == PIXELS.label and is_only else f"{TITLE}, in {space}"
     notes = _measure_notes(rows, names, space)
     if ranks:
         told = ", ".join(wording(name).header for name in ranked)
