@@ -23,7 +23,6 @@ from lde_bench.features.base import FeatureSpace
 from lde_bench.features.pixels import PIXELS
 from lde_bench.registry import LAST_PLACE, did_you_mean, discover, in_order
 from lde_bench.seeds import as_seed, derive_seed
-from lde_bench.training.device import whole_float32
 
 if TYPE_CHECKING:
     from lde_bench.generators.decoder_model import DecoderModel  # whoever reads records need not wait for torch
@@ -260,6 +259,8 @@ def measure_samples(sets: SampleSets, names: Sequence[str] | None = None) -> dic
     Raises:
         InputError: a metric is unknown (with the nearest name), or the sets are of no use to it.
     """
+    from lde_bench.training.device import whole_float32  # reports read measures without torch
+
     metrics = sample_metrics()
     figures: dict[str, Measure] = {}
     for name in metrics if names is None else names:

@@ -85,7 +85,8 @@ def test_a_long_run_takes_at_most_two_hours_and_more_steps_than_a_standard_one(n
 def test_a_long_run_on_codes_is_the_lengthened_plan_for_codes():
     density = lb.create("lde", features=8)
     standard, long = (density.code_plan(Budget.of(profile)) for profile in ("standard", "long"))
-    assert (standard.steps, long.steps) == (10_000, 90_000)  # 800 seconds, and as many as two hours hold
+    assert standard.steps != density.plan(Budget.of(profile="standard")).steps
+    assert long.steps == 12 * standard.steps
 
 
 @pytest.mark.parametrize("name", density_names())
