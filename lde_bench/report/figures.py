@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import cycle, islice, pairwise
 from pathlib import Path
 from textwrap import fill, wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lde_bench.files import write_bytes_atomic
 from lde_bench.report.numbers import DASH
@@ -33,8 +33,8 @@ HEADING_LINE, MARGIN = 0.16, 0.06
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # one more than colours: a pair comes again after 42
 DASHES = ("--", "-.", (0, (5, 1, 1, 1, 1, 1)), ":")
 
-#: Dots to an inch of a PNG, as journals ask of pictures with letters and lines.
-PRINT_DPI = 300
+#: Dots to an inch of a PNG, as journals ask of pictures with letters and lines, and as a page shows them.
+PRINT_DPI, PAGE_DPI = 300, 150
 
 
 def draw_components(table: Table) -> Figure:
@@ -335,9 +335,9 @@ def _make_room(figure: Figure, inches: float) -> None:
         text.set_y(text.get_position()[1] * share)
 
 
-def figure_bytes(figure: Figure, kind: str) -> bytes:
-    """The figure for print as `kind` png, svg or pdf, the same bytes for the same figure: PNG at 300 dots to the inch,
-    SVG with its letters as shapes, which look the same on every machine.
+def figure_bytes(figure: Figure, kind: str, dpi: int = PRINT_DPI) -> bytes:
+    """The figure for print as `kind` png, svg or pdf, the same bytes for the same figure: PNG at `dpi` dots to the
+    inch, SVG with its letters as shapes, which look the same on every machine.
     """
     import matplotlib
 
@@ -349,9 +349,24 @@ def figure_bytes(figure: Figure, kind: str) -> bytes:
     }
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "lde-bench", "svg.fonttype": "path"}):
-        figure.savefig(buffer, format=kind, dpi=PRINT_DPI, metadata=nothing[kind])
+        figure.savefig(buffer, format=kind, dpi=dpi, metadata=nothing[kind])
     content = buffer.getvalue()
     return re.sub(rb"[ \t]+$", b"", content, flags=re.MULTILINE) if kind == "svg" else content
+
+
+def page_bytes(figure: Figure) -> tuple[Literal["svg", "png"], bytes]:
+    """The figure for a page, and its kind: SVG, or PNG of 150 dots to the inch and 256 colours where it holds
+    photographs, of which an SVG would be megabytes.
+    """
+    if not any(axes.images for axes in figure.axes):
+        return "svg", figure_bytes(figure, "svg")
+    from PIL import Image
+
+    with Image.open(io.BytesIO(figure_bytes(figure, "png", PAGE_DPI))) as picture:
+        few = picture.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG)
+    buffer = io.BytesIO()
+    few.save(buffer, format="png", optimize=True)
+    return "png", buffer.getvalue()
 
 
 def write_figure(figure: Figure, path: Path) -> None:

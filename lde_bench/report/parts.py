@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 def plot(section: Section, name: str, figure: Plot, alt: str, caption: Line) -> Figure:
     """A matplotlib figure as a block; `name` tells it from the other pictures of the section."""
-    from lde_bench.report.figures import figure_bytes
+    from lde_bench.report.figures import page_bytes
 
-    return Figure([(Picture(f"{section.name}-{name}", "svg", figure_bytes(figure, "svg"), alt), "")], caption)
+    return Figure([(Picture(f"{section.name}-{name}", *page_bytes(figure), alt), "")], caption)
 
 
 def headline(section: Section, picture: Plot | None, alt: str, caption: str) -> list[Block]:

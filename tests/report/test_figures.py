@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from itertools import product
@@ -9,7 +10,16 @@ import pytest
 from PIL import Image
 from shown import build_tables
 
-from lde_bench.report.figures import PRINT_DPI, draw_components, draw_rows, entitle, write_figure
+from lde_bench.report.figures import (
+    PAGE_DPI,
+    PRINT_DPI,
+    draw_components,
+    draw_rows,
+    entitle,
+    figure_bytes,
+    page_bytes,
+    write_figure,
+)
 
 
 def labels(figure) -> list[str]:
@@ -148,6 +158,32 @@ def test_a_published_standard_error_is_drawn_twice_like_ours(make_samples):
     assert found["published"] == [(225.0, pytest.approx(1.24), pytest.approx(4.0))]
     assert found["ours"] == [(200.0, 1, pytest.approx(1.0))]
     assert found["ours, a row that models nothing"] == [(350.0, 0, pytest.approx(1.0))]
+
+
+def test_the_bar_of_a_published_figure_beyond_all_of_ours_ends_on_the_axis(make_samples):
+    (table,) = build_tables([make_samples("gan", None, 220.0), make_samples("gan:hidden=9", None, 221.0)])
+    figure = draw_rows(table)
+    (end,) = {x + bar for x, _, bar in marks(figure)["published"]}
+    assert end == pytest.approx(229.0)
+    assert end < figure.axes[0].get_xlim()[1]
+
+
+def test_on_a_page_what_holds_photographs_is_a_small_png_and_all_else_svg():
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4, 3))
+    axes = figure.subplots()
+    axes.plot([0, 1])
+    kind, content = page_bytes(figure)
+    assert (kind, content[:5]) == ("svg", b"<?xml")
+    axes.imshow(np.random.default_rng(0).random((64, 64, 3)))
+    kind, content = page_bytes(figure)
+    assert kind == "png"
+    assert content == page_bytes(figure)[1]
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.size == (4 * PAGE_DPI, 3 * PAGE_DPI)
+        assert image.mode == "P"
+    assert len(content) < len(figure_bytes(figure, "svg"))
 
 
 @pytest.mark.parametrize("components", [None, 7])

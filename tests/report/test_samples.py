@@ -289,6 +289,7 @@ def test_measures_of_two_feature_spaces_stand_in_tables_of_their_own_and_are_com
     text = to_text(table)
     assert text.count(TITLE) == 2
     assert f"{TITLE}, in vgg19-relu3_1" in text
+    assert f"{TITLE}, in pixels" in text
     assert [
         text.count(f"Distances between images: those of {words}")
         for words in ("raw pixels.", "VGG19 features (vgg19-relu3_1: ")
