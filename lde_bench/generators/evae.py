@@ -12,12 +12,10 @@ from torch import Tensor
 
 from lde_bench.errors import InputError
 from lde_bench.generators.decoder_model import DecoderModel, standard_normal
+from lde_bench.generators.networks import DEEP
 from lde_bench.generators.vae import VAE, Inference, infer_gaussian
 from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
-
-#: Hidden layers each way, and units of each: the published best on MNIST and on TFD.
-LAYERS, HIDDEN = 3, 500
 
 #: The published epitomes have 3 or 4 dimensions on MNIST and 5 on TFD.
 LARGEST_SIZE = 5
@@ -49,6 +47,7 @@ class EVAE(VAE):
 
     name = "evae"
     place = 90
+    usual = DEEP
     card = Card(
         summary="epitomic variational autoencoder: each image uses one of several groups of latent dimensions",
         source="Yeung et al. 2017, arXiv 1706.03643",
@@ -77,9 +76,6 @@ class EVAE(VAE):
         hidden: int | None = None,
         size: int | None = None,
     ) -> None:
-        if backbone == "mlp":
-            layers = LAYERS if layers is None else layers
-            hidden = HIDDEN if hidden is None else hidden
         super().__init__(image_shape, latent, beta, backbone, pixels, layers, hidden)
         width = usual_size(self.latent) if size is None else positive_integer("size", size)
         masks = epitome_masks(self.latent, width)

@@ -18,7 +18,7 @@ from lde_bench.errors import InputError
 from lde_bench.generators.ae import AE
 from lde_bench.generators.autoencoder import Autoencoder
 from lde_bench.generators.decoder_model import DecoderModel, standard_normal
-from lde_bench.generators.networks import coders, is_colour, reset_coders
+from lde_bench.generators.networks import HIDDEN, LAYERS, coders, is_colour, reset_coders, sizes
 from lde_bench.process import seeded
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, LossLearner
@@ -109,6 +109,8 @@ class VAE(Autoencoder):
 
     name = "vae"
     place = 70
+    #: Hidden layers of perceptrons each way, and units of each, unless given.
+    usual: ClassVar[tuple[int, int]] = (LAYERS, HIDDEN)
     card = Card(
         summary="variational autoencoder, with a weight beta of the KL",
         source="Kingma, Welling 2014, arXiv 1312.6114; Higgins et al. 2017 (beta)",
@@ -152,7 +154,11 @@ class VAE(Autoencoder):
         self.beta = float(beta)
         self.backbone = backbone
         self.encoder, self.decoder = coders(
-            backbone, self.image_shape, sum(self.posterior_sizes), self.latent, layers, hidden
+            backbone,
+            self.image_shape,
+            sum(self.posterior_sizes),
+            self.latent,
+            *sizes(backbone, layers, hidden, self.usual),
         )
         self.log_sigma = nn.Parameter(torch.tensor(LOG_SIGMA)) if pixels == "gaussian" else None
 

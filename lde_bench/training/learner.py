@@ -135,17 +135,15 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-class PartedLearner(ModuleLearner):
-    """Several optimisers, each of some networks of one module, as adversaries have them.
-
-    A subclass gives `step`.
+class OptimisedLearner(ModuleLearner):
+    """One optimiser of a module or several, under one plan; a subclass gives `step`.
 
     Args:
         module: to train.
         plan: of each of the optimisers.
         device: where it is trained.
         precision: of the steps, `fp32` or `bf16`.
-        parts: the networks of each optimiser, by its name.
+        optimizers: by their names.
     """
 
     def __init__(
@@ -154,14 +152,13 @@ class PartedLearner(ModuleLearner):
         plan: Plan,
         device: torch.device,
         precision: str,
-        parts: Mapping[str, Sequence[nn.Module]],
+        optimizers: Mapping[str, torch.optim.Optimizer],
     ) -> None:
         super().__init__(module, plan.average)
         self.plan = plan
         self.device = device
         self.precision = precision
-        self.parts = {name: [each for part in own for each in part.parameters()] for name, own in parts.items()}
-        self.optimizers = {name: make_optimizer(own, plan, fused=True) for name, own in self.parts.items()}
+        self.optimizers = optimizers
 
     def begin(self, step: int, progress: float) -> None:
         """Make module and optimisers ready for a step."""
@@ -173,12 +170,6 @@ class PartedLearner(ModuleLearner):
         """The context in which losses are computed."""
         return autocast(self.device, self.precision)
 
-    def descend(self, part: str, loss: Tensor) -> None:
-        """Take one step of an optimiser down the gradient of `loss`."""
-        self.module.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizers[part].step()
-
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), **{name: each.state_dict() for name, each in self.optimizers.items()}}
 
@@ -188,7 +179,34 @@ class PartedLearner(ModuleLearner):
             optimizer.load_state_dict(state[name])
 
 
-class LossLearner(ModuleLearner):
+class PartedLearner(OptimisedLearner):
+    """Several optimisers, each of some networks of one module, as adversaries have them.
+
+    Args:
+        module: to train, and so are `plan`, `device` and `precision` as of `OptimisedLearner`.
+        parts: the networks of each optimiser, by its name.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        plan: Plan,
+        device: torch.device,
+        precision: str,
+        parts: Mapping[str, Sequence[nn.Module]],
+    ) -> None:
+        self.parts = {name: [each for part in own for each in part.parameters()] for name, own in parts.items()}
+        optimizers = {name: make_optimizer(own, plan, fused=True) for name, own in self.parts.items()}
+        super().__init__(module, plan, device, precision, optimizers)
+
+    def descend(self, part: str, loss: Tensor) -> None:
+        """Take one step of an optimiser down the gradient of `loss`."""
+        self.module.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizers[part].step()
+
+
+class LossLearner(OptimisedLearner):
     """Stochastic gradients on one loss: `loss(x [B, D], progress) -> scalar`, `progress` in [0, 1] the share of the
     budget spent. `fused` is that of `make_optimizer`; `compiler` is what compiled a part of the loss, if anything did.
     """
@@ -204,38 +222,27 @@ class LossLearner(ModuleLearner):
         fused: bool = False,
         compiler: Compiler | None = None,
     ) -> None:
-        super().__init__(module, plan.average)
-        self.plan = plan
-        self.device = device
-        self.precision = precision
         self.loss = loss
         self.optimizer = make_optimizer(module.parameters(), plan, fused=fused)
+        super().__init__(module, plan, device, precision, {"optimizer": self.optimizer})
         self.compiler = compiler or Compiler(device, False, lambda message: None)
 
     def _gradients(self, batch: Tensor, progress: float) -> Tensor:
         """The loss on `batch` [B, D], its gradients in the parameters."""
-        with autocast(self.device, self.precision):
+        with self.autocast():
             loss = self.loss(batch, progress)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         return loss
 
     def step(self, batch: Tensor, step: int, progress: float) -> float:
-        set_rate(self.optimizer, self.plan.rate_at(step, progress))
-        self.module.train()
+        self.begin(step, progress)
         loss = self.compiler.attempt(lambda: self._gradients(batch, progress), self.module)
         if self.plan.clip is not None:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.plan.clip)
         self.optimizer.step()
         self.follow(step)
         return loss.item()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "optimizer": self.optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.optimizer.load_state_dict(state["optimizer"])
 
 
 class GradientLearner(LossLearner):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,14 @@ from fake_card import FakeCard
 
 class Killed(Exception):
     """What ends a run."""
+
+
+def fit(
+    model: Any, train: np.ndarray, held_out: np.ndarray, device: Device, where: str | None = None, **options
+) -> Any:
+    """The model, trained for a few steps on the device, or `where`."""
+    options = {"seed": 3, "precision": "fp32", "compile": False, **options}
+    return model.fit(train, held_out, device=where or device.name, **options)
 
 
 @dataclass(frozen=True)

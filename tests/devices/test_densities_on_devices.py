@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from on_device import Device, Killed
+from on_device import Device, Killed, fit
 
 import lde_bench as lb
 from lde_bench.densities import density_names
@@ -46,9 +46,7 @@ TRAIN, HELD_OUT = np.split(skewed_rows(400, FEATURES, 0), [300])
 
 
 def fitted(method: str, device: Device, where: str | None = None, **options) -> Density:
-    density = lb.create(method, FEATURES)
-    options = {"seed": 3, "steps": 4, "precision": "fp32", "compile": False, **options}
-    return density.fit(TRAIN, HELD_OUT, device=where or device.name, **options)
+    return fit(lb.create(method, FEATURES), TRAIN, HELD_OUT, device, where, steps=4, **options)
 
 
 @cache

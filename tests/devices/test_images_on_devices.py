@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from on_device import Device, Killed
+from on_device import Device, Killed, fit
 
 import lde_bench as lb
 from lde_bench.generators import create_generator, generator_classes, load_generator
@@ -41,9 +41,10 @@ def digits() -> lb.data.Dataset:
 
 
 def fitted(method: str, device: Device, where: str | None = None, **options) -> Generator:
-    model = create_generator(method, SHAPE)
-    options = {"seed": 3, "steps": 3, "precision": "fp32", "compile": False, **options}
-    return model.fit(digits().train[:300], digits().validation[:100], device=where or device.name, **options)
+    data = digits()
+    return fit(
+        create_generator(method, SHAPE), data.train[:300], data.validation[:100], device, where, steps=3, **options
+    )
 
 
 @cache

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,21 @@ def test_a_killed_run_ends_with_the_same_weights_to_the_bit(tmp_path, monkeypatc
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
-def learner_of(model: Any) -> Any:
+def learner_of(model: Any, plan: Plan = PLAN) -> Any:
     cpu = torch.device("cpu")
-    return model.learner(PLAN, cpu, "fp32", Compiler(cpu, False, print))
+    return model.learner(plan, cpu, "fp32", Compiler(cpu, False, print))
+
+
+@pytest.mark.parametrize("arguments", [{}, {"adversarial": 0.1}], ids=["phases", "sum"])
+def test_an_average_of_the_weights_follows_them(arguments):
+    model = create_generator("aae", SHAPE, latent=3, **arguments)
+    learner = learner_of(model, replace(PLAN, average=0.9))
+    first = learner.candidate()
+    learner.step(torch.from_numpy(ROWS[:20]), 5, 0.1)
+    weights = model.state_dict()
+    for name, value in learner.candidate().items():
+        share = 6 / 15  # of the first weights, after step 5
+        torch.testing.assert_close(value, share * first[name] + (1 - share) * weights[name])
 
 
 @pytest.mark.parametrize(
