@@ -19,6 +19,7 @@ from lde_bench.errors import InputError
 from lde_bench.experiments.parzen import Parzen
 from lde_bench.features.pixels import Pixels
 from lde_bench.generators import load_generator
+from lde_bench.generators.vae import VAE
 from lde_bench.runs import Record, ResultStore, run_sweep
 from lde_bench.seeds import derive_seed
 from lde_bench.training.plan import Budget
@@ -172,6 +173,13 @@ def test_what_a_dataset_fixes_is_taken_unless_it_is_spelled_out(digits):
     assert other.model().latent == setting(digits).latent
     assert plain.spec.label == "ae+gmm"
     assert plain.run_id != spelled.run_id
+
+
+def test_another_network_behind_the_usual_arguments_gives_a_run_another_name(digits, monkeypatch):
+    before = planned(digits, "vae")[0].run_id
+    assert planned(digits, "vae")[0].run_id == before
+    monkeypatch.setattr(VAE, "revision", 2)
+    assert planned(digits, "vae")[0].run_id != before
 
 
 def test_bounds_on_the_likelihood_are_made_under_standard_and_leave_the_names_without_them_as_they_were(digits):
