@@ -223,6 +223,7 @@ def fake_card() -> Iterator[FakeCard]:
         "is_available": lambda: True,
         "is_initialized": lambda: True,
         "is_bf16_supported": lambda including_emulation=True: True,
+        "is_current_stream_capturing": lambda: False,  # asked by optimisers where torch was built for CUDA
         "get_rng_state": lambda *device: (
             torch.get_rng_state() if card.random_state is None else card.random_state.clone()
         ),
