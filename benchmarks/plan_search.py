@@ -139,8 +139,9 @@ class Search(ABC):
 def table(folder: Path) -> pd.DataFrame:
     """Every run that is on file, the best of each row and budget first."""
     runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    frame = pd.DataFrame(runs).reindex(columns=["row", "seconds", "candidate", "validation_nats", "sigma"])
-    frame = frame.dropna(axis="columns", how="all")  # only samples have a window
+    columns = ["row", "seconds", "candidate", "validation_nats", "sigma", "first_loss", "clipped_share"]
+    # Only samples have a window, only densities tell where they started.
+    frame = pd.DataFrame(runs).reindex(columns=columns).dropna(axis="columns", how="all")
     return frame.sort_values(["row", "seconds", "validation_nats"], ascending=[True, True, False])
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
 import torch
@@ -87,6 +87,7 @@ class Table1(Search):
             "validation_nats": state.best_score,
             "steps_per_second": {"model": state.step / state.cpu_seconds},
             "cpu_seconds": round(state.cpu_seconds, 2),
+            **asdict(density.training_starts["model"]),
         }
 
 

@@ -133,6 +133,10 @@ class _EnsembleLearner(ModuleLearner):
         super().__init__(ensemble)
         self.inner = inner
 
+    @property
+    def was_clipped(self) -> bool:  # type: ignore[override] # those of one module set it, this one asks its members
+        return any(learner.was_clipped for learner in self.inner)
+
     def step(self, batch: Tensor, step: int, progress: float) -> float:
         # Fewer rows than members: all of them for everyone.
         whole = [batch] * len(self.inner)

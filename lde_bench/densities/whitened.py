@@ -126,6 +126,10 @@ class _WhitenedLearner:
         self.load_state_dict: Callable[[dict[str, Any]], None] = inner.load_state_dict
         self.log_det = density._log_scales().sum().item()
 
+    @property
+    def was_clipped(self) -> bool:
+        return self.inner.was_clipped
+
     def step(self, batch: Tensor, step: int, progress: float) -> float:
         return self.inner.step(self.density._inverse(batch), step, progress) + self.log_det
 

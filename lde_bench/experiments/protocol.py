@@ -168,6 +168,10 @@ class _PeekingLearner:
         self.candidate: Callable[[], dict[str, Tensor]] = inner.candidate
         self.adopt: Callable[[dict[str, Tensor]], None] = inner.adopt
 
+    @property
+    def was_clipped(self) -> bool:
+        return self.inner.was_clipped
+
     def step(self, batch: Tensor, step: int, progress: float) -> float:
         self.steps = step + 1
         return self.inner.step(batch, step, progress)

@@ -22,6 +22,7 @@ from lde_bench.training.device import resolve_device
 from lde_bench.training.loop import Progress, TrainingState
 from lde_bench.training.model import Model, as_array, load_trained
 from lde_bench.training.plan import Budget, Plan
+from lde_bench.training.start import Start
 
 #: Of a stage's setup, what the whole model says once.
 SHARED_SETUP = ("precision", "device", "threads", "compile")
@@ -107,6 +108,7 @@ class StagedGenerator(Generator):
         budget = Budget.of(profile, steps, seconds)
         parts, expected = self.parts(), self.part_seconds(replace(budget, seconds=None), len(rows))
         setups: dict[str, dict[str, Any]] = {}
+        starts: dict[str, Start] = {}
         whole = TrainingState()
         spent = 0.0
         for index, stage in enumerate(self.stages(rows, held_out)):
@@ -126,10 +128,11 @@ class StagedGenerator(Generator):
                     notify=notify,
                     **options,
                 )
+            starts[stage.name] = state.start(setups[stage.name]["clip"])
             _join(whole, state)
             spent += share
         self.eval()
-        self.training_state = whole
+        self.training_state, self.training_starts = whole, starts
         first = next(iter(setups.values()))
         self.training_setup = {key: first[key] for key in SHARED_SETUP if key in first} | {
             name: {key: value for key, value in setup.items() if key not in SHARED_SETUP}

@@ -104,6 +104,7 @@ def build_document(
             *_section_heading(section),
             *experiment.parts(section, pair, cache_dir),
             *parts.laws(section, experiment.held),
+            *parts.starts(section),
             *parts.costs(section),
             *parts.provenance(section),
         ]

@@ -17,6 +17,7 @@ from lde_bench.report.section import Section, budget_text, part, row_title
 from lde_bench.report.table import rows_blocks
 from lde_bench.runs.record import Record
 from lde_bench.runs.rows import group_means, with_components
+from lde_bench.training.start import Start
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Plot
@@ -133,6 +134,40 @@ def learning(section: Section) -> list[Block]:
         caption += f" Below the window: {', '.join(below)}."
     alt = "Validation log-likelihood against CPU seconds of training"
     return part(section, "Learning curves", plot(section, "learning", figure, alt, caption))
+
+
+def starts(section: Section) -> list[Block]:
+    """Where the training of each row began, and how many of its steps the plan's clip cut: the unit of a model, and
+    whether its rate or its clip set the length of steps. Nothing where no record tells.
+    """
+    lines: list[list[Line]] = []
+    for row in section.table.rows:
+        parts: dict[str, list[Start]] = {}
+        for trial in section.trials(row):
+            for name, start in trial.starts.items():
+                parts.setdefault(name, []).append(start)
+        for name, each in parts.items():
+            losses = [start.first_loss for start in each if start.first_loss is not None]
+            shares = [start.clipped_share for start in each if start.clipped_share is not None]
+            lines.append(
+                [
+                    row_title(row),
+                    name,
+                    f"{np.mean([start.steps for start in each]):,.0f}",
+                    f"{np.mean(losses):.4g}" if losses else DASH,
+                    DASH if each[0].clip is None else f"{each[0].clip:g}",
+                    f"{np.mean(shares):.0%}" if shares else DASH,
+                ]
+            )
+    if not lines:
+        return []
+    words = (
+        "Means over the trials. The loss before the first step is that of a training batch, of densities in nats: far "
+        "above the later figures where a model starts in the wrong unit. Where the clip cuts nearly all steps, it is "
+        "the clip and not the rate that sets how long they are."
+    )
+    heads = ["row", "part", "steps", "loss before the first step", "clip", "steps it cut"]
+    return part(section, "Start and clip", Paragraph(words), Grid(heads, lines, left=2))
 
 
 def capitalised(words: str) -> str:

@@ -27,6 +27,7 @@ from lde_bench.evaluation.sample_measures import Measure
 from lde_bench.evaluation.statistics import GroupMeans
 from lde_bench.training.curve import CurvePoint
 from lde_bench.training.plan import Budget
+from lde_bench.training.start import Start
 from lde_bench.version import BENCHMARK_VERSION
 
 if TYPE_CHECKING:
@@ -131,7 +132,8 @@ class Cost:
 class Record:
     """One trial. `status` "done" has a `result` and no `reason`; "failed" has a `reason` and no `result`.
 
-    `features` is the length D of a row; None in records of before. `input` is what a density of this package does to
+    `features` is the length D of a row; None in records of before, as `starts` are missing there: where the training of
+    each part of the model began, by its name. `input` is what a density of this package does to
     its rows first (`lde_bench.densities.base.Input`).
     """
 
@@ -150,6 +152,7 @@ class Record:
     result: Result | None
     laws: dict[str, Law] = field(default_factory=dict)
     curve: list[CurvePoint] = field(default_factory=list)
+    starts: dict[str, Start] = field(default_factory=dict)
     cost: Cost | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     features: int | None = None

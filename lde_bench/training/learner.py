@@ -23,7 +23,11 @@ EVALUATION_NUMBERS = 5_000_000
 
 
 class Learner(Protocol):
-    """The methods that `lde_bench.training.loop.train` calls."""
+    """What `lde_bench.training.loop.train` calls and reads."""
+
+    @property
+    def was_clipped(self) -> bool:
+        """Whether the gradient of the last step was longer than the plan's `clip`, and was cut."""
 
     def step(self, batch: Tensor, step: int, progress: float) -> float:
         """One training step on `batch` [B, D]; the mean training loss per sample, of densities in nats."""
@@ -66,6 +70,8 @@ class ModuleLearner:
         module: to train.
         average: decay of an exponential moving average of its weights, which is then the candidate; None: without one.
     """
+
+    was_clipped = False
 
     def __init__(self, module: nn.Module, average: float | None = None) -> None:
         self.module = module
@@ -239,7 +245,8 @@ class LossLearner(OptimisedLearner):
         self.begin(step, progress)
         loss = self.compiler.attempt(lambda: self._gradients(batch, progress), self.module)
         if self.plan.clip is not None:
-            nn.utils.clip_grad_norm_(self.module.parameters(), self.plan.clip)
+            norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.plan.clip)
+            self.was_clipped = norm.item() > self.plan.clip
         self.optimizer.step()
         self.follow(step)
         return loss.item()

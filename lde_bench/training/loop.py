@@ -23,6 +23,7 @@ from lde_bench.training.batches import Batches
 from lde_bench.training.curve import CurvePoint
 from lde_bench.training.learner import Learner
 from lde_bench.training.plan import Budget, Plan
+from lde_bench.training.start import Start
 
 #: Wall seconds between two checkpoints: what a killed run can lose.
 CHECKPOINT_SECONDS = 20.0
@@ -56,10 +57,17 @@ class TrainingState:
     best_score: float | None = None
     looks_since_best: int = 0
     stopped_early: bool = False
+    first_loss: float | None = None
+    clipped_steps: int = 0
     #: Of the runs that this one continues.
     resumed_wall_seconds: float = 0.0
     resumed_cpu_seconds: float = 0.0
     curve: list[CurvePoint] = field(default_factory=list)
+
+    def start(self, clip: float | None) -> Start:
+        """Where it began, and what the plan's `clip` did."""
+        share = None if clip is None or self.step == 0 else round(self.clipped_steps / self.step, 4)
+        return Start(self.step, self.first_loss, clip, share)
 
 
 @dataclass(frozen=True)
@@ -136,7 +144,10 @@ def train(
                 f"the training loss became {loss} at step {state.step}; try a lower rate (now {plan.rate:g}), "
                 "gradient clipping, or --precision fp32."
             )
+        if state.step == 0:
+            state.first_loss = loss
         state.step += 1
+        state.clipped_steps += learner.was_clipped
         tick()
         if validation is not None and (state.step % plan.validate_every == 0 or share() >= 1.0):
             score = learner.score(validation)

@@ -27,6 +27,7 @@ from lde_bench.training.device import Compiler, resolve_device, resolve_precisio
 from lde_bench.training.learner import Learner
 from lde_bench.training.loop import Progress, Seconds, TrainingState, train
 from lde_bench.training.plan import Budget, Clock, Plan, plan_of
+from lde_bench.training.start import Start
 
 #: Samples, and numbers in them, drawn at once: bounds memory; fixed, so that a seed gives the same samples on every
 #: machine.
@@ -84,6 +85,8 @@ class Model(nn.Module):
         #: What the last `fit` did.
         self.training_state: TrainingState | None = None
         self.training_setup: dict[str, Any] = {}
+        #: Of each part, where there is more than one.
+        self.training_starts: dict[str, Start] = {}
 
     # -- what a subclass gives -------------------------------------------------------------------------------------
 
@@ -240,6 +243,7 @@ class Model(nn.Module):
             )
         self.eval()
         self.training_state = state
+        self.training_starts = {"model": state.start(plan.clip)}
         self.training_setup = {
             **plan.describe(),
             "steps": None if budget.seconds is not None else plan.steps_within(budget),

@@ -35,6 +35,7 @@ from lde_bench.training.device import resolve_device, resolve_precision
 from lde_bench.training.loop import Progress, Seconds
 from lde_bench.training.model import Model
 from lde_bench.training.plan import Budget, Plan
+from lde_bench.training.start import Start
 from lde_bench.version import __version__
 
 #: Passes over the training patches from which on a `long` run is better served by fresh ones.
@@ -199,11 +200,12 @@ class Trial(ABC):
 class Trained:
     """What a record says of the training.
 
-    `earlier` are the seconds that were spent on it in other runs, `cpu_seconds` those of all training; None where it
-    ends by itself, or the records of what it took over do not tell.
+    `starts` are those of its parts, by their names. `earlier` are the seconds that were spent on it in other runs,
+    `cpu_seconds` those of all training; None where it ends by itself, or the records of what it took over do not tell.
     """
 
     setup: dict[str, Any]
+    starts: dict[str, Start]
     best_step: int
     curve: list[CurvePoint]
     earlier: Seconds
@@ -211,11 +213,12 @@ class Trained:
 
     @classmethod
     def of(cls, sources: Sequence[Record]) -> Trained:
-        """The training of one record, or of the members of a mixture, which has no curve of its own."""
+        """The training of one record, or of the members of a mixture, which has no curve and start of its own."""
         first = sources[0]
         costs = [source.cost for source in sources if source.cost is not None]
         return cls(
             setup=first.training,
+            starts=first.starts if len(sources) == 1 else {},
             best_step=max((source.result.best_step if source.result else None) or 0 for source in sources),
             curve=first.curve if len(sources) == 1 else [],
             earlier=Seconds(sum(cost.wall_seconds for cost in costs), sum(cost.cpu_seconds for cost in costs)),
@@ -229,6 +232,7 @@ class Trained:
         assert state is not None
         return cls(
             {**model.training_setup, **origin},
+            model.training_starts,
             state.best_step,
             state.curve,
             # A continued run counts the seconds of the runs that it continued, as its checkpoint kept them.

@@ -296,6 +296,7 @@ def run_density_trial(
         ),
         laws=laws,
         curve=trained.curve,
+        starts=trained.starts,
         cost=cost,
         provenance=provenance(started, utc_now()),
     )

@@ -229,6 +229,7 @@ class ImageTrial(Trial):
             result=replace(measured.result, best_step=trained.best_step),
             laws=laws,
             curve=trained.curve,
+            starts=trained.starts,
             cost=Cost(
                 wall_seconds=round(trained.earlier.wall + spent.wall - clock.wall, 2),
                 cpu_seconds=round(trained.earlier.cpu + spent.cpu - clock.cpu, 2),

@@ -102,3 +102,5 @@ def test_a_row_of_table_1_is_trained_by_the_plan_of_its_candidate(tmp_path):
     learnt, still = (search.run("made-mog:components=2", each, 1.0) for each in (good, bad))
     assert learnt["validation_nats"] > still["validation_nats"] + 0.3
     assert learnt["steps_per_second"]["model"] > 0
+    assert learnt["clip"] == 1.0
+    assert {"first_loss", "clipped_share"} <= set(shared.table(tmp_path))

@@ -151,6 +151,9 @@ def test_densities_share_one_trained_autoencoder_and_their_code_figures_say_so(d
     one, other, grown = run(store, trials)
     assert one.training["encoder"] == other.training["encoder"] != grown.training["encoder"]
     assert len(list(tmp_path.rglob("ae-*.safetensors"))) == 1
+    assert list(one.starts) == ["autoencoder", "density"]
+    assert one.starts["autoencoder"] == other.starts["autoencoder"]
+    assert one.starts["autoencoder"].first_loss is not None  # of the shared one too
     first, second = (load_generator(store.paths(record).weights) for record in (one, other))
     assert np.array_equal(first.autoencoder.codes(digits.test), second.autoencoder.codes(digits.test))
     assert one.result is not None

@@ -328,3 +328,22 @@ def test_a_section_whose_picture_was_not_kept_says_so_and_what_it_is_of(tmp_path
     assert "No picture was kept beside these records." in before
     assert f"- {name}: mnist, version 1" in before
     assert "| ae |" in after
+
+
+STARTED = {"steps": 4_000, "first_loss": 812.5, "clip": 0.5, "clipped_share": 0.75}
+
+
+def test_the_report_tells_where_trainings_began_and_what_the_clip_cut(tmp_path, make):
+    other = STARTED | {"first_loss": 811.5, "clipped_share": 0.25}
+    trials = [make(trial=trial, starts={"model": start}) for trial, start in enumerate((STARTED, other))]
+    parts = {"autoencoder": {"steps": 10, "first_loss": 3.25}, "density": STARTED}
+    records = [*trials, make("staged", None, starts=parts), make("untold", None)]
+    part = write_report(tmp_path, records)[1].partition("Start and clip")[2].partition("###")[0]
+    assert "| lde+w K=10 | model | 4,000 | 812 | 0.5 | 50% |" in part
+    assert "| staged | autoencoder | 10 | 3.25 | – | – |" in part
+    assert "| staged | density | 4,000 | 812.5 | 0.5 | 75% |" in part
+    assert "untold" not in part
+
+
+def test_a_report_of_records_that_tell_no_start_has_no_such_part(tmp_path, make):
+    assert "Start and clip" not in write_report(tmp_path, [make()])[1]

@@ -19,6 +19,7 @@ ADDED: dict[str, Any] = {
     **dict.fromkeys(("features", "input")),
     "measures": {},
     "beside": {},
+    "starts": {},
     "side_by_side": False,
     "verified": True,
     "clock": "wall",

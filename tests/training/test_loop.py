@@ -24,6 +24,7 @@ from lde_bench.training.learner import GradientLearner
 from lde_bench.training.loop import train
 from lde_bench.training.model import Card
 from lde_bench.training.plan import Budget, Plan
+from lde_bench.training.start import Start
 
 ROWS, HELD_OUT = skewed_rows(300, 5, 0), skewed_rows(80, 5, 1)
 CPU = torch.device("cpu")
@@ -156,6 +157,8 @@ def test_seconds_of_a_resumed_run_count_those_before(tmp_path, monkeypatch):
 class Scripted:
     """A learner whose weights are the number of steps taken and whose scores are given."""
 
+    was_clipped = False
+
     def __init__(self, scores: list[float]) -> None:
         self.scores = iter(scores)
         self.weights = 0.0
@@ -219,6 +222,54 @@ def test_an_improvement_renews_the_patience():
 def test_without_validation_the_last_weights_are_kept():
     learner, state = run([], steps=9, validation=False, validate_every=2)
     assert (learner.adopted, state.best_step, state.best_score, state.curve) == (9.0, 9, None, [])
+
+
+# -- where a training starts, and what its clip does ---------------------------------------------------------------
+
+
+def start_of(density: Density) -> Start:
+    return density.training_starts["model"]
+
+
+@pytest.mark.parametrize("method", ["made-mog:components=2", "made-mog+w:components=2"])
+def test_the_first_loss_is_that_of_the_model_before_any_step(method):
+    density = lb.create(method, 5)
+    still = Plan(steps=3, batch_size=len(ROWS), rate=0.0, warmup=0)
+    density.fit(ROWS, HELD_OUT, seed=3, plan=still, device="cpu", precision="fp32")
+    assert start_of(density).first_loss == pytest.approx(-density.log_prob(ROWS).mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["made-mog:components=2", "made-mog+w:components=2", "made-mog+ens:components=2"])
+@pytest.mark.parametrize(("clip", "share"), [(1e-9, 1.0), (1e9, 0.0), (None, None)])
+def test_the_share_of_steps_that_the_clip_cut_is_told(method, clip, share):
+    plan = Plan(steps=8, batch_size=64, clip=clip)
+    start = start_of(lb.create(method, 5).fit(ROWS, HELD_OUT, seed=3, plan=plan, device="cpu"))
+    assert (start.steps, start.clip, start.clipped_share) == (8, clip, share)
+
+
+def test_a_clip_between_the_norms_of_the_gradients_cuts_some_steps(monkeypatch):
+    density = lb.create("made-mog:components=2", 5)
+    norms, cut = [], nn.utils.clip_grad_norm_
+
+    def share(clip: float) -> float | None:
+        still = Plan(steps=20, batch_size=64, rate=0.0, warmup=0, clip=clip)
+        density.fit(ROWS, HELD_OUT, seed=3, plan=still, device="cpu", precision="fp32")
+        return start_of(density).clipped_share
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nn.utils, "clip_grad_norm_", lambda *given: norms.append(cut(*given)) or norms[-1])
+        share(1e9)
+    assert share(sum(sorted(map(float, norms))[9:11]) / 2) == 0.5
+
+
+def test_a_resumed_run_tells_the_start_and_the_clip_of_the_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    whole = start_of(fit())
+    with pytest.raises(Killed):
+        fit(tmp_path / "checkpoint", kill_at=20)
+    assert start_of(fit(tmp_path / "checkpoint")) == whole
+    assert whole.clipped_share is not None
+    assert whole.clipped_share > 0
 
 
 def test_a_fit_leaves_the_averaged_weights_that_scored_best():

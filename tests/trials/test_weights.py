@@ -98,6 +98,8 @@ def test_a_symmetry_average_after_its_base_trains_no_step(store, monkeypatch):
     assert record.training["training_id"] == base.training["training_id"]
     assert record.training["steps"] == base.training["steps"]
     assert (record.curve, record.result.best_step) == (base.curve, base.result.best_step)
+    assert record.starts == base.starts
+    assert base.starts["model"].steps == base.training["steps"]
     assert record.seeds == base.seeds
     assert record.cost.cpu_seconds >= base.cost.cpu_seconds
     np.testing.assert_array_equal(
@@ -263,7 +265,7 @@ def test_trial_t_of_a_mixture_is_made_of_trials_of_its_own(store, fits):
         expected = (np.logaddexp.reduce(parts, 0) - np.log(2)).mean()
         assert record.result.test_nats == pytest.approx(expected, abs=1e-4)
         assert record.parameters == 2 * singles[0].parameters
-        assert record.curve == []
+        assert (record.curve, record.starts) == ([], {})
         assert record.cost.cpu_seconds >= sum(single.cost.cpu_seconds for single in pair)
 
 
