@@ -1,21 +1,19 @@
 """Annealed importance sampling of the log-likelihood of decoder-based models, and what it still lacks.
 
 Wu, Burda, Salakhutdinov, Grosse 2017, arXiv 1611.04273: a model z ~ p(z) with a decoder is given a Gaussian
-observation, p(x|z) = N(x; decode(z), sigma^2 I), and p(x) is estimated by annealed importance sampling from the prior
-to the posterior (Neal 2001), whose transitions are those of Hamiltonian Monte Carlo (Neal 2011, arXiv 1206.1901). The
-estimate is unbiased, so that its logarithm is in expectation below log p(x). Of an image that the model itself made an
-exact draw of the posterior is known: the chain run backwards from it gives an upper bound, and the gap between the two
-says how far from converged the figure is (Grosse, Ghahramani, Adams 2015, arXiv 1511.02543).
+observation, p(x|z) = N(x; decode(z), sigma^2 I), and p(x) is estimated by annealed importance sampling (Neal 2001),
+whose transitions are those of Hamiltonian Monte Carlo (Neal 2011, arXiv 1206.1901). The estimate is unbiased, so that
+its logarithm is in expectation below log p(x). Of an image that the model itself made an exact draw of the posterior is
+known: the chain run backwards from it gives an upper bound, and the gap between the two says how far from converged the
+figure is (Grosse, Ghahramani, Adams 2015, arXiv 1511.02543).
 
-The path is that of the observation noise, from infinity down to sigma: p(z) N(x; decode(z), I / b) at precisions b from
-0 to 1 / sigma^2, the geometric path of Wu et al. A run to a small sigma passes all larger ones, and gives their
-likelihoods too.
-
-Wu et al. take 16 chains of 10,000 distributions and 10 leapfrog steps. A row of a table has a minute and not days, so
-that the path here is even in the information about z, not in b, and the transitions have the metric of Gauss and Newton
-(Girolami, Calderhead 2011, J. R. Stat. Soc. B 73), whose step suits all directions of the code. Metric and step size
-are found for each image by a chain that goes ahead and does not count: those that count know nothing of its draws, and
-so leave their distributions exactly as they are.
+Wu et al. anneal from the prior, with 16 chains of 10,000 distributions and 10 leapfrog steps. A row of a table has a
+minute and not days, and a chain of a hundred distributions that comes from the prior of an autoencoder's codes, a
+density of many hills, hardly ever finds the one where an image lies: of AE + LDE on MNIST it was 300 nats too low. Here
+a chain starts where the image lies: at a Gaussian around the likeliest code, found from the code that the encoder gives
+and from the nearest of many draws of the prior, with the curvature of Gauss and Newton there. Any start that does not
+look at the chain's own draws leaves the estimate unbiased; one that misses other hills of the posterior makes it low,
+and then the gap, which starts at a code that the image was really made of, is wide.
 """
 
 from __future__ import annotations
@@ -34,14 +32,14 @@ from lde_bench.generators.decoder_model import DecoderModel
 #: Numbers of images that chains are held against at once: more would leave the cache.
 BLOCK_NUMBERS = 800_000
 
-#: Draws of the prior that the scale of each latent dimension is taken from.
-SCALE_DRAWS = 1_000
+#: Draws of the prior that the scale of each latent dimension is taken from, and the nearest one to an image.
+PRIOR_DRAWS = 1_000
 
-#: The least observation noise that is looked at, of pixels in [0, 1].
-LEAST_SIGMA = 0.02
+#: The observation noise that is looked at, from wide to narrow, of pixels in [0, 1], and the ratio of two neighbours.
+WIDEST_SIGMA, LEAST_SIGMA, SIGMA_RATIO = 0.4, 0.02, 1.1
 
-#: Variance of a pixel over images, about: what the path takes a decoder to explain.
-PIXEL_VARIANCE = 1 / 16
+#: Of the distributions of a path, those that suffice to compare one noise with another.
+CHOOSING_SHARE = 0.2
 
 #: Acceptance that the step size is led to, as in Wu et al., and how fast, in its logarithm.
 ACCEPTANCE, ADAPTATION = 0.65, 0.2
@@ -49,8 +47,19 @@ ACCEPTANCE, ADAPTATION = 0.65, 0.2
 #: Step size at first and at most, where the metric makes 1 the width of the distribution.
 FIRST_SIZE, LARGEST_SIZE = 0.6, 1.2
 
-#: Transitions between two looks at the decoder's slopes, and the difference that gives them, in the prior's scale.
-METRIC_EVERY, DIFFERENCE = 5, 0.05
+#: Steps of the search for the likeliest code at most, and what a step must gain on average that another follows, in
+#: nats.
+SEARCH_STEPS, LEAST_GAIN = 40, 0.05
+
+#: The difference that gives the decoder's slopes, in the prior's scale.
+DIFFERENCE = 0.02
+
+#: Damping of that search, first and least, and by how much it falls with a step that helps and rises with one that
+#: does not (Levenberg 1944, Marquardt 1963).
+DAMPING, LEAST_DAMPING, EASE = 0.01, 1e-6, 5.0
+
+#: How many times as wide as the curvature says a start is: tails that the posterior has and the start lacks cost most.
+WIDTH = 1.3
 
 
 @dataclass(frozen=True)
@@ -59,9 +68,8 @@ class Annealing:
 
     Attributes:
         chains: of each image, whose weights are averaged.
-        distributions: T, steps of the path from the prior to the posterior.
-        leapfrog: gradients of a transition; one is Langevin's. For the same cost, a hundred distributions with one
-            leave a VAE of MNIST a gap of 4.9 nats, sixty with two one of 6.8.
+        distributions: T, steps of the path from the start to the posterior.
+        leapfrog: gradients of a transition; one is Langevin's.
     """
 
     chains: int = 4
@@ -69,15 +77,33 @@ class Annealing:
     leapfrog: int = 1
 
 
-def noise_path(sigma: float, pixels: int, distributions: int) -> Tensor:
-    """Precisions from 0 to 1 / sigma^2, even in log(1 + v b) with v the variance of an image: float64 [T + 1].
+@dataclass(frozen=True)
+class Around:
+    """A Gaussian around the likeliest code of each of n images.
 
-    As far as the decoder is linear, each step then adds as much to what is known of z. Wu et al.'s sigmoid is even in b
-    near its ends: of a hundred distributions its first would weigh an image by several nats.
+    Attributes:
+        mode: its means, [n, Z].
+        root: A of the covariances A A^T that the curvature gives, [n, Z, Z]; the Gaussian is `WIDTH` times as wide.
     """
-    variance = PIXEL_VARIANCE * pixels
-    share = torch.linspace(0, 1, distributions + 1, dtype=torch.float64)
-    return torch.expm1(share * math.log1p(variance / sigma**2)) / variance
+
+    mode: Tensor
+    root: Tensor
+
+    def of_chains(self, chains: int) -> Around:
+        """Those of `chains` of each image."""
+        return Around(self.mode.repeat(chains, 1), self.root.repeat(chains, 1, 1))
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """One draw of each: [n, Z]."""
+        noise = torch.randn(self.mode.shape, generator=generator, dtype=self.mode.dtype, device=self.mode.device)
+        return self.mode + WIDTH * torch.einsum("nij,nj->ni", self.root, noise)
+
+    def log_density(self, z: Tensor) -> Tensor:
+        """In nats: [n, Z] -> [n]."""
+        # The root is upper triangular.
+        white = torch.linalg.solve_triangular(self.root, (z - self.mode)[..., None], upper=True)[..., 0] / WIDTH
+        log_det = self.root.diagonal(dim1=1, dim2=2).log().sum(1) + z.shape[1] * math.log(WIDTH)
+        return -0.5 * (white.square() + LOG_2PI).sum(1) - log_det
 
 
 class Point(NamedTuple):
@@ -85,115 +111,127 @@ class Point(NamedTuple):
 
     Attributes:
         z: [B, Z].
-        squared_error: |x - decode(z)|^2, [B], and its gradient `error_slope`, [B, Z].
-        log_prior: log p(z) in nats, [B], and its gradient `prior_slope`, [B, Z].
+        log_start: log density of the start in nats, [B], and its gradient `start_slope`, [B, Z].
+        log_joint: log p(z) - |x - decode(z)|^2 / (2 sigma^2), [B], and its gradient `joint_slope`, [B, Z].
     """
 
     z: Tensor
-    squared_error: Tensor
-    error_slope: Tensor
-    log_prior: Tensor
-    prior_slope: Tensor
+    log_start: Tensor
+    start_slope: Tensor
+    log_joint: Tensor
+    joint_slope: Tensor
 
-    def log_density(self, precision: float) -> Tensor:
-        """log p(z) - precision |x - decode(z)|^2 / 2: [B]."""
-        return self.log_prior - 0.5 * precision * self.squared_error
+    def log_density(self, share: float) -> Tensor:
+        """That of the path, `share` of the way to the posterior: [B]."""
+        return (1 - share) * self.log_start + share * self.log_joint
 
-    def slope(self, precision: float) -> Tensor:
+    def slope(self, share: float) -> Tensor:
         """Its gradient in z: [B, Z]."""
-        return self.prior_slope - 0.5 * precision * self.error_slope
+        return (1 - share) * self.start_slope + share * self.joint_slope
 
 
-class Guide(Protocol):
-    """Says how chains move."""
+class Pace(Protocol):
+    """Says how long the steps of chains are."""
 
-    def move(self, t: int, point: Point, precision: float) -> tuple[Tensor, Tensor]:
-        """Give the size of the leapfrog steps of the transition behind step `t` of the path, [B], and A of its metric
-        (A A^T)^-1, [B, Z, Z].
-        """
+    def size(self, t: int) -> Tensor:
+        """Of the leapfrog steps of the transition behind step `t` of the path: [B]."""
 
     def hear(self, probability: Tensor) -> None:
         """Learn with what probability the transition was accepted, [B]."""
 
 
 @dataclass(frozen=True)
-class Moves:
-    """Moves that are known before the chains run.
+class Sizes:
+    """A pace that is known before the chains run.
 
     Attributes:
-        sizes: of steps, [T - 1, n].
-        roots: of inverse metrics, [T - 1, n, Z, Z].
-        chains: of each of the n images, which all move alike; the roots, the larger part of the memory, are held once.
+        each: of every transition, [T - 1, n].
+        chains: of each of the n images, which all go alike.
     """
 
-    sizes: Tensor
-    roots: Tensor
+    each: Tensor
     chains: int = 1
 
-    def move(self, t: int, point: Point, precision: float) -> tuple[Tensor, Tensor]:
-        return self.sizes[t - 1].repeat(self.chains), self.roots[t - 1].repeat(self.chains, 1, 1)
+    def size(self, t: int) -> Tensor:
+        return self.each[t - 1].repeat(self.chains)
 
     def hear(self, probability: Tensor) -> None:
         """They stay what they are."""
 
-    def reversed(self) -> Moves:
+    def reversed(self) -> Sizes:
         """Those of the way back."""
-        return replace(self, sizes=self.sizes.flip(0), roots=self.roots.flip(0))
+        return replace(self, each=self.each.flip(0))
 
-    def of_chains(self, chains: int) -> Moves:
+    def of_chains(self, chains: int) -> Sizes:
         """Those of `chains` of each image."""
         return replace(self, chains=chains)
 
 
 class Scout:
-    """Finds the moves on the way: the metric from the decoder's slopes where the chain stands, the size from how often
-    it was accepted.
+    """Finds the pace on the way, from how often the chain was accepted.
 
-    A chain that it guides depends on its own past, and does not leave its distributions quite as they are.
+    A chain that it guides depends on its own past, and does not leave its distributions quite as they are: one that
+    goes ahead, and does not count.
     """
 
-    def __init__(self, model: DecoderModel, scale: Tensor, images: int) -> None:
-        self.model = model
-        self.scale = scale
-        self.sizes = [scale.new_full((images,), FIRST_SIZE)]
-        self.roots: list[Tensor] = []
-        self.information = scale.new_zeros(())
+    def __init__(self, like: Tensor) -> None:
+        self.each = [torch.full_like(like[:, 0], FIRST_SIZE)]
 
-    def move(self, t: int, point: Point, precision: float) -> tuple[Tensor, Tensor]:
-        if (t - 1) % METRIC_EVERY == 0:
-            self.information = self._information(point.z)
-        eye = torch.eye(len(self.scale), dtype=self.scale.dtype, device=self.scale.device)
-        factor = torch.linalg.cholesky(eye + precision * self.information)
-        inverse = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
-        self.roots.append(self.scale[:, None] * inverse.mT)
-        return self.sizes[-1], self.roots[-1]
+    def size(self, t: int) -> Tensor:
+        return self.each[-1]
 
     def hear(self, probability: Tensor) -> None:
-        self.sizes.append((self.sizes[-1] * torch.exp(ADAPTATION * (probability - ACCEPTANCE))).clamp(max=LARGEST_SIZE))
+        self.each.append((self.each[-1] * torch.exp(ADAPTATION * (probability - ACCEPTANCE))).clamp(max=LARGEST_SIZE))
 
-    def moves(self) -> Moves:
+    def sizes(self) -> Sizes:
         """What it found."""
-        return Moves(torch.stack(self.sizes[:-1]), torch.stack(self.roots))
-
-    def _information(self, z: Tensor) -> Tensor:
-        """J J^T of the slopes J [n, Z, D] of decode at z [n, Z], by differences, in the prior's scale: [n, Z, Z]."""
-        moved = z[:, None] + DIFFERENCE * torch.diag(self.scale)  # [n, Z, Z]
-        images = self.model.decode(moved.flatten(0, 1)).unflatten(0, moved.shape[:2])  # [n, Z, D]
-        slopes = (images - self.model.decode(z)[:, None]) / DIFFERENCE
-        return slopes @ slopes.mT
+        return Sizes(torch.stack(self.each[:-1] or self.each))
 
 
 class Annealed(NamedTuple):
-    """What chains met on a path of T steps.
+    """What chains met on a path.
 
     Attributes:
-        log_weights: after each step, of the ratio of the normalisers of where the chain is and where it started:
-            float64 [T + 1, B].
+        log_weights: of the ratio of the normalisers of where the chain is and where it started: float64 [B].
         acceptance: mean probability with which transitions were accepted.
     """
 
     log_weights: Tensor
     acceptance: float
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """p(z) N(x; decode(z), sigma^2 I) of one model and of images x [B, D], without its normaliser."""
+
+    model: DecoderModel
+    x: Tensor
+    sigma: float
+
+    def of_chains(self, chains: int) -> Posterior:
+        """Those of `chains` of each image."""
+        return replace(self, x=self.x.repeat(chains, 1))
+
+    def log_joint(self, z: Tensor) -> Tensor:
+        """log p(z) - |x - decode(z)|^2 / (2 sigma^2): [B, Z] -> [B]."""
+        return self.model.log_prior(z) - (self.model.decode(z) - self.x).square().sum(1) / (2 * self.sigma**2)
+
+    @torch.enable_grad()
+    def slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, and its gradient in z: [B], [B, Z]."""
+        z = z.detach().requires_grad_()
+        log_joint = self.log_joint(z)
+        (slope,) = torch.autograd.grad(log_joint.sum(), z)
+        return log_joint.detach(), slope
+
+    def information(self, z: Tensor, scale: Tensor) -> Tensor:
+        """J J^T / sigma^2 of the slopes J [B, Z, D] of decode at z, by differences, in the prior's `scale` [Z], and 1
+        of the prior itself: [B, Z, Z].
+        """
+        moved = z[:, None] + DIFFERENCE * torch.diag(scale)  # [B, Z, Z]
+        images = self.model.decode(moved.flatten(0, 1)).unflatten(0, moved.shape[:2])  # [B, Z, D]
+        slopes = (images - self.model.decode(z)[:, None]) / DIFFERENCE
+        return slopes @ slopes.mT / self.sigma**2 + torch.eye(len(scale), dtype=z.dtype, device=z.device)
 
 
 class Sampler:
@@ -209,72 +247,109 @@ class Sampler:
         self.model = model
         self.leapfrog = leapfrog
         self.generator = generator
+        self.prior = model.draw(PRIOR_DRAWS, generator)
         #: Of each latent dimension under the prior, [Z].
-        self.scale = self.draw(SCALE_DRAWS).std(0)
+        self.scale = self.prior.std(0)
+        self.images = torch.cat([model.decode(each) for each in self.prior.split(100)])
 
-    def draw(self, n: int) -> Tensor:
-        """`n` draws of the prior, [n, Z]."""
-        return self.model.draw(n, self.generator)
+    def first_codes(self, x: Tensor) -> list[Tensor]:
+        """Where the search for the likeliest code of images [n, D] begins: each [n, Z]."""
+        nearest = self.prior[torch.cdist(x, self.images).argmin(1)]
+        return [nearest] if self.model.encode is None else [nearest, self.model.encode(x)]
 
-    def scout(self, x: Tensor, path: Tensor) -> tuple[Annealed, Scout]:
-        """A chain of each image [n, D] along a rising path, and what found its moves."""
-        scout = Scout(self.model, self.scale, len(x))
-        return self.anneal(x, self.draw(len(x)), path, scout), scout
+    def around(self, posterior: Posterior, begin: Sequence[Tensor]) -> Around:
+        """A start around the likeliest code of each image, of those that are found from each of `begin` [n, Z]."""
+        found = [self._climb(posterior, z) for z in begin]
+        heights = torch.stack([posterior.log_joint(z) for z in found])  # [begin, n]
+        mode = torch.stack(found)[heights.argmax(0), torch.arange(len(posterior.x))]
+        eye = torch.eye(len(self.scale), dtype=mode.dtype, device=mode.device)
+        factor = torch.linalg.cholesky(posterior.information(mode, self.scale))
+        inverse = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
+        return Around(mode, self.scale[:, None] * inverse.mT)
 
-    def forwards(self, x: Tensor, path: Tensor, moves: Moves, chains: int) -> Annealed:
-        """From the prior, `chains` of each image [n, D] by its `moves`: weights [T + 1, chains * n]."""
-        many = x.repeat(chains, 1)
-        return self.anneal(many, self.draw(len(many)), path, moves.of_chains(chains))
+    def _climb(self, posterior: Posterior, z: Tensor) -> Tensor:
+        """The likeliest codes that damped steps of Gauss and Newton lead to from z [n, Z]."""
+        damping = torch.full_like(z[:, 0], DAMPING)
+        height, slope = posterior.slope(z)
+        for _ in range(SEARCH_STEPS):
+            information = posterior.information(z, self.scale)
+            diagonal = torch.diag_embed(damping[:, None] * information.diagonal(dim1=1, dim2=2))
+            step = torch.linalg.solve(information + diagonal, (self.scale * slope)[..., None])[..., 0]
+            proposal = z + self.scale * step
+            there, new_slope = posterior.slope(proposal)
+            better = there > height
+            gain = torch.where(better, there - height, 0.0).mean()
+            z, slope = _where(better, proposal, z), _where(better, new_slope, slope)
+            height = _where(better, there, height)
+            damping = torch.where(better, damping / EASE, damping * EASE**2).clamp(min=LEAST_DAMPING)
+            if gain < LEAST_GAIN:
+                break
+        return z
 
-    def backwards(self, x: Tensor, z: Tensor, path: Tensor, moves: Moves, chains: int) -> Annealed:
+    def scout(self, posterior: Posterior, around: Around, distributions: int) -> tuple[Annealed, Sizes]:
+        """A chain of each image that goes ahead, and the pace that it found."""
+        scout = Scout(around.mode)
+        start = around.draw(self.generator)
+        return self.anneal(posterior, around, start, _path(distributions), scout), scout.sizes()
+
+    def forwards(self, posterior: Posterior, around: Around, sizes: Sizes, chains: int, distributions: int) -> Annealed:
+        """From the start, `chains` of each of n images: weights [chains * n]."""
+        many = around.of_chains(chains)
+        start = many.draw(self.generator)
+        return self.anneal(posterior.of_chains(chains), many, start, _path(distributions), sizes.of_chains(chains))
+
+    def backwards(
+        self, posterior: Posterior, around: Around, z: Tensor, sizes: Sizes, chains: int, distributions: int
+    ) -> Annealed:
         """The way back of `forwards`, from a draw of each image's posterior, z [n, Z]."""
-        back = moves.reversed().of_chains(chains)
-        return self.anneal(x.repeat(chains, 1), z.repeat(chains, 1), path.flip(0), back)
+        back, path = sizes.reversed().of_chains(chains), _path(distributions).flip(0)
+        return self.anneal(posterior.of_chains(chains), around.of_chains(chains), z.repeat(chains, 1), path, back)
 
-    def anneal(self, x: Tensor, z: Tensor, path: Tensor, guide: Guide) -> Annealed:
-        """Run against images `x` [B, D] along precisions `path` [T + 1] from `z` [B, Z], draws of its first
-        distribution.
-        """
-        point = self.at(x, z)
-        log_weights = [torch.zeros(len(z), dtype=torch.float64, device=z.device)]
+    def anneal(self, posterior: Posterior, around: Around, z: Tensor, path: Tensor, pace: Pace) -> Annealed:
+        """Run along the shares `path` [T + 1] from `z` [B, Z], draws of its first distribution."""
+        point = self.at(posterior, around, z)
+        log_weights = torch.zeros(len(z), dtype=torch.float64, device=z.device)
         acceptance = []
         last = len(path) - 1
         for t in range(1, last + 1):
-            log_weights.append(log_weights[-1] - 0.5 * (path[t] - path[t - 1]) * point.squared_error.double())
+            log_weights += (path[t] - path[t - 1]) * (point.log_joint.double() - point.log_start.double())
             if t < last:  # what comes behind the last weight changes none
-                precision = path[t].item()
-                point, probability = self.move(x, point, precision, *guide.move(t, point, precision))
-                guide.hear(probability)
+                point, probability = self.move(posterior, around, point, path[t].item(), pace.size(t))
+                pace.hear(probability)
                 acceptance.append(probability.mean().item())
-        return Annealed(torch.stack(log_weights), sum(acceptance) / max(1, len(acceptance)))
+        return Annealed(log_weights, sum(acceptance) / max(1, len(acceptance)))
 
-    def move(self, x: Tensor, point: Point, precision: float, size: Tensor, root: Tensor) -> tuple[Point, Tensor]:
-        """A transition of Hamiltonian Monte Carlo that leaves p(z) N(x; decode(z), I / precision) as it is: where the
+    def move(
+        self, posterior: Posterior, around: Around, point: Point, share: float, size: Tensor
+    ) -> tuple[Point, Tensor]:
+        """A transition of Hamiltonian Monte Carlo that leaves the distribution `share` of the way as it is: where the
         chains stand then, and the probability with which the proposal was accepted, [B].
         """
-        step = size[:, None, None] * root  # [B, Z, Z]
+        step = size[:, None, None] * around.root  # [B, Z, Z]
         momentum = torch.randn(point.z.shape, generator=self.generator, dtype=size.dtype, device=size.device)
-        before = point.log_density(precision) - 0.5 * momentum.square().sum(1)
+        before = point.log_density(share) - 0.5 * momentum.square().sum(1)
         proposal = point
         for _ in range(self.leapfrog):
-            momentum = momentum + 0.5 * torch.einsum("bij,bi->bj", step, proposal.slope(precision))
-            proposal = self.at(x, proposal.z + torch.einsum("bij,bj->bi", step, momentum))
-            momentum = momentum + 0.5 * torch.einsum("bij,bi->bj", step, proposal.slope(precision))
-        after = proposal.log_density(precision) - 0.5 * momentum.square().sum(1)
+            momentum = momentum + 0.5 * torch.einsum("bij,bi->bj", step, proposal.slope(share))
+            proposal = self.at(posterior, around, proposal.z + torch.einsum("bij,bj->bi", step, momentum))
+            momentum = momentum + 0.5 * torch.einsum("bij,bi->bj", step, proposal.slope(share))
+        after = proposal.log_density(share) - 0.5 * momentum.square().sum(1)
         # A proposal where a number is no longer finite is refused.
         probability = (after - before).nan_to_num(nan=-math.inf).clamp(max=0).exp()
         accepted = torch.rand(len(size), generator=self.generator, dtype=size.dtype, device=size.device) < probability
         return Point(*(_where(accepted, new, old) for new, old in zip(proposal, point, strict=True))), probability
 
-    @torch.enable_grad()
-    def at(self, x: Tensor, z: Tensor) -> Point:
+    def at(self, posterior: Posterior, around: Around, z: Tensor) -> Point:
         """The point of z [B, Z]."""
-        z = z.detach().requires_grad_()
-        squared_error = (self.model.decode(z) - x).square().sum(1)
-        (error_slope,) = torch.autograd.grad(squared_error.sum(), z)
-        log_prior = self.model.log_prior(z)
-        (prior_slope,) = torch.autograd.grad(log_prior.sum(), z)
-        return Point(z.detach(), squared_error.detach(), error_slope, log_prior.detach(), prior_slope)
+        log_joint, joint_slope = posterior.slope(z)
+        white = torch.linalg.solve_triangular(around.root, (z - around.mode)[..., None], upper=True) / WIDTH**2
+        start_slope = -torch.linalg.solve_triangular(around.root.mT, white, upper=False)[..., 0]
+        return Point(z.detach(), around.log_density(z), start_slope, log_joint, joint_slope)
+
+
+def _path(distributions: int) -> Tensor:
+    """Shares of the way from the start to the posterior: float64 [T + 1]."""
+    return torch.linspace(0, 1, distributions + 1, dtype=torch.float64)
 
 
 def _where(chosen: Tensor, new: Tensor, old: Tensor) -> Tensor:
@@ -287,9 +362,9 @@ def log_mean_exp(values: Tensor) -> Tensor:
     return torch.logsumexp(values, 0) - math.log(len(values))
 
 
-def log_peak(precision: Tensor, pixels: int) -> Tensor:
-    """log N(x; x, I / precision) in nats, which the distributions of the path leave out."""
-    return 0.5 * pixels * (precision.log() - LOG_2PI)
+def log_peak(sigma: float, pixels: int) -> float:
+    """log N(x; x, sigma^2 I) in nats, which the weights leave out."""
+    return -pixels * (math.log(sigma) + 0.5 * LOG_2PI)
 
 
 class Bounds(NamedTuple):
@@ -315,33 +390,42 @@ class Estimator:
 
     @torch.no_grad()
     def choose_sigma(self, x: Tensor, least: float = LEAST_SIGMA) -> float:
-        """The observation noise under which images [n, D] are likeliest, of all those of the path down to `least`.
+        """The observation noise under which images [n, D] are likeliest, of a ladder from wide to `least`.
 
-        By one chain of each model an image, that finds its own step sizes. What such a chain lacks grows as sigma
-        falls, so that the choice is on the wide side: of a linear Gaussian model by one step of the path of a hundred,
-        4 %, by more of one that mixes badly. The bounds hold at whatever sigma is chosen.
+        By one short chain of each model an image, that finds its own step sizes. The ladder is left where the mean has
+        fallen twice in a row. What a chain lacks grows as sigma falls, so that the choice is on the wide side; the
+        bounds hold at whatever sigma is chosen.
         """
-        path = noise_path(least, x.shape[1], self.annealing.distributions)
-        total = torch.zeros(len(path), dtype=torch.float64)
+        distributions = max(2, round(CHOOSING_SHARE * self.annealing.distributions))
         samplers = self._samplers()
-        for block in self._blocks(x):
-            runs = [sampler.scout(block, path)[0] for sampler in samplers]
-            each = torch.stack([run.log_weights for run in runs])  # [models, T + 1, B]
-            total += log_mean_exp(each).sum(1).cpu()
-        mean = total / len(x) + log_peak(path, x.shape[1])  # -inf at the prior
-        return float(path[mean.argmax()].rsqrt())
+        begin = [sampler.first_codes(x) for sampler in samplers]
+        sigma, best, chosen, fallen = WIDEST_SIGMA, -math.inf, WIDEST_SIGMA, 0
+        while sigma >= least * (1 - 1e-9) and fallen < 2:
+            each = []
+            for number, sampler in enumerate(samplers):
+                posterior = Posterior(sampler.model, x, sigma)
+                around = sampler.around(posterior, begin[number])
+                begin[number] = [around.mode]  # not far from that of the next sigma
+                each.append(sampler.scout(posterior, around, distributions)[0].log_weights)
+            mean = log_mean_exp(torch.stack(each)).mean().item() + log_peak(sigma, x.shape[1])
+            chosen, best, fallen = (sigma, mean, 0) if mean > best else (chosen, best, fallen + 1)
+            sigma /= SIGMA_RATIO
+        return chosen
 
     @torch.no_grad()
     def lower_bounds(self, x: Tensor, sigma: float) -> Bounds:
         """Lower bounds, in expectation, of log p(x) in nats of images [n, D] under the observation noise `sigma`."""
-        path = noise_path(sigma, x.shape[1], self.annealing.distributions)
-        samplers = self._samplers()
+        samplers, steps = self._samplers(), self.annealing.distributions
         nats, acceptance = [], []
         for block in self._blocks(x):
-            moves = [sampler.scout(block, path)[1].moves() for sampler in samplers]
-            runs = [each.forwards(block, path, own, self.chains) for each, own in zip(samplers, moves, strict=True)]
-            each = torch.cat([self._last_weights(run) for run in runs])  # [models * chains, B]
-            nats.append(log_mean_exp(each) + log_peak(path[-1], x.shape[1]))
+            runs = []
+            for sampler in samplers:
+                posterior = Posterior(sampler.model, block, sigma)
+                around = sampler.around(posterior, sampler.first_codes(block))
+                _, sizes = sampler.scout(posterior, around, steps)
+                runs.append(sampler.forwards(posterior, around, sizes, self.chains, steps))
+            each = torch.cat([self._by_chain(run) for run in runs])  # [models * chains, B]
+            nats.append(log_mean_exp(each) + log_peak(sigma, x.shape[1]))
             acceptance += [run.acceptance for run in runs]
         return Bounds(torch.cat(nats), sum(acceptance) / len(acceptance))
 
@@ -350,19 +434,20 @@ class Estimator:
         """How far upper and lower bound of log p(x) lie apart on about `n` images of the models' own, in nats: [n].
 
         Each model makes its share, and is held to its own. The way back starts at the z that an image was made of, an
-        exact draw of its posterior (Grosse et al. 2015, section 3).
+        exact draw of its posterior (Grosse et al. 2015, section 3); where it leads knows of the image alone.
         """
-        gaps = []
+        gaps, steps = [], self.annealing.distributions
         for sampler in self._samplers():
-            z = sampler.draw(max(1, n // len(self.models)))
+            z = sampler.model.draw(max(1, n // len(self.models)), sampler.generator)
             mean = sampler.model.decode(z)
             x = mean + sigma * torch.randn(mean.shape, generator=sampler.generator, dtype=z.dtype, device=z.device)
-            path = noise_path(sigma, x.shape[1], self.annealing.distributions)
             for made, source in zip(self._blocks(x), self._blocks(x, z), strict=True):
-                moves = sampler.scout(made, path)[1].moves()
-                lower = log_mean_exp(self._last_weights(sampler.forwards(made, path, moves, self.chains)))
-                back = sampler.backwards(made, source, path, moves, self.chains)
-                gaps.append(-log_mean_exp(self._last_weights(back)) - lower)
+                posterior = Posterior(sampler.model, made, sigma)
+                around = sampler.around(posterior, sampler.first_codes(made))
+                _, sizes = sampler.scout(posterior, around, steps)
+                lower = log_mean_exp(self._by_chain(sampler.forwards(posterior, around, sizes, self.chains, steps)))
+                back = sampler.backwards(posterior, around, source, sizes, self.chains, steps)
+                gaps.append(-log_mean_exp(self._by_chain(back)) - lower)
         return torch.cat(gaps)
 
     @property
@@ -370,9 +455,9 @@ class Estimator:
         """How many chains each model has of each image."""
         return max(1, self.annealing.chains // len(self.models))
 
-    def _last_weights(self, run: Annealed) -> Tensor:
-        """Log weights at the end, by chain and image: [chains, n]."""
-        return run.log_weights[-1].unflatten(0, (self.chains, -1))
+    def _by_chain(self, run: Annealed) -> Tensor:
+        """Log weights by chain and image: [chains, n]."""
+        return run.log_weights.unflatten(0, (self.chains, -1))
 
     def _samplers(self) -> list[Sampler]:
         generator = torch.Generator(self.models[0].device).manual_seed(self.seed)

@@ -29,7 +29,7 @@ SIGMA_IMAGES = 100
 #: Images of the model's own that show how far apart the upper and the lower bound are.
 SIMULATED_IMAGES = 50
 
-#: How long the chains are: about 80 CPU seconds for 500 images of MNIST and a perceptron.
+#: How long the chains are: about 60 CPU seconds for 500 images of MNIST and a perceptron.
 ANNEALING = Annealing()
 
 #: Codes of an image, as of Burda et al. 2016 and Wu et al. 2017 alike.

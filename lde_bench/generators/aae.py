@@ -147,7 +147,12 @@ class AAE(Autoencoder):
         """One for each Gaussian of the prior."""
 
         def around(mean: Tensor) -> DecoderModel:
-            return standard_normal(self, self.latent, lambda z: self.decode(self.scale * (mean + z)))
+            return standard_normal(
+                self,
+                self.latent,
+                lambda z: self.decode(self.scale * (mean + z)),
+                lambda x: self.encode(x) / self.scale - mean,
+            )
 
         return tuple(around(mean) for mean in self.means)
 

@@ -26,15 +26,22 @@ class DecoderModel:
         log_prior: log p(z) in nats, differentiable: [B, Z] -> [B].
         decode: mean pixels in [0, 1], differentiable: [B, Z] -> [B, D].
         device: where these tensors live.
+        encode: where a code of an image may be looked for, of models with an encoder: [B, D] -> [B, Z]; None of others.
     """
 
     draw: Callable[[int, torch.Generator], Tensor]
     log_prior: Callable[[Tensor], Tensor]
     decode: Callable[[Tensor], Tensor]
     device: torch.device
+    encode: Callable[[Tensor], Tensor] | None = None
 
 
-def standard_normal(model: Model, latent: int, decode: Callable[[Tensor], Tensor]) -> DecoderModel:
+def standard_normal(
+    model: Model,
+    latent: int,
+    decode: Callable[[Tensor], Tensor],
+    encode: Callable[[Tensor], Tensor] | None = None,
+) -> DecoderModel:
     """The decoder model of p(z) = N(0, I), z [B, latent], with the number format and the device of `model`."""
 
     def draw(n: int, generator: torch.Generator) -> Tensor:
@@ -43,7 +50,7 @@ def standard_normal(model: Model, latent: int, decode: Callable[[Tensor], Tensor
     def log_prior(z: Tensor) -> Tensor:
         return -0.5 * (z.square() + LOG_2PI).sum(1)
 
-    return DecoderModel(draw, log_prior, decode, model.device)
+    return DecoderModel(draw, log_prior, decode, model.device, encode)
 
 
 def uniform_of_normal(z: Tensor) -> Tensor:

@@ -71,7 +71,8 @@ class LatentDensity(StagedGenerator):
         if {"gradients", "samples"} & self.density.lacks:
             return ()
         decoder = self.autoencoder
-        return (DecoderModel(self._draw_codes, self.density.log_prob, decoder.decode, decoder.device),)
+        draw, log_prior = self._draw_codes, self.density.log_prob
+        return (DecoderModel(draw, log_prior, decoder.decode, decoder.device, decoder.encode),)
 
     @property
     def coder(self) -> Coder:

@@ -221,7 +221,7 @@ class VAE(Autoencoder):
 
     @property
     def decoder_models(self) -> tuple[DecoderModel, ...]:
-        return (standard_normal(self, self.latent, self.decode),)
+        return (standard_normal(self, self.latent, self.decode, self.encode),)
 
     @property
     def pixel_kind(self) -> str:

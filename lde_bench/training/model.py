@@ -34,6 +34,9 @@ from lde_bench.training.start import Start
 SAMPLE_ROWS = 4096
 SAMPLE_NUMBERS = 10_000_000
 
+#: What of the JSON in a file of weights is no argument of the model.
+NOTES = "notes"
+
 _Model = TypeVar("_Model", bound="Model")
 
 
@@ -302,8 +305,9 @@ class Model(nn.Module):
             raise InputError(f"{self.name}: it has no weights to keep that would load again; fit it again instead.")
         if not self.config:
             raise InputError(f"{self.name}: only models made by name can be saved; make it with lde_bench.create.")
-        header = {"lde_bench": json.dumps(self.config), **({} if notes is None else {"notes": json.dumps(notes)})}
-        write_bytes_atomic(Path(path), safetensors_bytes(own_tensors(self), header))
+        told = self.config if notes is None else {**self.config, NOTES: notes}
+        # One entry: safetensors writes several in any order, and the same model is to be the same bytes.
+        write_bytes_atomic(Path(path), safetensors_bytes(own_tensors(self), {"lde_bench": json.dumps(told)}))
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -390,7 +394,8 @@ def load_model(path: str | Path, what: str, make: Callable[[dict[str, Any]], _Mo
     """
     header, tensors = _read_safetensors(Path(path), what)
     try:
-        model = make(json.loads(header["lde_bench"]))
+        config = json.loads(header["lde_bench"])
+        model = make({key: value for key, value in config.items() if key != NOTES})
         dtype = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
         model.to(dtype).load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError, StopIteration) as error:
@@ -409,7 +414,7 @@ def load_trained(model: Model, path: Path) -> dict[str, Any]:
     header, tensors = _read_safetensors(path, model.name)
     try:
         model.load_state_dict(tensors)
-        notes = json.loads(header["notes"])
+        notes = json.loads(header["lde_bench"])[NOTES]
     except (KeyError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: does not hold the trained {model.name}; delete it and run again.") from error
     model.eval()

@@ -240,6 +240,17 @@ class Trained:
             None if ended_by_itself(model.training_setup) else round(state.cpu_seconds, 2),
         )
 
+    @classmethod
+    def before(cls, source: Record, setup: dict[str, Any]) -> Trained:
+        """The training of weights that are taken over from `source`, which measured other things of them: its seconds
+        are those of training alone, where they are known.
+        """
+        trained = replace(cls.of([source]), setup=setup)
+        if trained.cpu_seconds is None or source.cost is None:
+            return trained
+        share = min(1.0, trained.cpu_seconds / max(source.cost.cpu_seconds, 1e-9))
+        return replace(trained, earlier=Seconds(share * source.cost.wall_seconds, trained.cpu_seconds))
+
 
 def _sum_known(values: Sequence[float | None]) -> float | None:
     """The sum, where every value is known."""

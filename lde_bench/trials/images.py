@@ -33,8 +33,9 @@ from lde_bench.runs import Cost, Record, Result, ResultStore, RunPaths, Task, di
 from lde_bench.seeds import derive_seed
 from lde_bench.training.device import resolve_device
 from lde_bench.training.loop import Progress, Seconds
-from lde_bench.training.model import Model
+from lde_bench.training.model import Model, load_trained
 from lde_bench.trials.base import Trained, Trial, head, weights_kept
+from lde_bench.trials.weights import find_training
 from lde_bench.version import BENCHMARK_VERSION
 
 #: Numbers of samples that are held in memory, 480 MB; more are in a temporary file.
@@ -186,6 +187,11 @@ class ImageTrial(Trial):
         part = next(iter(self.model().parts().values()))
         return digest(self._training(part, self.dataset.training_hash))[:16]
 
+    @cached_property
+    def training_id(self) -> str:
+        """Names the trained weights: 16 hex digits, the same whatever is measured of them."""
+        return digest(self._training(self.model(), self.dataset.training_hash) | {"origin": self.origin})[:16]
+
     def encoder(self, model: Generator) -> str:
         """Names the trained encoder of a model whose codes have a density; empty of others."""
         return "" if model.code_density is None else self.shared_id
@@ -197,7 +203,7 @@ class ImageTrial(Trial):
         notify: Callable[[str], None] = lambda message: None,
     ) -> Record:
         """Train, on the shared autoencoder where there is one, hold the model to its laws, measure, and keep its
-        weights.
+        weights. Where a trial that differs in what is measured alone has trained it before, its weights are taken.
 
         Raises:
             InputError: the shared autoencoder is not in the store; `run_sweep` runs it before.
@@ -205,15 +211,18 @@ class ImageTrial(Trial):
         """
         started, clock = utc_now(), Seconds.now()
         paths, model = self.paths(store), self.model()
-        fit: Callable[..., Any] = model.fit
-        for shared in self.prerequisites():
-            fit = partial(fit, shared=shared.paths(store).weights)
-        self.train(fit, self.dataset.train, paths.checkpoint, on_progress, notify)
-        trained = Trained.by(model, self.origin)
+        source = None if "weights" in model.lacks else self._trained_before(store)
+        if source is None:
+            trained = self._train(model, store, on_progress, notify)
+        else:
+            notify(f"trained before, by {source.run_id}")
+            notes = load_trained(model, store.paths(source).checked_weights(source))
+            model.to(resolve_device(self.options.device))
+            trained = Trained.before(source, notes["setup"])
         laws = self._laws(model)
         measured = self.measure(model, paths)
         if "weights" not in model.lacks:
-            model.save(paths.weights)
+            model.save(paths.weights, {"setup": trained.setup})
         encoder, spent = self.encoder(model), Seconds.now()
         return Record(
             **head(self, model),
@@ -224,7 +233,9 @@ class ImageTrial(Trial):
                 **self.options.asked(),
                 **measured.training,
                 **({"encoder": encoder} if encoder else {}),
+                "training_id": self.training_id,
                 **weights_kept(paths),
+                **({"weights_of": [source.run_id]} if source else {}),
             },
             result=replace(measured.result, best_step=trained.best_step),
             laws=laws,
@@ -238,6 +249,23 @@ class ImageTrial(Trial):
             ),
             provenance=provenance(started, utc_now()),
         )
+
+    def _train(
+        self,
+        model: Generator,
+        store: ResultStore,
+        on_progress: Callable[[Progress], None],
+        notify: Callable[[str], None],
+    ) -> Trained:
+        fit: Callable[..., Any] = model.fit
+        for shared in self.prerequisites():
+            fit = partial(fit, shared=shared.paths(store).weights)
+        self.train(fit, self.dataset.train, self.paths(store).checkpoint, on_progress, notify)
+        return Trained.by(model, self.origin)
+
+    def _trained_before(self, store: ResultStore) -> Record | None:
+        """A record of the same training, by which other things were measured, with its weights beside it."""
+        return find_training(store, self.spec.label, self.components, self.trial, self.training_id, but=self.run_id)
 
     def unusual_loss(self) -> dict[str, float]:
         """The weight of the perceptual term, of a figure in colour, where it is not that of the profile: in the record

@@ -2,8 +2,8 @@
 
 A method trains as another where it adds nothing but wrappers that train as what they wrap (`+sym`) and arguments that
 matter at evaluation alone (`orderings`): the other is its *plain* method. A mixture of trials (`+ens`) has the weights
-of its members. And a trial that differs from an earlier one in its test set alone has the weights of that one: their
-`training_id` is the same.
+of its members. And a trial that differs from an earlier one in its test set alone, or in what is measured of a model of
+images, has the weights of that one: their `training_id` is the same.
 """
 
 from __future__ import annotations
@@ -83,20 +83,21 @@ def _trained(source: Borrower, store: ResultStore) -> Record:
 
 def find_trained(trial: Borrower, store: ResultStore, but: str = "") -> Record | None:
     """A done record, other than that of run `but`, of the same training, with its weights beside it."""
+    plain = trial.plain  # a derived record shares the training and keeps other weights
+    return find_training(store, plain.spec.label, plain.components, plain.trial, trial.training_id, but)
+
+
+def find_training(
+    store: ResultStore, method: str, components: int | None, trial: int, training_id: str, but: str = ""
+) -> Record | None:
+    """A done record, other than that of run `but`, of this training of a method, with its weights beside it."""
 
     def is_it(record: Record) -> bool:
-        candidate = record.done and record.run_id != but and _is_same_training(record, trial)
+        named = (record.method, record.components, record.trial, record.training.get("training_id"))
+        candidate = record.done and record.run_id != but and named == (method, components, trial, training_id)
         return candidate and store.paths(record).weights.is_file()
 
     return next(filter(is_it, store.load()), None) if store.folder.is_dir() else None
-
-
-def _is_same_training(record: Record, trial: Borrower) -> bool:
-    plain = trial.plain
-    # A derived record shares the training and keeps other weights.
-    if (record.method, record.components, record.trial) != (plain.spec.label, plain.components, plain.trial):
-        return False
-    return record.training.get("training_id") == trial.training_id
 
 
 def trained_part(density: Density) -> Density:

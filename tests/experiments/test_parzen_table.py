@@ -23,7 +23,7 @@ from lde_bench.generators.vae import VAE
 from lde_bench.runs import Record, ResultStore, run_sweep
 from lde_bench.seeds import derive_seed
 from lde_bench.training.plan import Budget
-from lde_bench.trials.base import TrainingOptions
+from lde_bench.trials.base import TrainingOptions, Trial
 from lde_bench.trials.images import setting, usual_space
 from lde_bench.trials.parzen import ParzenTrial, choose_window
 
@@ -37,8 +37,9 @@ def digits() -> Dataset:
     return lb.load_dataset("digits8x8", test=120)
 
 
-def planned(digits: Dataset, *methods: str) -> list[ParzenTrial]:
-    return Parzen().plan(Budget.of(steps=4), OPTIONS, [digits], methods=methods, samples=SAMPLES, components=[2])
+def planned(digits: Dataset, *methods: str, **more: Any) -> list[ParzenTrial]:
+    budget = Budget.of(steps=4)
+    return Parzen().plan(budget, OPTIONS, [digits], methods=methods, samples=SAMPLES, components=[2], **more)
 
 
 def run(store: ResultStore, trials: list[ParzenTrial]) -> list[Record]:
@@ -158,6 +159,36 @@ def test_densities_share_one_trained_autoencoder_and_their_code_figures_say_so(d
     assert np.array_equal(first.autoencoder.codes(digits.test), second.autoencoder.codes(digits.test))
     assert one.result is not None
     assert one.result.measures["code_nats"].value == pytest.approx(first.code_log_prob(digits.test).mean(), rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["vae:hidden=12", "ae+gmm"])
+def test_what_is_measured_anew_is_not_trained_anew(digits, tmp_path, monkeypatch, method):
+    (first,) = run(ResultStore(tmp_path / "alone"), planned(digits, method, bound_images=20))
+    store = ResultStore(tmp_path / "both")
+    (before,) = run(store, planned(digits, method))
+    monkeypatch.setattr(Trial, "train", lambda *_, **__: pytest.fail("it trained"))
+    (again,) = run(store, planned(digits, method, bound_images=20))
+    assert before.run_id != again.run_id == first.run_id
+    assert (again.result, again.laws, again.starts) == (first.result, first.laws, first.starts)
+    assert again.training == {**first.training, "weights_of": [before.run_id]}
+    assert again.cost.training_cpu_seconds == before.cost.training_cpu_seconds
+    assert again.cost.cpu_seconds >= again.cost.training_cpu_seconds
+    assert again.curve == before.curve
+    weights = [store.paths(record).weights.read_bytes() for record in (before, again)]
+    assert weights[0] == weights[1] == ResultStore(tmp_path / "alone").paths(first).weights.read_bytes()
+
+
+@pytest.mark.slow
+def test_weights_that_are_gone_or_of_another_training_are_trained_again(digits, tmp_path):
+    store = ResultStore(tmp_path)
+    (before,) = run(store, planned(digits, "vae:hidden=12"))
+    (other,) = run(store, [replace(planned(digits, "vae:hidden=12")[0], base_seed=1)])
+    store.paths(before).weights.unlink()
+    (again,) = run(store, planned(digits, "vae:hidden=12", bound_images=20))
+    assert "weights_of" not in other.training
+    assert "weights_of" not in again.training
+    assert again.result.test_nats == before.result.test_nats
 
 
 @pytest.mark.slow

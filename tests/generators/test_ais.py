@@ -10,10 +10,13 @@ import torch
 from linear_gaussian import LATENT, SIGMA, draws, exact_log_prob, linear
 
 import lde_bench as lb
-from lde_bench.evaluation.ais import Annealing, Estimator, Moves, Point, Sampler, noise_path
+from lde_bench.densities.base import LOG_2PI
+from lde_bench.evaluation import ais
+from lde_bench.evaluation.ais import Annealing, Around, Estimator, Posterior, Sampler, Sizes
 from lde_bench.evaluation.likelihood_bounds import LikelihoodBounds
 from lde_bench.evaluation.sample_measures import BoundedModel, SampleSets
 from lde_bench.generators import create_generator
+from lde_bench.generators.decoder_model import DecoderModel
 from lde_bench.generators.evae import EVAE
 from lde_bench.generators.vae import VAE
 
@@ -25,12 +28,14 @@ def mean_and_error(values: torch.Tensor) -> tuple[float, float]:
 
 
 @pytest.mark.slow
-def test_the_bounds_bracket_the_known_likelihood_and_close_with_more_distributions():
+@pytest.mark.parametrize("wide", [1.0, 2.5])
+def test_the_bounds_bracket_the_known_likelihood_and_close_with_more_distributions(wide, monkeypatch):
+    monkeypatch.setattr(ais, "WIDTH", wide * ais.WIDTH)  # a start that is further off
     model = linear(VAE)
     x = draws(model, N)
     exact = torch.from_numpy(exact_log_prob(model, x))
     gaps = []
-    for distributions in (4, 40):
+    for distributions in (2, 20):
         estimator = Estimator(model.decoder_models, Annealing(chains=1, distributions=distributions))
         below = estimator.lower_bounds(torch.from_numpy(x), SIGMA).nats - exact
         gap = estimator.gaps(N, SIGMA)
@@ -44,6 +49,64 @@ def test_the_bounds_bracket_the_known_likelihood_and_close_with_more_distributio
     assert gaps[0] > 2 * gaps[1] > 0
 
 
+def test_a_start_is_the_posterior_where_that_is_a_gaussian(monkeypatch):
+    model = linear(VAE, shift=0.4)  # an encoder that is off
+    x = torch.from_numpy(draws(model, 20))
+    with torch.no_grad():
+        posterior = Posterior(model.decoder_models[0], x, SIGMA)
+        sampler = Sampler(model.decoder_models[0], 1, torch.Generator().manual_seed(0))
+        sampler.scale = torch.ones(LATENT, dtype=torch.float64)  # not as 1,000 draws have it
+        around = sampler.around(posterior, sampler.first_codes(x))
+        mean, log_scale = linear(VAE).posterior(x)
+    assert ((around.mode - mean) / log_scale.exp()).square().sum(1).mean() < 2 * ais.LEAST_GAIN
+    covariance = around.root @ around.root.mT
+    torch.testing.assert_close(covariance, torch.diag_embed((2 * log_scale).exp()), rtol=1e-6, atol=1e-9)
+
+
+def test_the_density_of_a_start_is_that_of_its_draws_and_its_slope_is_its_gradient():
+    torch.manual_seed(3)
+    roots = torch.randn(4, LATENT, LATENT, dtype=torch.float64).triu(1) + torch.diag(torch.tensor([0.5, 1.0, 2.0]))
+    around = Around(torch.randn(4, LATENT, dtype=torch.float64), roots)
+    z = around.draw(torch.Generator().manual_seed(0)).requires_grad_()
+    covariances = ais.WIDTH**2 * roots @ roots.mT
+    exact = torch.distributions.MultivariateNormal(around.mode, covariances).log_prob(z)
+    torch.testing.assert_close(around.log_density(z), exact)
+    model = linear(VAE)
+    sampler = Sampler(model.decoder_models[0], 1, torch.Generator().manual_seed(0))
+    posterior = Posterior(model.decoder_models[0], torch.from_numpy(draws(model, 4)), SIGMA)
+    point = sampler.at(posterior, around, z)
+    torch.testing.assert_close(point.start_slope, torch.autograd.grad(exact.sum(), z)[0])
+    many = around.of_chains(2_000).draw(torch.Generator().manual_seed(1)).unflatten(0, (2_000, 4))
+    error = (covariances.diagonal(dim1=1, dim2=2) / 2_000).sqrt()
+    assert ((many.mean(0) - around.mode).abs() < 5 * error).all()
+
+
+@pytest.mark.parametrize("encoder", [True, False])
+def test_a_chain_starts_at_the_hill_where_the_image_lies(encoder):
+    """Codes around one of 60 points, far apart: a chain from the prior would hardly ever find the right one."""
+    torch.manual_seed(5)
+    centres = 30 * torch.randn(60, LATENT, dtype=torch.float64)
+    weight = torch.linalg.qr(torch.randn(9, LATENT, dtype=torch.float64)).Q  # [D, Z]
+
+    def log_prior(z: torch.Tensor) -> torch.Tensor:
+        return torch.logsumexp(-0.5 * (z[:, None] - centres).square().sum(2), 1) - math.log(60) - 1.5 * LOG_2PI
+
+    def draw(n: int, generator: torch.Generator) -> torch.Tensor:
+        noise = torch.randn(n, LATENT, generator=generator, dtype=torch.float64)
+        return centres[torch.randint(60, (n,), generator=generator)] + noise
+
+    encode = (lambda x: x @ weight) if encoder else None
+    model = DecoderModel(draw, log_prior, lambda z: z @ weight.T, torch.device("cpu"), encode)
+    x = draw(30, torch.Generator().manual_seed(0)) @ weight.T
+    x = x + 0.1 * torch.randn(x.shape, dtype=torch.float64)
+    covariance = weight @ weight.T + 0.1**2 * torch.eye(9, dtype=torch.float64)
+    each = [torch.distributions.MultivariateNormal(centre @ weight.T, covariance).log_prob(x) for centre in centres]
+    exact = torch.logsumexp(torch.stack(each), 0) - math.log(60)
+    estimator = Estimator([model], Annealing(4, 40))
+    torch.testing.assert_close(estimator.lower_bounds(x, 0.1).nats, exact, rtol=0, atol=0.5)
+    assert estimator.gaps(20, 0.1).mean() < 0.2
+
+
 @pytest.mark.slow
 def test_an_equal_mixture_is_that_of_its_epitomes():
     model = linear(EVAE, size=1)
@@ -55,38 +118,32 @@ def test_an_equal_mixture_is_that_of_its_epitomes():
     assert -0.5 < below < 2 * error
 
 
-def test_a_transition_leaves_its_distribution_as_it_is_however_long_its_steps():
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_a_transition_leaves_its_distribution_as_it_is_however_long_its_steps(share):
     # Leapfrog steps of 1.6 widths alone would settle at a variance of 1 / (1 - 1.6^2 / 4) = 2.8 times the true one.
     model, n = linear(VAE), 2_000
     x = torch.from_numpy(draws(model, 1)).repeat(n, 1)
     mean, log_scale = model.posterior(x)
+    # Of start and posterior, two Gaussians of one mean, the path has one that is as precise as they are on average.
+    width = (share + (1 - share) / ais.WIDTH**2) ** -0.5 * log_scale.exp()
     generator = torch.Generator().manual_seed(0)
-    start = mean + log_scale.exp() * torch.randn(n, LATENT, generator=generator, dtype=torch.float64)
+    start = mean + width * torch.randn(n, LATENT, generator=generator, dtype=torch.float64)
     sampler = Sampler(model.decoder_models[0], 1, generator)
-    root = torch.diag(log_scale[0].exp()).repeat(n, 1, 1)
-    point = sampler.at(x, start)
+    around = Around(mean, torch.diag(log_scale[0].exp()).repeat(n, 1, 1))
+    posterior = Posterior(model.decoder_models[0], x, SIGMA)
+    point = sampler.at(posterior, around, start)
     for _ in range(10):
-        point, probability = sampler.move(x, point, 1 / SIGMA**2, torch.full((n,), 1.6, dtype=torch.float64), root)
-    assert 0.2 < probability.mean() < 0.9
-    white = (point.z - mean) / log_scale.exp()
+        point, probability = sampler.move(posterior, around, point, share, torch.full_like(x[:, 0], 1.6))
+    assert 0.2 < probability.mean() < 0.95
+    white = (point.z - mean) / width
     assert (white.mean(0).abs() < 5 / math.sqrt(n)).all()
     assert ((white.var(0) - 1).abs() < 5 * math.sqrt(2 / n)).all()
 
 
-def test_moves_of_the_way_back_are_those_of_the_way_there_in_reverse():
-    sizes, roots = torch.arange(6.0).view(3, 2), torch.arange(24.0).view(3, 2, 2, 2)
-    moves = Moves(sizes, roots).reversed().of_chains(2)
-    nowhere = Point(*[torch.zeros(4, 2)] * 5)  # known moves do not depend on where a chain is
-    assert moves.move(1, nowhere, 1.0)[0].tolist() == [4, 5, 4, 5]
-    assert torch.equal(moves.move(3, nowhere, 1.0)[1], torch.cat([roots[0], roots[0]]))
-
-
-def test_the_path_goes_from_the_prior_to_the_posterior():
-    path = noise_path(0.1, 784, 50)
-    assert len(path) == 51
-    assert path[0] == 0
-    assert path[-1].item() == pytest.approx(100)
-    assert (path.diff() > 0).all()
+def test_the_pace_of_the_way_back_is_that_of_the_way_there_in_reverse():
+    back = Sizes(torch.arange(6.0).view(3, 2)).reversed().of_chains(2)
+    assert back.size(1).tolist() == [4, 5, 4, 5]
+    assert back.size(3).tolist() == [0, 1, 0, 1]
 
 
 @pytest.mark.slow
@@ -157,3 +214,23 @@ def test_the_measure_says_how_it_was_made(monkeypatch):
     assert figures["iwae_nats"].value == pytest.approx(exact_log_prob(model, images).mean(), abs=3)
     assert LikelihoodBounds().measure(sets) == figures
     assert LikelihoodBounds().measure(SampleSets(images, images, images, seed=0)) == {}
+
+
+@pytest.mark.parametrize("method", ["aae", "aae:prior=mixture,modes=2", "vae", "vae-iaf", "evae", "ae+gaussian"])
+def test_codes_of_the_encoder_are_where_the_decoder_looks_for_them(method):
+    torch.manual_seed(0)
+    model = create_generator(method, (8, 8)).eval()
+    x = np.random.default_rng(0).random((5, 64), dtype=np.float32)
+    with torch.no_grad():
+        expected = torch.from_numpy(model.coder.codes(x))
+        for number, part in enumerate(model.decoder_models):
+            assert part.encode is not None
+            image = part.decode(part.encode(torch.from_numpy(x)))
+            if method == "evae":  # of an image that another epitome made, each gives the part that it shares
+                expected = torch.from_numpy(model.coder.codes(x)) * model.masks[number]
+            torch.testing.assert_close(image, model.coder.decode(expected), rtol=1e-5, atol=1e-6)
+    assert all(each.encode is None for name in ("gan", "gmmn+ae") for each in models_of(name))
+
+
+def models_of(method: str) -> tuple[DecoderModel, ...]:
+    return create_generator(method, (8, 8)).decoder_models
