@@ -81,6 +81,17 @@ def test_the_density_of_a_start_is_that_of_its_draws_and_its_slope_is_its_gradie
     assert ((many.mean(0) - around.mode).abs() < 5 * error).all()
 
 
+def test_the_search_begins_at_the_draw_whose_image_is_nearest():
+    torch.manual_seed(0)
+    model = create_generator("gan", (8, 8)).eval().decoder_models[0]
+    x = torch.rand(6, 64)
+    with torch.no_grad():
+        sampler = Sampler(model, 1, torch.Generator().manual_seed(0))
+        (begin,) = sampler.first_codes(x)
+        least = torch.stack([(model.decode(sampler.prior) - each).square().sum(1).min() for each in x])
+        torch.testing.assert_close((model.decode(begin) - x).square().sum(1), least)
+
+
 @pytest.mark.parametrize("encoder", [True, False])
 def test_a_chain_starts_at_the_hill_where_the_image_lies(encoder):
     """Codes around one of 60 points, far apart: a chain from the prior would hardly ever find the right one."""

@@ -239,6 +239,12 @@ def test_the_first_loss_is_that_of_the_model_before_any_step(method):
     assert start_of(density).first_loss == pytest.approx(-density.log_prob(ROWS).mean().item(), rel=1e-5)
 
 
+def test_the_first_loss_is_not_that_of_later_steps():
+    plans = [Plan(steps=steps, batch_size=64, rate=0.02, warmup=0) for steps in (1, 40)]
+    starts = [start_of(lb.create("made-mog:components=2", 5).fit(ROWS, HELD_OUT, seed=3, plan=plan)) for plan in plans]
+    assert starts[0].first_loss == starts[1].first_loss
+
+
 @pytest.mark.parametrize("method", ["made-mog:components=2", "made-mog+w:components=2", "made-mog+ens:components=2"])
 @pytest.mark.parametrize(("clip", "share"), [(1e-9, 1.0), (1e9, 0.0), (None, None)])
 def test_the_share_of_steps_that_the_clip_cut_is_told(method, clip, share):
