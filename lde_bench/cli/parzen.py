@@ -77,7 +77,7 @@ def parzen(
 
     Trains every model, draws samples, chooses sigma on validation images and prints the test log-likelihood beside
     better-founded measures of the same samples. Without --dataset or --images it is that of digits8x8. To resume a run
-    that was killed, give the same command again.
+    that was killed, give the same command again; with other measures, it trains nothing anew.
     """
     from lde_bench.experiments.parzen import Parzen
     from lde_bench.training.plan import Budget

@@ -135,6 +135,7 @@ class _EnsembleLearner(ModuleLearner):
 
     @property
     def was_clipped(self) -> bool:  # type: ignore[override] # those of one module set it, this one asks its members
+        # Whether the steps of members were, of one or all.
         return any(learner.was_clipped for learner in self.inner)
 
     def step(self, batch: Tensor, step: int, progress: float) -> float:

@@ -11,9 +11,11 @@ Wu et al. anneal from the prior, with 16 chains of 10,000 distributions and 10 l
 minute and not days, and a chain of a hundred distributions that comes from the prior of an autoencoder's codes, a
 density of many hills, hardly ever finds the one where an image lies: of AE + LDE on MNIST it was 300 nats too low. Here
 a chain starts where the image lies: at a Gaussian around the likeliest code, found from the code that the encoder gives
-and from the nearest of many draws of the prior, with the curvature of Gauss and Newton there. Any start that does not
-look at the chain's own draws leaves the estimate unbiased; one that misses other hills of the posterior makes it low,
-and then the gap, which starts at a code that the image was really made of, is wide.
+and from the nearest of many draws of the prior, with the curvature of Gauss and Newton there. A tenth of the starts are
+draws of the prior all the same (a defensive mixture; Hesterberg 1995, Technometrics 37), so that a start is nowhere
+much less likely than under the prior. Any start that does not look at a chain's own draws leaves the estimate unbiased;
+one that misses hills of the posterior makes it low, and the gap wide, which starts at a code that the image was really
+made of. The gap is that of images as the model makes them: how well the search does on other ones it does not tell.
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ BLOCK_NUMBERS = 800_000
 #: Draws of the prior that the scale of each latent dimension is taken from, and the nearest one to an image.
 PRIOR_DRAWS = 1_000
 
-#: The observation noise that is looked at, from wide to narrow, of pixels in [0, 1], and the ratio of two neighbours.
-WIDEST_SIGMA, LEAST_SIGMA, SIGMA_RATIO = 0.4, 0.02, 1.1
+#: The observation noise that is looked at, of pixels in [0, 1]: this one, and so many times wider and wider.
+LEAST_SIGMA, SIGMA_RATIO, SIGMAS = 0.02, 1.1, 33
 
 #: Of the distributions of a path, those that suffice to compare one noise with another.
 CHOOSING_SHARE = 0.2
@@ -47,19 +49,26 @@ ACCEPTANCE, ADAPTATION = 0.65, 0.2
 #: Step size at first and at most, where the metric makes 1 the width of the distribution.
 FIRST_SIZE, LARGEST_SIZE = 0.6, 1.2
 
-#: Steps of the search for the likeliest code at most, and what a step must gain on average that another follows, in
-#: nats.
+#: Steps of the search for the likeliest code at most, and the gain in nats of one behind which none is worth while.
 SEARCH_STEPS, LEAST_GAIN = 40, 0.05
 
 #: The difference that gives the decoder's slopes, in the prior's scale.
 DIFFERENCE = 0.02
 
-#: Damping of that search, first and least, and by how much it falls with a step that helps and rises with one that
-#: does not (Levenberg 1944, Marquardt 1963).
-DAMPING, LEAST_DAMPING, EASE = 0.01, 1e-6, 5.0
+#: Damping of that search at first, least and at most, and by how much it falls with a step that helps; with one that
+#: does not it rises by the square (Levenberg 1944, Marquardt 1963).
+DAMPING, LEAST_DAMPING, MOST_DAMPING, EASE = 0.01, 1e-6, 1e6, 5.0
 
 #: How many times as wide as the curvature says a start is: tails that the posterior has and the start lacks cost most.
 WIDTH = 1.3
+
+#: Share of the starts that are draws of the prior.
+SPARE = 0.1
+
+
+def sigma_ladder() -> list[float]:
+    """The observation noise that is looked at, from wide to narrow."""
+    return [LEAST_SIGMA * SIGMA_RATIO**step for step in reversed(range(SIGMAS))]
 
 
 @dataclass(frozen=True)
@@ -200,6 +209,17 @@ class Annealed(NamedTuple):
     acceptance: float
 
 
+class Slopes(NamedTuple):
+    """Of a posterior at z [B, Z]: log p(z), [B], and its gradient, [B, Z]; the same of log p(z) - |x - decode(z)|^2 /
+    (2 sigma^2).
+    """
+
+    log_prior: Tensor
+    prior_slope: Tensor
+    log_joint: Tensor
+    joint_slope: Tensor
+
+
 @dataclass(frozen=True)
 class Posterior:
     """p(z) N(x; decode(z), sigma^2 I) of one model and of images x [B, D], without its normaliser."""
@@ -212,21 +232,20 @@ class Posterior:
         """Those of `chains` of each image."""
         return replace(self, x=self.x.repeat(chains, 1))
 
-    def log_joint(self, z: Tensor) -> Tensor:
-        """log p(z) - |x - decode(z)|^2 / (2 sigma^2): [B, Z] -> [B]."""
-        return self.model.log_prior(z) - (self.model.decode(z) - self.x).square().sum(1) / (2 * self.sigma**2)
-
     @torch.enable_grad()
-    def slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The same, and its gradient in z: [B], [B, Z]."""
+    def slopes(self, z: Tensor) -> Slopes:
+        """What is known of it at z [B, Z]."""
         z = z.detach().requires_grad_()
-        log_joint = self.log_joint(z)
-        (slope,) = torch.autograd.grad(log_joint.sum(), z)
-        return log_joint.detach(), slope
+        log_prior = self.model.log_prior(z)
+        (prior_slope,) = torch.autograd.grad(log_prior.sum(), z)
+        log_likelihood = (self.model.decode(z) - self.x).square().sum(1) / (-2 * self.sigma**2)
+        (slope,) = torch.autograd.grad(log_likelihood.sum(), z)
+        log_prior, log_likelihood = log_prior.detach(), log_likelihood.detach()
+        return Slopes(log_prior, prior_slope, log_prior + log_likelihood, prior_slope + slope)
 
     def information(self, z: Tensor, scale: Tensor) -> Tensor:
         """J J^T / sigma^2 of the slopes J [B, Z, D] of decode at z, by differences, in the prior's `scale` [Z], and 1
-        of the prior itself: [B, Z, Z].
+        of the prior, as of a Gaussian of that scale: [B, Z, Z].
         """
         moved = z[:, None] + DIFFERENCE * torch.diag(scale)  # [B, Z, Z]
         images = self.model.decode(moved.flatten(0, 1)).unflatten(0, moved.shape[:2])  # [B, Z, D]
@@ -258,52 +277,78 @@ class Sampler:
         return [nearest] if self.model.encode is None else [nearest, self.model.encode(x)]
 
     def around(self, posterior: Posterior, begin: Sequence[Tensor]) -> Around:
-        """A start around the likeliest code of each image, of those that are found from each of `begin` [n, Z]."""
-        found = [self._climb(posterior, z) for z in begin]
-        heights = torch.stack([posterior.log_joint(z) for z in found])  # [begin, n]
-        mode = torch.stack(found)[heights.argmax(0), torch.arange(len(posterior.x))]
+        """A start around the likeliest code of each image: of those that are found from each of `begin` [n, Z] the one
+        with the most of the posterior around it, as far as height and curvature tell.
+        """
+        found = [self._found(posterior, z) for z in begin]
+        heights = torch.stack([height for _, _, height in found]).nan_to_num(nan=-math.inf)  # [begin, n]
+        best, images = heights.argmax(0), torch.arange(len(posterior.x), device=posterior.x.device)
+        modes, roots = (torch.stack([each[part] for each in found])[best, images] for part in (0, 1))
+        return Around(modes, roots)
+
+    def _found(self, posterior: Posterior, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the search from z [n, Z] leads to: modes [n, Z], roots [n, Z, Z], and log of the mass there, [n]."""
+        mode = self._climb(posterior, z)
         eye = torch.eye(len(self.scale), dtype=mode.dtype, device=mode.device)
-        factor = torch.linalg.cholesky(posterior.information(mode, self.scale))
+        factor, failed = torch.linalg.cholesky_ex(posterior.information(mode, self.scale))
+        factor = torch.where((failed > 0)[:, None, None], eye, factor)
         inverse = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
-        return Around(mode, self.scale[:, None] * inverse.mT)
+        mass = posterior.slopes(mode).log_joint - factor.diagonal(dim1=1, dim2=2).log().sum(1)
+        return mode, self.scale[:, None] * inverse.mT, torch.where(failed > 0, -math.inf, mass)
 
     def _climb(self, posterior: Posterior, z: Tensor) -> Tensor:
-        """The likeliest codes that damped steps of Gauss and Newton lead to from z [n, Z]."""
-        damping = torch.full_like(z[:, 0], DAMPING)
-        height, slope = posterior.slope(z)
+        """The likeliest codes that damped steps of Gauss and Newton lead to from z [n, Z], each image by itself."""
+        z = z.clone()
+        _, _, height, slope = posterior.slopes(z)
+        damping = torch.full_like(height, DAMPING)
+        active = torch.arange(len(z), device=z.device)
         for _ in range(SEARCH_STEPS):
-            information = posterior.information(z, self.scale)
-            diagonal = torch.diag_embed(damping[:, None] * information.diagonal(dim1=1, dim2=2))
-            step = torch.linalg.solve(information + diagonal, (self.scale * slope)[..., None])[..., 0]
-            proposal = z + self.scale * step
-            there, new_slope = posterior.slope(proposal)
-            better = there > height
-            gain = torch.where(better, there - height, 0.0).mean()
-            z, slope = _where(better, proposal, z), _where(better, new_slope, slope)
-            height = _where(better, there, height)
-            damping = torch.where(better, damping / EASE, damping * EASE**2).clamp(min=LEAST_DAMPING)
-            if gain < LEAST_GAIN:
+            part = replace(posterior, x=posterior.x[active])
+            information = part.information(z[active], self.scale)
+            ridge = torch.diag_embed(damping[active, None] * information.diagonal(dim1=1, dim2=2))
+            step = torch.linalg.solve_ex(information + ridge, (self.scale * slope[active])[..., None])[0][..., 0]
+            proposal = z[active] + self.scale * step
+            _, _, there, new_slope = part.slopes(proposal)
+            gain = there - height[active]
+            better = gain > 0
+            helped = active[better]
+            z[helped], slope[helped], height[helped] = proposal[better], new_slope[better], there[better]
+            eased = torch.where(better, damping[active] / EASE, damping[active] * EASE**2)
+            damping[active] = eased.clamp(min=LEAST_DAMPING)
+            ended = (better & (gain < LEAST_GAIN)) | (eased > MOST_DAMPING)
+            active = active[~ended]
+            if len(active) == 0:
                 break
         return z
+
+    def prepare(self, x: Tensor, sigma: float, distributions: int) -> Prepared:
+        """All that chains against images [n, D] need to know, found without any draw of theirs."""
+        posterior = Posterior(self.model, x, sigma)
+        around = self.around(posterior, self.first_codes(x))
+        return Prepared(posterior, around, self.scout(posterior, around, distributions)[1])
 
     def scout(self, posterior: Posterior, around: Around, distributions: int) -> tuple[Annealed, Sizes]:
         """A chain of each image that goes ahead, and the pace that it found."""
         scout = Scout(around.mode)
-        start = around.draw(self.generator)
+        start = self._starts(around)
         return self.anneal(posterior, around, start, _path(distributions), scout), scout.sizes()
 
-    def forwards(self, posterior: Posterior, around: Around, sizes: Sizes, chains: int, distributions: int) -> Annealed:
-        """From the start, `chains` of each of n images: weights [chains * n]."""
-        many = around.of_chains(chains)
-        start = many.draw(self.generator)
-        return self.anneal(posterior.of_chains(chains), many, start, _path(distributions), sizes.of_chains(chains))
+    def forwards(self, prepared: Prepared, distributions: int) -> Annealed:
+        """From the start."""
+        start = self._starts(prepared.around)
+        return self.anneal(prepared.posterior, prepared.around, start, _path(distributions), prepared.sizes)
 
-    def backwards(
-        self, posterior: Posterior, around: Around, z: Tensor, sizes: Sizes, chains: int, distributions: int
-    ) -> Annealed:
-        """The way back of `forwards`, from a draw of each image's posterior, z [n, Z]."""
-        back, path = sizes.reversed().of_chains(chains), _path(distributions).flip(0)
-        return self.anneal(posterior.of_chains(chains), around.of_chains(chains), z.repeat(chains, 1), path, back)
+    def backwards(self, prepared: Prepared, z: Tensor, distributions: int) -> Annealed:
+        """The way back of `forwards`, from draws of the posteriors, z [B, Z]."""
+        path, back = _path(distributions).flip(0), prepared.sizes.reversed()
+        return self.anneal(prepared.posterior, prepared.around, z, path, back)
+
+    def _starts(self, around: Around) -> Tensor:
+        """One draw of each start: [B, Z]."""
+        z = around.draw(self.generator)
+        spare = torch.rand(len(z), generator=self.generator, dtype=z.dtype, device=z.device) < SPARE
+        z[spare] = self.model.draw(len(z), self.generator)[spare]
+        return z
 
     def anneal(self, posterior: Posterior, around: Around, z: Tensor, path: Tensor, pace: Pace) -> Annealed:
         """Run along the shares `path` [T + 1] from `z` [B, Z], draws of its first distribution."""
@@ -341,10 +386,27 @@ class Sampler:
 
     def at(self, posterior: Posterior, around: Around, z: Tensor) -> Point:
         """The point of z [B, Z]."""
-        log_joint, joint_slope = posterior.slope(z)
+        log_prior, prior_slope, log_joint, joint_slope = posterior.slopes(z)
         white = torch.linalg.solve_triangular(around.root, (z - around.mode)[..., None], upper=True) / WIDTH**2
-        start_slope = -torch.linalg.solve_triangular(around.root.mT, white, upper=False)[..., 0]
-        return Point(z.detach(), around.log_density(z), start_slope, log_joint, joint_slope)
+        near_slope = -torch.linalg.solve_triangular(around.root.mT, white, upper=False)[..., 0]
+        near, spare = around.log_density(z) + math.log1p(-SPARE), log_prior + math.log(SPARE)
+        log_start = torch.logaddexp(near, spare)
+        share = (spare - log_start).exp()[:, None]  # of the prior in what is there
+        start_slope = (1 - share) * near_slope + share * prior_slope
+        return Point(z.detach(), log_start, start_slope, log_joint, joint_slope)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What chains need to know of the images that they are held against."""
+
+    posterior: Posterior
+    around: Around
+    sizes: Sizes
+
+    def of_chains(self, chains: int) -> Prepared:
+        """That of `chains` of each image."""
+        return Prepared(self.posterior.of_chains(chains), self.around.of_chains(chains), self.sizes.of_chains(chains))
 
 
 def _path(distributions: int) -> Tensor:
@@ -389,27 +451,32 @@ class Estimator:
     seed: int = 0
 
     @torch.no_grad()
-    def choose_sigma(self, x: Tensor, least: float = LEAST_SIGMA) -> float:
-        """The observation noise under which images [n, D] are likeliest, of a ladder from wide to `least`.
+    def choose_sigma(self, x: Tensor) -> float:
+        """The observation noise under which images [n, D] are likeliest, of the ladder from wide to narrow.
 
-        By one short chain of each model an image, that finds its own step sizes. The ladder is left where the mean has
-        fallen twice in a row. What a chain lacks grows as sigma falls, so that the choice is on the wide side; the
-        bounds hold at whatever sigma is chosen.
+        By one short chain of each model an image, that finds its own step sizes. The ladder is left where two in a row
+        were no better than the best. What a chain lacks grows as sigma falls, so that the choice is on the wide side;
+        the bounds hold at whatever sigma is chosen.
         """
         distributions = max(2, round(CHOOSING_SHARE * self.annealing.distributions))
-        samplers = self._samplers()
-        begin = [sampler.first_codes(x) for sampler in samplers]
-        sigma, best, chosen, fallen = WIDEST_SIGMA, -math.inf, WIDEST_SIGMA, 0
-        while sigma >= least * (1 - 1e-9) and fallen < 2:
-            each = []
-            for number, sampler in enumerate(samplers):
-                posterior = Posterior(sampler.model, x, sigma)
-                around = sampler.around(posterior, begin[number])
-                begin[number] = [around.mode]  # not far from that of the next sigma
-                each.append(sampler.scout(posterior, around, distributions)[0].log_weights)
-            mean = log_mean_exp(torch.stack(each)).mean().item() + log_peak(sigma, x.shape[1])
-            chosen, best, fallen = (sigma, mean, 0) if mean > best else (chosen, best, fallen + 1)
-            sigma /= SIGMA_RATIO
+        samplers, blocks = self._samplers(), self._blocks(x)
+        first = [[sampler.first_codes(block) for sampler in samplers] for block in blocks]
+        modes: dict[tuple[int, int], list[Tensor]] = {}
+        best, chosen, worse = -math.inf, math.nan, 0
+        for sigma in sigma_ladder():
+            nats = []
+            for b, block in enumerate(blocks):
+                each = []
+                for number, sampler in enumerate(samplers):
+                    posterior = Posterior(sampler.model, block, sigma)
+                    around = sampler.around(posterior, [*first[b][number], *modes.get((b, number), [])])
+                    modes[b, number] = [around.mode]  # not far from that of the next sigma
+                    each.append(sampler.scout(posterior, around, distributions)[0].log_weights)
+                nats.append(log_mean_exp(torch.stack(each)))
+            mean = torch.cat(nats).mean().item() + log_peak(sigma, x.shape[1])
+            best, chosen, worse = (mean, sigma, 0) if mean > best else (best, chosen, worse + 1)
+            if worse == 2:
+                break
         return chosen
 
     @torch.no_grad()
@@ -418,12 +485,8 @@ class Estimator:
         samplers, steps = self._samplers(), self.annealing.distributions
         nats, acceptance = [], []
         for block in self._blocks(x):
-            runs = []
-            for sampler in samplers:
-                posterior = Posterior(sampler.model, block, sigma)
-                around = sampler.around(posterior, sampler.first_codes(block))
-                _, sizes = sampler.scout(posterior, around, steps)
-                runs.append(sampler.forwards(posterior, around, sizes, self.chains, steps))
+            prepared = [sampler.prepare(block, sigma, steps).of_chains(self.chains) for sampler in samplers]
+            runs = [sampler.forwards(own, steps) for sampler, own in zip(samplers, prepared, strict=True)]
             each = torch.cat([self._by_chain(run) for run in runs])  # [models * chains, B]
             nats.append(log_mean_exp(each) + log_peak(sigma, x.shape[1]))
             acceptance += [run.acceptance for run in runs]
@@ -442,11 +505,9 @@ class Estimator:
             mean = sampler.model.decode(z)
             x = mean + sigma * torch.randn(mean.shape, generator=sampler.generator, dtype=z.dtype, device=z.device)
             for made, source in zip(self._blocks(x), self._blocks(x, z), strict=True):
-                posterior = Posterior(sampler.model, made, sigma)
-                around = sampler.around(posterior, sampler.first_codes(made))
-                _, sizes = sampler.scout(posterior, around, steps)
-                lower = log_mean_exp(self._by_chain(sampler.forwards(posterior, around, sizes, self.chains, steps)))
-                back = sampler.backwards(posterior, around, source, sizes, self.chains, steps)
+                prepared = sampler.prepare(made, sigma, steps).of_chains(self.chains)
+                lower = log_mean_exp(self._by_chain(sampler.forwards(prepared, steps)))
+                back = sampler.backwards(prepared, source.repeat(self.chains, 1), steps)
                 gaps.append(-log_mean_exp(self._by_chain(back)) - lower)
         return torch.cat(gaps)
 
@@ -465,4 +526,6 @@ class Estimator:
 
     def _blocks(self, x: Tensor, rows: Tensor | None = None) -> tuple[Tensor, ...]:
         """Images [n, D], or what belongs to each, in as many as are worked on at once."""
-        return (x if rows is None else rows).split(max(1, BLOCK_NUMBERS // (self.chains * x.shape[1])))
+        # As many at once as there are chains of each, or slopes.
+        latent = self.models[0].draw(1, torch.Generator(self.models[0].device)).shape[1]
+        return (x if rows is None else rows).split(max(1, BLOCK_NUMBERS // (max(self.chains, latent) * x.shape[1])))

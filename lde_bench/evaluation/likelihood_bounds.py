@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from lde_bench.evaluation.ais import LEAST_SIGMA, Annealing, Estimator
+from lde_bench.evaluation.ais import Annealing, Estimator, sigma_ladder
 from lde_bench.evaluation.likelihood import summarise
 from lde_bench.evaluation.sample_measures import (
     BoundedModel,
@@ -63,7 +63,7 @@ class LikelihoodBounds(SampleMetric):
             "lower",
             1,
             "upper minus lower bound on images of the model's own: how far from converged its AIS log-likelihood is; "
-            "differences below it say nothing",
+            "differences below it say nothing; how well the search for a code does on other images it does not tell",
         ),
         "ais_sigma": Figure("AIS sigma", "", 3, "standard deviation of the pixels of that decoder"),
         "iwae_nats": Figure(
@@ -106,7 +106,12 @@ def _annealed(bounded: BoundedModel, images: np.ndarray, choosing: np.ndarray, s
         f"{ANNEALING.distributions} distributions, leapfrog steps {ANNEALING.leapfrog}, acceptance "
         f"{bounds.acceptance:.2f}, sigma {sigma:.3f} chosen on {len(choosing)} validation images, gap {gap:.1f} nats"
     )
-    edge = "" if sigma > LEAST_SIGMA * 1.01 else "; the least that is looked at, and a smaller one may be better"
+    widest, *_, least = sigma_ladder()
+    edges = {
+        least: "; the least that is looked at, and a smaller one may be better",
+        widest: "; the widest that is looked at",
+    }
+    edge = edges.get(sigma, "")
     told = f"{len(gaps)} images that the model made, at sigma {sigma:.3f}"
     return {
         "ais_nats": Measure(nats.mean, nats.standard_error, detail=detail),

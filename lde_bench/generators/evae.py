@@ -111,7 +111,7 @@ class EVAE(VAE):
             def decode(z: Tensor) -> Tensor:
                 return self.decode(z.new_zeros(len(z), self.latent).index_copy(1, own, z))
 
-            return standard_normal(self, len(own), decode, lambda x: self.encode(x)[:, own])
+            return standard_normal(self, len(own), decode, lambda x: self.posterior(x)[0][:, own])
 
         return tuple(of_epitome(mask.nonzero().flatten()) for mask in self.masks)
 

@@ -30,6 +30,7 @@ EXECUTION_OPTIONS = frozenset(
         "reference_seconds",
         "training_id",
         "weights_of",
+        "weights_commit",
         "encoder",
         "standardised",
         "weights_sha256",

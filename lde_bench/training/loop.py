@@ -144,7 +144,7 @@ def train(
                 f"the training loss became {loss} at step {state.step}; try a lower rate (now {plan.rate:g}), "
                 "gradient clipping, or --precision fp32."
             )
-        if state.step == 0:
+        if state.step == 0 and not plan.closed_form:  # a closed form has the loss of what it fitted
             state.first_loss = loss
         state.step += 1
         state.clipped_steps += learner.was_clipped

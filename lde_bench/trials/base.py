@@ -242,14 +242,11 @@ class Trained:
 
     @classmethod
     def before(cls, source: Record, setup: dict[str, Any]) -> Trained:
-        """The training of weights that are taken over from `source`, which measured other things of them: its seconds
-        are those of training alone, where they are known.
+        """The training of weights that are taken over from `source`, which measured other things of them. Its CPU
+        seconds are those of that training, where they are known; on the wall it takes none.
         """
         trained = replace(cls.of([source]), setup=setup)
-        if trained.cpu_seconds is None or source.cost is None:
-            return trained
-        share = min(1.0, trained.cpu_seconds / max(source.cost.cpu_seconds, 1e-9))
-        return replace(trained, earlier=Seconds(share * source.cost.wall_seconds, trained.cpu_seconds))
+        return replace(trained, earlier=Seconds(0.0, trained.cpu_seconds or 0.0))
 
 
 def _sum_known(values: Sequence[float | None]) -> float | None:

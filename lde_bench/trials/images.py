@@ -235,7 +235,7 @@ class ImageTrial(Trial):
                 **({"encoder": encoder} if encoder else {}),
                 "training_id": self.training_id,
                 **weights_kept(paths),
-                **({"weights_of": [source.run_id]} if source else {}),
+                **({} if source is None else weights_from(source)),
             },
             result=replace(measured.result, best_step=trained.best_step),
             laws=laws,
@@ -372,6 +372,12 @@ class SharedAutoencoder:
 
     def failed_record(self, reason: str) -> None:
         """None: what fails for want of it is recorded."""
+
+
+def weights_from(source: Record) -> dict[str, Any]:
+    """What a record says of weights that were taken from another: of which run, and what code trained them."""
+    commit = source.training.get("weights_commit", source.provenance.get("commit"))
+    return {"weights_of": [source.run_id], "weights_commit": commit}
 
 
 def as_bytes(images: np.ndarray) -> np.ndarray:

@@ -171,7 +171,8 @@ def test_what_is_measured_anew_is_not_trained_anew(digits, tmp_path, monkeypatch
     (again,) = run(store, planned(digits, method, bound_images=20))
     assert before.run_id != again.run_id == first.run_id
     assert (again.result, again.laws, again.starts) == (first.result, first.laws, first.starts)
-    assert again.training == {**first.training, "weights_of": [before.run_id]}
+    taken = {"weights_of": [before.run_id], "weights_commit": before.provenance["commit"]}
+    assert again.training == {**first.training, **taken}
     assert again.cost.training_cpu_seconds == before.cost.training_cpu_seconds
     assert again.cost.cpu_seconds >= again.cost.training_cpu_seconds
     assert again.curve == before.curve
