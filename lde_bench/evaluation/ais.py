@@ -40,7 +40,7 @@ PRIOR_DRAWS = 1_000
 #: The observation noise that is looked at, of pixels in [0, 1]: this one, and so many times wider and wider.
 LEAST_SIGMA, SIGMA_RATIO, SIGMAS = 0.02, 1.1, 33
 
-#: Of the distributions of a path, those that suffice to compare one noise with another.
+#: Of the distributions of a path, and of the steps of a search, those that suffice to compare one noise with another.
 CHOOSING_SHARE = 0.2
 
 #: Acceptance that the step size is led to, as in Wu et al., and how fast, in its logarithm.
@@ -276,19 +276,19 @@ class Sampler:
         nearest = self.prior[torch.cdist(x, self.images).argmin(1)]
         return [nearest] if self.model.encode is None else [nearest, self.model.encode(x)]
 
-    def around(self, posterior: Posterior, begin: Sequence[Tensor]) -> Around:
+    def around(self, posterior: Posterior, begin: Sequence[Tensor], steps: int = SEARCH_STEPS) -> Around:
         """A start around the likeliest code of each image: of those that are found from each of `begin` [n, Z] the one
-        with the most of the posterior around it, as far as height and curvature tell.
+        with the most of the posterior around it, as far as height and curvature tell. A search has at most `steps`.
         """
-        found = [self._found(posterior, z) for z in begin]
+        found = [self._found(posterior, z, steps) for z in begin]
         heights = torch.stack([height for _, _, height in found]).nan_to_num(nan=-math.inf)  # [begin, n]
         best, images = heights.argmax(0), torch.arange(len(posterior.x), device=posterior.x.device)
         modes, roots = (torch.stack([each[part] for each in found])[best, images] for part in (0, 1))
         return Around(modes, roots)
 
-    def _found(self, posterior: Posterior, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _found(self, posterior: Posterior, z: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
         """What the search from z [n, Z] leads to: modes [n, Z], roots [n, Z, Z], and log of the mass there, [n]."""
-        mode = self._climb(posterior, z)
+        mode = self._climb(posterior, z, steps)
         eye = torch.eye(len(self.scale), dtype=mode.dtype, device=mode.device)
         factor, failed = torch.linalg.cholesky_ex(posterior.information(mode, self.scale))
         factor = torch.where((failed > 0)[:, None, None], eye, factor)
@@ -296,13 +296,13 @@ class Sampler:
         mass = posterior.slopes(mode).log_joint - factor.diagonal(dim1=1, dim2=2).log().sum(1)
         return mode, self.scale[:, None] * inverse.mT, torch.where(failed > 0, -math.inf, mass)
 
-    def _climb(self, posterior: Posterior, z: Tensor) -> Tensor:
+    def _climb(self, posterior: Posterior, z: Tensor, steps: int = SEARCH_STEPS) -> Tensor:
         """The likeliest codes that damped steps of Gauss and Newton lead to from z [n, Z], each image by itself."""
         z = z.clone()
         _, _, height, slope = posterior.slopes(z)
         damping = torch.full_like(height, DAMPING)
         active = torch.arange(len(z), device=z.device)
-        for _ in range(SEARCH_STEPS):
+        for _ in range(steps):
             part = replace(posterior, x=posterior.x[active])
             information = part.information(z[active], self.scale)
             ridge = torch.diag_embed(damping[active, None] * information.diagonal(dim1=1, dim2=2))
@@ -459,6 +459,7 @@ class Estimator:
         the bounds hold at whatever sigma is chosen.
         """
         distributions = max(2, round(CHOOSING_SHARE * self.annealing.distributions))
+        steps = round(CHOOSING_SHARE * SEARCH_STEPS)
         samplers, blocks = self._samplers(), self._blocks(x)
         first = [[sampler.first_codes(block) for sampler in samplers] for block in blocks]
         modes: dict[tuple[int, int], list[Tensor]] = {}
@@ -469,7 +470,7 @@ class Estimator:
                 each = []
                 for number, sampler in enumerate(samplers):
                     posterior = Posterior(sampler.model, block, sigma)
-                    around = sampler.around(posterior, [*first[b][number], *modes.get((b, number), [])])
+                    around = sampler.around(posterior, [*first[b][number], *modes.get((b, number), [])], steps)
                     modes[b, number] = [around.mode]  # not far from that of the next sigma
                     each.append(sampler.scout(posterior, around, distributions)[0].log_weights)
                 nats.append(log_mean_exp(torch.stack(each)))
