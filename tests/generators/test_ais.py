@@ -28,9 +28,10 @@ def mean_and_error(values: torch.Tensor) -> tuple[float, float]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("wide", [1.0, 2.5])
-def test_the_bounds_bracket_the_known_likelihood_and_close_with_more_distributions(wide, monkeypatch):
+@pytest.mark.parametrize(("wide", "spare"), [(1.0, 0.001), (2.5, 0.001), (1.0, 0.3)])
+def test_the_bounds_bracket_the_known_likelihood_and_close_with_more_distributions(wide, spare, monkeypatch):
     monkeypatch.setattr(ais, "WIDTH", wide * ais.WIDTH)  # a start that is further off
+    monkeypatch.setattr(ais, "SPARE", spare)
     model = linear(VAE)
     x = draws(model, N)
     exact = torch.from_numpy(exact_log_prob(model, x))
@@ -63,7 +64,7 @@ def test_a_start_is_the_posterior_where_that_is_a_gaussian(monkeypatch):
     torch.testing.assert_close(covariance, torch.diag_embed((2 * log_scale).exp()), rtol=1e-6, atol=1e-9)
 
 
-def test_the_density_of_a_start_is_that_of_its_draws_and_its_slope_is_its_gradient():
+def test_the_density_of_a_start_is_that_of_its_draws_and_its_slope_is_its_gradient(monkeypatch):
     torch.manual_seed(3)
     roots = torch.randn(4, LATENT, LATENT, dtype=torch.float64).triu(1) + torch.diag(torch.tensor([0.5, 1.0, 2.0]))
     around = Around(torch.randn(4, LATENT, dtype=torch.float64), roots)
@@ -74,7 +75,7 @@ def test_the_density_of_a_start_is_that_of_its_draws_and_its_slope_is_its_gradie
     model = linear(VAE)
     sampler = Sampler(model.decoder_models[0], 1, torch.Generator().manual_seed(0))
     posterior = Posterior(model.decoder_models[0], torch.from_numpy(draws(model, 4)), SIGMA)
-    # A tenth of the starts are of the prior.
+    monkeypatch.setattr(ais, "SPARE", 0.1)  # of the starts are of the prior
     mixed = torch.logaddexp(exact + math.log(0.9), model.decoder_models[0].log_prior(z) + math.log(0.1))
     point = sampler.at(posterior, around, z)
     torch.testing.assert_close(point.log_start, mixed.detach())
