@@ -394,8 +394,9 @@ def load_model(path: str | Path, what: str, make: Callable[[dict[str, Any]], _Mo
     """
     header, tensors = _read_safetensors(Path(path), what)
     try:
-        config = json.loads(header["lde_bench"])
-        model = make({key: value for key, value in config.items() if key != NOTES})
+        config = dict(json.loads(header["lde_bench"]))
+        config.pop(NOTES, None)
+        model = make(config)
         dtype = next(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
         model.to(dtype).load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError, StopIteration) as error:
@@ -415,7 +416,7 @@ def load_trained(model: Model, path: Path) -> dict[str, Any]:
     try:
         model.load_state_dict(tensors)
         notes = json.loads(header["lde_bench"])[NOTES]
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: does not hold the trained {model.name}; delete it and run again.") from error
     model.eval()
     return notes
