@@ -100,7 +100,7 @@ class Around:
     root: Tensor
 
     def of_chains(self, chains: int) -> Around:
-        """Those of `chains` of each image."""
+        """Give each image `chains` of them, side by side."""
         return Around(self.mode.repeat(chains, 1), self.root.repeat(chains, 1, 1))
 
     def draw(self, generator: torch.Generator) -> Tensor:
@@ -132,7 +132,7 @@ class Point(NamedTuple):
     joint_slope: Tensor
 
     def log_density(self, share: float) -> Tensor:
-        """That of the path, `share` of the way to the posterior: [B]."""
+        """Give the log density of the path, `share` of the way to the posterior: [B]."""
         return (1 - share) * self.log_start + share * self.log_joint
 
     def slope(self, share: float) -> Tensor:
@@ -144,7 +144,7 @@ class Pace(Protocol):
     """Says how long the steps of chains are."""
 
     def size(self, t: int) -> Tensor:
-        """Of the leapfrog steps of the transition behind step `t` of the path: [B]."""
+        """Give the length of the leapfrog steps of the transition behind step `t` of the path: [B]."""
 
     def hear(self, probability: Tensor) -> None:
         """Learn with what probability the transition was accepted, [B]."""
@@ -169,11 +169,11 @@ class Sizes:
         """They stay what they are."""
 
     def reversed(self) -> Sizes:
-        """Those of the way back."""
+        """Turn the pace into that of the way back."""
         return replace(self, each=self.each.flip(0))
 
     def of_chains(self, chains: int) -> Sizes:
-        """Those of `chains` of each image."""
+        """Give each image `chains` of them, side by side."""
         return replace(self, chains=chains)
 
 
@@ -211,8 +211,11 @@ class Annealed(NamedTuple):
 
 
 class Slopes(NamedTuple):
-    """Of a posterior at z [B, Z]: log p(z), [B], and its gradient, [B, Z]; the same of log p(z) - |x - decode(z)|^2 /
-    (2 sigma^2).
+    """What a posterior has at z [B, Z].
+
+    Attributes:
+        log_prior: log p(z) in nats, [B], and its gradient `prior_slope`, [B, Z].
+        log_joint: log p(z) - |x - decode(z)|^2 / (2 sigma^2), [B], and its gradient `joint_slope`, [B, Z].
     """
 
     log_prior: Tensor
@@ -230,7 +233,7 @@ class Posterior:
     sigma: float
 
     def of_chains(self, chains: int) -> Posterior:
-        """Those of `chains` of each image."""
+        """Give each image `chains` of them, side by side."""
         return replace(self, x=self.x.repeat(chains, 1))
 
     @torch.enable_grad()
@@ -406,7 +409,7 @@ class Prepared:
     sizes: Sizes
 
     def of_chains(self, chains: int) -> Prepared:
-        """That of `chains` of each image."""
+        """Give each image `chains` of it, side by side."""
         return Prepared(self.posterior.of_chains(chains), self.around.of_chains(chains), self.sizes.of_chains(chains))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Start:
-    """Of the training of a model, or of one of its parts.
+    """Says how the training of a model, or of one of its parts, began.
 
     Attributes:
         steps: that were taken.
