@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -28,6 +28,7 @@ class IAE(AE):
         latent: Z, size of the code; see `AE`.
         warmup: share of the run over which the code grows, in (0, 1].
         perceptual: weight of the distance in features of VGG19 in the loss; see `AE`.
+        backbone: `conv` or `mlp`; see `AE`.
 
     Raises:
         InputError: `warmup` is not in (0, 1]; or see `AE`.
@@ -46,9 +47,14 @@ class IAE(AE):
     large_plans: ClassVar[dict[str, Plan]] = {**AE.large_plans, "paper": published_plan(130, TFD_ROWS, 4_300.0)}
 
     def __init__(
-        self, image_shape: Sequence[int], latent: int = 8, warmup: float = WARMUP, perceptual: float = 0.0
+        self,
+        image_shape: Sequence[int],
+        latent: int = 8,
+        warmup: float = WARMUP,
+        perceptual: float = 0.0,
+        backbone: Literal["conv", "mlp"] = "conv",
     ) -> None:
-        super().__init__(image_shape, latent, perceptual)
+        super().__init__(image_shape, latent, perceptual, backbone)
         if isinstance(warmup, bool) or not isinstance(warmup, int | float) or not 0 < warmup <= 1:
             raise InputError(
                 f"warmup = {warmup!r} is no share of the run above 0 and at most 1; give for example 0.25."

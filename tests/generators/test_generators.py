@@ -237,13 +237,15 @@ def test_the_code_of_the_iae_grows_through_every_size_and_ends_whole():
     assert all(paper.in_use(e / epochs) == min(8, int(8 * e / warmup + 1)) for e in range(epochs) if e % 12)
 
 
-def test_masked_dimensions_of_the_iae_do_nothing():
+@pytest.mark.parametrize("backbone", ["conv", "mlp"])
+def test_masked_dimensions_of_the_iae_do_nothing(backbone):
     kind: Any = generator_class("iae")
-    model = kind(SHAPE, latent=4, warmup=1.0).train()
+    model = kind(SHAPE, latent=4, warmup=1.0, backbone=backbone).train()
     model.reset_parameters()
     x = torch.rand(16, 64)
     model.loss(x, 0.3).backward()  # the first two of four
-    used = model.encoder.layers[-1].weight.grad.flatten(1).abs().sum(1)
+    last = model.encoder.layers[-1] if backbone == "conv" else model.encoder[-1]
+    used = last.weight.grad.flatten(1).abs().sum(1)
     assert (used[:2] > 0).all()
     assert (used[2:] == 0).all()
 
@@ -258,9 +260,10 @@ def test_parameters_of_the_paper_network_on_mnist():
 
 def test_an_autoencoder_may_have_the_networks_of_the_vae():
     plain, vae = create_generator("ae", (28, 28)), create_generator("vae", (28, 28))
-    model = create_generator("ae:backbone=mlp", (28, 28))
     head = 1000 * 8 + 8  # the log scales, which the code of an autoencoder has not
-    assert model.parameter_count() == vae.parameter_count() - head != plain.parameter_count()
+    for name in ("ae", "iae"):
+        model = create_generator(f"{name}:backbone=mlp", (28, 28))
+        assert model.parameter_count() == vae.parameter_count() - head != plain.parameter_count()
     with pytest.raises(InputError, match="backbone 'mpl' is unknown; choose mlp or conv"):
         create_generator("ae:backbone=mpl", (28, 28))
 
