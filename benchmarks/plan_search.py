@@ -1,9 +1,8 @@
 """One equal search for the plan of every row of a table: what `table1_search.py` and `table2_search.py` share.
 
-Every row has six candidates, a model's arguments and plan each. All six are trained with a 15th of the budget, the best
-two with a fifth of it (successive halving in two rungs; Jamieson and Talwalkar 2016, arXiv 1502.07943): every row costs
-four fifths of a budget, counted in CPU seconds of training. The rate falls over whatever a run has, so that each is a
-whole run. The score is taken on validation items; no test item is looked at.
+Every row costs four fifths of a budget, counted in CPU seconds of training, and no run has more than a fifth: which
+runs these are is the table's to say. The rate falls over whatever a run has, so that each is a whole run. The score is
+taken on validation items; no test item is looked at.
 
 Each run is one JSON file, and a second start continues; any number of processes may share the rows out among them
 (`--rows`). What is chosen, and how many steps of it a budget pays, is printed at the end.
@@ -30,8 +29,8 @@ from lde_bench.files import write_text_atomic
 from lde_bench.progress import say
 from lde_bench.training.plan import Budget
 
-#: Shares of the budget, and how many candidates get each.
-RUNGS = ((6, 1 / 15), (2, 1 / 5))
+#: Of a budget: what a row costs, and the most that a run has.
+OF_A_ROW, OF_A_RUN = 4 / 5, 1 / 5
 
 #: What a run is worth whose loss stopped being finite: less than any other, and a number that JSON has.
 DIVERGED = -1e9
@@ -69,7 +68,7 @@ class Candidate:
 class Search(ABC):
     """The search over the rows of one table; what is here is the same for every row.
 
-    A subclass says what the rows are, loads the data and measures a run.
+    A subclass says what the rows are, loads the data, measures a run, and which runs a row has.
     """
 
     dataset: Dataset
@@ -100,15 +99,13 @@ class Search(ABC):
     def setup(self, row: str, candidate: Candidate) -> dict[str, Any]:
         """The model of a candidate and how it is trained, as JSON has it: a run on file is of this and no other."""
 
+    @abstractmethod
+    def last_runs(self, row: str) -> list[dict[str, Any]]:
+        """Make every run of a row, OF_A_ROW of the budget in all; those that had OF_A_RUN, one of which is chosen."""
+
     def choose(self, row: str) -> dict[str, Any]:
-        """Run every rung of a row; what its winner is, and what a budget pays of it."""
-        left, runs = list(self.candidates[row]), list[dict[str, Any]]()
-        for count, share in RUNGS:
-            left = left[:count]
-            runs = [self.run(row, candidate, share * self.seconds) for candidate in left]
-            order = sorted(range(len(left)), key=lambda number: -runs[number]["validation_nats"])
-            left, runs = [left[number] for number in order], [runs[number] for number in order]
-        best = runs[0]
+        """The winner of a row, and what a budget pays of it."""
+        best = max(self.last_runs(row), key=lambda run: run["validation_nats"])
         steps = {name: round(rate * self.seconds) for name, rate in best["steps_per_second"].items()}
         return {"row": row, "candidate": best["candidate"], "nats": best["validation_nats"], "steps": steps}
 
@@ -162,7 +159,7 @@ def chosen(kind: type[Search], asked: argparse.Namespace) -> Iterator[dict[str, 
     dataset = kind.load(asked.dataset)
     folder = asked.results_dir / f"{dataset.name}-v{dataset.version}"
     folder.mkdir(parents=True, exist_ok=True)
-    each = asked.seconds * sum(count * share for count, share in RUNGS)
+    each = asked.seconds * OF_A_ROW
     say(f"{len(asked.rows)} rows of {each:g} CPU seconds of training each, and their evaluation")
     search = kind(dataset, asked.seconds, asked.seed, folder)
     for row in asked.rows:
