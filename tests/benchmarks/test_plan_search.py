@@ -37,7 +37,9 @@ def search(tmp_path) -> Any:
     shared, script = (importlib.import_module(name) for name in ("plan_search", "table2_search"))
     ran: list[tuple[float, float]] = []
 
-    class Search(script.Table2):
+    table2: Any = script.Table2
+
+    class Search(table2):
         candidates: ClassVar = {"row:k=1": [shared.Candidate(plan={"rate": rate}) for rate in range(6)]}
 
         def setup(self, row: str, candidate: Any) -> dict[str, Any]:
@@ -70,7 +72,9 @@ def test_of_six_models_of_images_the_best_two_get_more_and_the_better_of_them_is
 def test_of_a_density_the_best_of_three_rates_is_tried_with_another_clip(tmp_path, shared, gain, chosen):
     ran: list[tuple[float, float, float]] = []
 
-    class Search(importlib.import_module("table1_search").Table1):  # type: ignore[misc]
+    table1: Any = importlib.import_module("table1_search").Table1
+
+    class Search(table1):
         def setup(self, row: str, candidate: Any) -> dict[str, Any]:
             return {}
 
