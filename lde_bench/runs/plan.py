@@ -34,7 +34,7 @@ class Task(Protocol):
         """What must have run before; the same whatever the store holds, so that all processes have one plan."""
 
     def is_ready(self, store: ResultStore) -> bool:
-        """Whether that which tasks that stand on this one take over is in the store."""
+        """Whether what it trains is in the store, for itself and for the tasks that take it over."""
 
     def reference_seconds(self) -> float:
         """About how long it takes, without its prerequisites, on the reference machine: 2 cores with bf16."""
@@ -139,6 +139,7 @@ class Plan:
             node = replace(node, serves=node.run_id in serving)
             if not node.is_done(store):
                 left.append(node)
-                # Weights of its own training, of an earlier run on another test set, serve as well.
-                serving |= set() if node.task.is_ready(store) else set(node.depends_on)
+                # Weights of its own training, of an earlier run by other data or measures, serve as well.
+                if node.depends_on and not node.task.is_ready(store):
+                    serving |= set(node.depends_on)
         return left[::-1]

@@ -175,6 +175,10 @@ class ImageTrial(Trial):
         shares = self.budget.seconds is None and self.model().code_density is not None
         return (SharedAutoencoder(self),) if shares else ()
 
+    def is_ready(self, store: ResultStore) -> bool:
+        """Whether its weights are there, beside its own record or that of a trial which measures other things."""
+        return super().is_ready(store) or self._trained_before(store) is not None
+
     def reference_seconds(self) -> float:
         assert self.dataset.image_shape is not None
         features = self.features.reference_seconds(self.compared_images, self.dataset.image_shape)
