@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from lde_bench.generators.reconstruction import ReconstructionLoss
 from lde_bench.seeds import derive_seed
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, PartedLearner
-from lde_bench.training.model import Card, positive_integer
+from lde_bench.training.model import Card, positive_integer, positive_number
 from lde_bench.training.plan import Plan
 
 #: Of the Gaussians of the mixture prior: Makhzani et al. show ten.
@@ -103,8 +103,8 @@ class AAE(Autoencoder):
             raise InputError(f"aae: prior '{prior}' is unknown; choose gaussian or mixture.")
         if prior == "gaussian" and modes is not None:
             raise InputError(f"aae: a gaussian prior has no modes = {modes}; leave it out, or give prior=mixture.")
-        self.scale = _positive("scale", scale)
-        self.adversarial = None if adversarial is None else _positive("adversarial", adversarial)
+        self.scale = positive_number("scale", scale)
+        self.adversarial = None if adversarial is None else positive_number("adversarial", adversarial)
         layers, hidden = sizes(backbone, layers, hidden, DEEP)
         self.encoder, self.decoder = coders(backbone, self.image_shape, self.latent, self.latent, layers, hidden)
         self.backbone = backbone
@@ -171,17 +171,6 @@ class AAE(Autoencoder):
     def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
         kind = PhasedLearner if self.adversarial is None else SummedLearner
         return kind(self, plan, device, precision)
-
-
-def _positive(what: str, value: Any) -> float:
-    """`value` as a float above 0.
-
-    Raises:
-        InputError: it is something else.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise InputError(f"aae: {what} = {value!r} is no number above 0; give for example {what}=0.5.")
-    return float(value)
 
 
 def mode_means(modes: int, latent: int) -> Tensor:

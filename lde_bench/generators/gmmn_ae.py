@@ -21,7 +21,7 @@ from lde_bench.generators.networks import is_large
 from lde_bench.generators.staged import Stage, StagedGenerator
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, LossLearner
-from lde_bench.training.model import Card, Model
+from lde_bench.training.model import Card, Model, positive_number
 from lde_bench.training.plan import Budget, Plan
 
 
@@ -53,6 +53,11 @@ def published(image_shape: Sequence[int]) -> Published:
     """The settings for images [C, H, W]."""
     return TFD if is_large(image_shape) else MNIST
 
+
+#: What the published scale of MNIST is multiplied by. The MMD tells two clouds of codes apart no finer than its kernel:
+#: codes of our autoencoder are 3.4 apart in mean squared distance, so that a scale of 1 is wide. On them 1,800 steps at
+#: scale 1 and 0.3 gave Parzen windows of 206.1 and 260.7 nats on validation images, the decoded training codes 326.9.
+NARROWER = 0.3
 
 #: Units of the generator of codes: the uniform noise, then the hidden layers.
 NOISE, *HIDDEN = 10, 64, 256, 256, 1024
@@ -206,25 +211,34 @@ class GMMNAE(StagedGenerator):
 
     Args:
         image_shape: (C, H, W), or (H, W) of grey images.
+        scale: what the published scales of the kernels are multiplied by, above 0; 0.3 unless given for images of less
+            than 48x48 pixels, which have one kernel, and 1 for all others, which have six.
+
+    Raises:
+        InputError: `scale` is not a finite number above 0.
     """
 
     name = "gmmn+ae"
     place = 50
+    revision = 2
     card = Card(
         summary="generative moment matching network on the codes of an autoencoder",
         source="Li, Swersky, Zemel 2015, arXiv 1502.02761",
         sample_cost="one pass and one decoding",
         differences="Adam and a cosine rate in place of momentum and a rate that falls once; the autoencoder is "
-        "trained as a whole from the start, in place of layer-wise pre-training; paper: as many steps as "
-        "pre-training and training had together",
+        "trained as a whole from the start, in place of layer-wise pre-training, and on MNIST the kernel of its codes "
+        "is narrower (published: scale=1); paper: as many steps as pre-training and training had together",
         bibtex=("li2015generative",),
     )
     plans: ClassVar[dict[str, Plan]] = CodeGenerator.plans
 
-    def __init__(self, image_shape: Sequence[int]) -> None:
+    def __init__(self, image_shape: Sequence[int], scale: float | None = None) -> None:
         super().__init__(image_shape)
+        usual = 1.0 if is_large(self.image_shape) else NARROWER
+        factor = usual if scale is None else positive_number("scale", scale)
         self.autoencoder = SigmoidAutoencoder(self.image_shape)
-        self.codes = CodeGenerator(self.autoencoder.latent, published(self.image_shape).scales)
+        scales = tuple(factor * each for each in published(self.image_shape).scales)
+        self.codes = CodeGenerator(self.autoencoder.latent, scales)
 
     def reset_parameters(self) -> None:
         """Each part resets its own before it is trained."""

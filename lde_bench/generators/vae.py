@@ -22,7 +22,7 @@ from lde_bench.generators.networks import HIDDEN, LAYERS, coders, is_colour, res
 from lde_bench.process import seeded
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, LossLearner
-from lde_bench.training.model import Card, Model, positive_integer
+from lde_bench.training.model import Card, Model, positive_integer, positive_number
 from lde_bench.training.plan import Plan
 
 #: Steps of one epoch of MNIST, 55,000 images in batches of 100.
@@ -147,11 +147,9 @@ class VAE(Autoencoder):
         hidden: int | None = None,
     ) -> None:
         super().__init__(image_shape, latent)
-        if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 < beta < math.inf:
-            raise InputError(f"beta = {beta!r} is no number above 0; give for example beta=1.")
         if pixels not in ("bernoulli", "gaussian"):
             raise InputError(f"pixels '{pixels}' are unknown; choose bernoulli or gaussian.")
-        self.beta = float(beta)
+        self.beta = positive_number("beta", beta)
         self.backbone = backbone
         self.encoder, self.decoder = coders(
             backbone,

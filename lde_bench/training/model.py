@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -441,3 +442,14 @@ def positive_integer(what: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise InputError(f"{what} = {value!r} is not a whole number from 1 up; give for example {what}=10.")
     return int(value)
+
+
+def positive_number(what: str, value: Any) -> float:
+    """`value` as a float above 0.
+
+    Raises:
+        InputError: it is something else, or infinite.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise InputError(f"{what} = {value!r} is no number above 0; give for example {what}=1.")
+    return float(value)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lde_bench.errors import InputError
 from lde_bench.generators import create_generator, generator_classes
 from lde_bench.generators.gmmn_ae import CodeGenerator, SigmoidAutoencoder, root_mmd
 from lde_bench.training.plan import Budget, Plan
@@ -87,12 +88,27 @@ def test_the_published_networks_have_the_parameters_counted_by_hand():
     ],
 )
 def test_the_kernels_and_the_published_steps_are_those_of_the_size_of_the_images(side, scales, steps):
-    model = create_generator("gmmn+ae", (side, side))
+    model = create_generator("gmmn+ae:scale=1", (side, side))
     assert list(model.codes.scales) == scales
     plans = {name: model.part_plan(part, Budget("paper")) for name, part in model.parts().items()}
     assert {name: plan.steps for name, plan in plans.items()} == steps
     # A step takes as long at either size, the pixels aside.
     assert plans["codes"].reference_seconds / plans["codes"].steps == pytest.approx(3000 / 40_000)
+
+
+def test_one_kernel_is_narrower_than_published_unless_its_scale_is_given_and_six_are_as_published():
+    scales = {
+        (method, side): create_generator(method, (side, side)).codes.scales
+        for method in ("gmmn+ae", "gmmn+ae:scale=2")
+        for side in (28, 48)
+    }
+    assert scales["gmmn+ae", 28] == (0.3,)
+    assert scales["gmmn+ae", 48] == (1, 2, 5, 10, 20, 40)
+    assert scales["gmmn+ae:scale=2", 28] == (2,)
+    assert scales["gmmn+ae:scale=2", 48] == (2, 4, 10, 20, 40, 80)
+    for bad in (0, -1, True, "wide"):
+        with pytest.raises(InputError, match="is no number above 0; give for example scale=1"):
+            create_generator(f"gmmn+ae:scale={bad}", (28, 28))
 
 
 def test_units_are_dropped_in_training_alone_and_by_the_encoder_alone():
