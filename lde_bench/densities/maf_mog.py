@@ -57,19 +57,27 @@ class MafMog(Flow):
             reference_seconds=45,
         ),
         "standard": Plan(
-            steps=4500,
+            steps=2_200,
             batch_size=512,
-            rate=1e-3,
-            clip=5.0,
+            rate=3e-3,
+            clip=10.0,
             average=0.998,
-            validate_every=500,
-            reference_seconds=450,
+            validate_every=250,
+            reference_seconds=220,
         ),
         # Adam 1e-4, batch 100, L2 1e-6, stop after 30 epochs without an improvement; one epoch is 10,000 steps.
         "paper": FLOW_PLAN,
     }
     wide_code_plans: ClassVar[dict[str, Plan]] = {
-        "standard": replace(plans["standard"], steps=2_000, batch_size=128, validate_every=100, reference_seconds=60),
+        "standard": replace(
+            plans["standard"],
+            steps=2_000,
+            batch_size=128,
+            rate=1e-3,
+            clip=5.0,
+            validate_every=100,
+            reference_seconds=60,
+        ),
     }
 
     def __init__(

@@ -55,13 +55,13 @@ class Nsf(Flow):
             reference_seconds=55,
         ),
         "standard": Plan(
-            steps=1800,
+            steps=1_250,
             batch_size=256,
-            rate=1e-3,
-            clip=5.0,
+            rate=3e-3,
+            clip=0.1,
             average=0.998,
-            validate_every=300,
-            reference_seconds=500,
+            validate_every=250,
+            reference_seconds=350,
         ),
         "paper": Plan(
             steps=400_000,
