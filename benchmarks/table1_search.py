@@ -2,13 +2,12 @@
 
     python benchmarks/table1_search.py --seconds 600 --threads 1
 
-Every row has four runs of a fifth of the budget each: 0.3, 1 and 3 times a usual rate, with
-gradients clipped at a norm of 10 (nats a feature), which cuts the rare outlier; then the best of them with a norm of
-0.1, which cuts every step of most rows (the runs tell the share). EM has no rate: `gmm` has three batch sizes, then
-another start. Warm-up, average and looks shrink with a run. A plan belongs to a model, so that a row and its whitened
-twin, which share one, are searched as one: as the row that the paper has, or that the table leads with. The score is
-the validation log-likelihood that the weights were chosen by, which of `deep-rnade` is that of some of the rows; only
-scores of one row are compared.
+Every row has four runs of a fifth of the budget each: 0.3, 1 and 3 times a usual rate, with gradients clipped at a
+norm of 10 (nats a feature), which cuts the rare outlier; then the best of them with a norm of 0.1, which cuts every
+step of most rows (the runs tell the share). EM has no rate: `gmm` has three batch sizes, then another start. Warm-up,
+average and looks shrink with a run. A plan belongs to a model, so that a row and its whitened twin, which share one,
+are searched as one: as the first of them. The score is the validation log-likelihood that the weights were chosen by,
+which of `deep-rnade` is that of some of the rows; only scores of one row are compared.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ def varied(best: Candidate) -> Candidate:
 
 
 def _searched_rows() -> list[str]:
-    """One of the rows of each model that learns by steps: the first, but of a twin that leads."""
+    """The first row of each model that learns by steps."""
     learnt = [
         row for row in table_rows() if not density_class(parse_method(row).name).plans[BUDGET.profile].closed_form
     ]
