@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from lde_bench.densities.base import LOG_2PI, Density, Input
-from lde_bench.errors import InputError
 from lde_bench.training.batches import Batches
-from lde_bench.training.model import positive_integer
+from lde_bench.training.model import positive_integer, positive_number
 
 #: Training rows from which a unit is taken.
 UNIT_ROWS = 100_000
@@ -136,12 +135,8 @@ class ScaledMixture(AutoregressiveMixture):
 
     def __init__(self, features: int, components: int, unit: float | None) -> None:
         super().__init__(features, components)
-        if unit is not None and (
-            isinstance(unit, bool) or not isinstance(unit, int | float) or not 0 < unit < math.inf
-        ):
-            raise InputError(f"unit = {unit!r} is no number above 0; give for example unit=1, or leave it out.")
-        self.fixed_unit = unit
-        self.register_buffer("unit", torch.tensor(1.0 if unit is None else float(unit)))
+        self.fixed_unit = None if unit is None else positive_number("unit", unit)
+        self.register_buffer("unit", torch.tensor(1.0 if self.fixed_unit is None else self.fixed_unit))
 
     @classmethod
     def input_under(cls, arguments: Mapping[str, Any]) -> Input | None:
