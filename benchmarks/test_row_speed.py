@@ -44,9 +44,15 @@ def rows(n: int) -> np.ndarray:
     return np.random.default_rng(0).normal(0.0, 0.1, (n, FEATURES)).astype(np.float32)
 
 
-def step_of(row: str) -> tuple[Callable[[], float], int, str]:
-    """One training step of a row by its `standard` plan, how many patches it takes, and its precision."""
+def step_of(row: str, blocks: bool = True) -> tuple[Callable[[], float], int, str]:
+    """One training step of a row by its `standard` plan, how many patches it takes, and its precision.
+
+    Without `blocks`, masked layers multiply the zeros of their masks too.
+    """
     density = create(row, FEATURES)
+    for layer in density.modules():
+        if isinstance(layer, MaskedLinear) and not blocks:
+            layer.blocks = [(layer.out_features, layer.in_features)]
     plan = density.plan(STANDARD)
     batches = ArrayBatches(rows(max(4_000, plan.batch_size)), 0)
     precision = density.training_precision("auto", CPU, plan)
@@ -78,6 +84,13 @@ def test_a_training_step(timing: Timing, row: str) -> None:
     product = product_of(precision)
     scale = arithmetic(step) / arithmetic(product)
     timing.race(f"{row}, {precision}, share of a bare product", product, step, size, rounds=12, scale=scale)
+
+
+@pytest.mark.parametrize("row", ["made-mog:components=10", "resmade-mog+w", "maf-ddsf"])
+def test_masked_products_in_blocks(timing: Timing, row: str) -> None:
+    whole, size, precision = step_of(row, blocks=False)
+    step, *_ = step_of(row)
+    timing.race(f"{row}, {precision}, step in blocks", whole, step, size, rounds=20)
 
 
 class Masked(nn.Sequential):

@@ -1,4 +1,9 @@
-"""Masked linear layers: the parts of MADE (Germain et al. 2015, arXiv 1502.03509, section 4.1)."""
+"""Masked linear layers: the parts of MADE (Germain et al. 2015, arXiv 1502.03509, section 4.1).
+
+Half of a mask's entries are zeros. Where units stand in the order of their degrees these zeros lie above the diagonal,
+and most of them are left out of the products: the outputs are computed in a few blocks, each from the inputs that the
+last of its outputs sees.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +13,14 @@ from torch.nn import functional as F
 
 from lde_bench.densities.mixture import initial_outputs
 
+#: Blocks of a layer's outputs, and the weights from which on a layer has more than one: of small ones the calls cost
+#: more than the zeros.
+BLOCKS, BLOCKED_WEIGHTS = 4, 2**16
+
 
 def hidden_degrees(features: int, width: int) -> Tensor:
-    """Degrees 1 ... D-1 dealt out in turn, so that every past is seen by as many hidden units as any other: [width]."""
-    return torch.arange(width) % max(1, features - 1) + 1
+    """Degrees 1 ... D-1 in order, each as often as any other, so that no past is seen by more units: [width]."""
+    return (torch.arange(width) % max(1, features - 1) + 1).sort().values
 
 
 def input_degrees(features: int) -> Tensor:
@@ -21,6 +30,8 @@ def input_degrees(features: int) -> Tensor:
 
 class MaskedLinear(nn.Linear):
     """A linear layer whose unit of degree b sees inputs of degree a only where a <= b (strictly: a < b).
+
+    Degrees may stand in any order; in rising order a product costs about 5/8 of an unmasked one.
 
     Args:
         sources: degrees of the inputs, [in].
@@ -35,9 +46,23 @@ class MaskedLinear(nn.Linear):
         seen = sources[None] < targets[:, None] if strict else sources[None] <= targets[:, None]
         # Derived from the degrees, so it is not part of a saved model.
         self.register_buffer("mask", seen.to(self.weight.dtype), persistent=False)
+        blocks = BLOCKS if self.weight.numel() >= BLOCKED_WEIGHTS else 1
+        #: Of each block: its outputs, and the inputs up to the last one that any of them sees.
+        self.blocks = [(len(rows), _seen_inputs(rows)) for rows in seen.tensor_split(blocks)]
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight * self.mask, self.bias)
+        weight = self.weight * self.mask
+        if x.is_cuda:  # a launch more costs more than zeros
+            return F.linear(x, weight, self.bias)
+        outputs, inputs = zip(*self.blocks, strict=True)
+        parts = zip(weight.split(outputs), self.bias.split(outputs), inputs, strict=True)
+        return torch.cat([F.linear(x[..., :count], rows[:, :count], bias) for rows, bias, count in parts], -1)
+
+
+def _seen_inputs(mask: Tensor) -> int:
+    """The inputs up to the last one that some output sees: bool [out, in] -> at most `in`."""
+    seen = mask.any(0).nonzero()
+    return int(seen[-1]) + 1 if len(seen) else 0
 
 
 class MixtureOutputs(MaskedLinear):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lde_bench.densities.masked import MaskedLinear, hidden_degrees, input_degrees
+from lde_bench.densities.masked import MaskedLinear, input_degrees
 from lde_bench.generators.vae import VAE, Inference, gaussian_log_prob, infer_gaussian
 from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
@@ -39,7 +39,7 @@ class AutoregressiveStep(nn.Module):
 
     def __init__(self, latent: int, context: int, hidden: int) -> None:
         super().__init__()
-        degrees = hidden_degrees(latent + 1, hidden) - 1  # 0 ... Z - 1
+        degrees = torch.arange(hidden) % latent  # 0 ... Z - 1, dealt out in turn
         sources = torch.cat([torch.zeros(context, dtype=torch.long), input_degrees(latent)])
         self.hidden = MaskedLinear(sources, degrees)
         self.outputs = MaskedLinear(degrees, input_degrees(latent).repeat(2), strict=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import lde_bench as lb
-from lde_bench.densities.masked import MaskedLinear, hidden_degrees
+from lde_bench.densities.masked import BLOCKS, MaskedLinear, hidden_degrees, input_degrees
 from lde_bench.densities.resmade_mog import ResMadeMog
 from lde_bench.training.batches import ArrayBatches
 
@@ -29,9 +29,40 @@ def test_the_product_of_the_masks_lets_output_i_see_exactly_the_inputs_before_i(
     assert torch.equal(sees, expected)
 
 
-def test_hidden_units_share_the_degrees_evenly() -> None:
-    counts = torch.bincount(hidden_degrees(63, 620))[1:]
-    assert counts.tolist() == [10] * 62
+def test_hidden_units_share_the_degrees_evenly_and_stand_in_their_order() -> None:
+    degrees = hidden_degrees(63, 620)
+    assert torch.bincount(degrees)[1:].tolist() == [10] * 62
+    assert (degrees.diff() >= 0).all()
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("order", ["rising", "any", "falling"])
+def test_a_product_in_blocks_is_the_masked_product(order: str, strict: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    sources, targets = hidden_degrees(63, 301), input_degrees(63).repeat_interleave(9)
+    if order == "any":
+        sources, targets = (each[torch.randperm(len(each), generator=generator)] for each in (sources, targets))
+    elif order == "falling":
+        targets = targets.flip(0)
+    layer = MaskedLinear(sources, targets, strict).double()
+    assert len(layer.blocks) == BLOCKS
+    share = sum(outputs * inputs for outputs, inputs in layer.blocks) / layer.weight.numel()
+    assert order != "rising" or share < 0.65
+    x = torch.randn(2, 5, 301, dtype=torch.float64, generator=generator)
+    weight = (layer.weight.detach() * layer.mask).requires_grad_()
+    bias = layer.bias.detach().clone().requires_grad_()
+    plain = torch.nn.functional.linear(x, weight, bias)
+    torch.testing.assert_close(layer(x), plain, rtol=1e-12, atol=1e-12)
+    layer(x).square().sum().backward()
+    plain.square().sum().backward()
+    torch.testing.assert_close(layer.weight.grad, weight.grad * layer.mask, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(layer.bias.grad, bias.grad, rtol=1e-12, atol=1e-12)
+
+
+def test_a_layer_whose_outputs_see_nothing_gives_its_bias() -> None:
+    layer = MaskedLinear(torch.full((300,), 5), torch.full((300,), 1))
+    assert layer.blocks == [(75, 0)] * BLOCKS
+    torch.testing.assert_close(layer(torch.ones(4, 300)), layer.bias.expand(4, -1))
 
 
 def test_parameter_counts_follow_from_the_layer_sizes() -> None:
