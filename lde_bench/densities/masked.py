@@ -13,9 +13,8 @@ from torch.nn import functional as F
 
 from lde_bench.densities.mixture import initial_outputs
 
-#: Blocks of a layer's outputs, and the weights from which on a layer has more than one: of small ones the calls cost
-#: more than the zeros.
-BLOCKS, BLOCKED_WEIGHTS = 4, 2**16
+#: Blocks of a layer's outputs, and the zeros that they must leave out: of fewer, the calls cost more than the zeros.
+BLOCKS, ZEROS = 4, 2**15
 
 
 def hidden_degrees(features: int, width: int) -> Tensor:
@@ -46,9 +45,10 @@ class MaskedLinear(nn.Linear):
         seen = sources[None] < targets[:, None] if strict else sources[None] <= targets[:, None]
         # Derived from the degrees, so it is not part of a saved model.
         self.register_buffer("mask", seen.to(self.weight.dtype), persistent=False)
-        blocks = BLOCKS if self.weight.numel() >= BLOCKED_WEIGHTS else 1
         #: Of each block: its outputs, and the inputs up to the last one that any of them sees.
-        self.blocks = [(len(rows), _seen_inputs(rows)) for rows in seen.tensor_split(blocks)]
+        self.blocks = [(len(rows), _seen_inputs(rows)) for rows in seen.tensor_split(BLOCKS)]
+        if seen.numel() - sum(outputs * inputs for outputs, inputs in self.blocks) < ZEROS:
+            self.blocks = [(self.out_features, self.in_features)]
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight * self.mask
