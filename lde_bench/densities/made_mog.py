@@ -49,7 +49,7 @@ class MadeMog(ScaledMixture):
             reference_seconds=25,
         ),
         "standard": Plan(
-            steps=5_700,
+            steps=7_500,
             batch_size=512,
             rate=3e-3,
             clip=10.0,

@@ -75,7 +75,7 @@ class ResMadeMog(AutoregressiveMixture):
             reference_seconds=45,
         ),
         "standard": Plan(
-            steps=1_700,
+            steps=2_150,
             batch_size=1024,
             rate=1.2e-2,
             optimizer="adamw",
