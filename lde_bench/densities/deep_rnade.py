@@ -75,13 +75,13 @@ class DeepRnade(AutoregressiveMixture):
             reference_seconds=60,
         ),
         "standard": Plan(
-            steps=10_000,
+            steps=4_500,
             batch_size=512,
-            rate=1e-3,
-            clip=1.0,
+            rate=3e-3,
+            clip=0.1,
             average=0.999,
-            validate_every=1000,
-            reference_seconds=650,
+            validate_every=500,
+            reference_seconds=300,
         ),
         "paper": Plan(
             steps=1_000_000,

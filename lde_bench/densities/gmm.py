@@ -96,7 +96,7 @@ class GMM(TriangularGaussians):
     )
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(steps=100, batch_size=10_000, validate_every=20, bf16=False, reference_seconds=5),
-        "standard": Plan(steps=600, batch_size=20_000, validate_every=50, bf16=False, reference_seconds=20),
+        "standard": Plan(steps=400, batch_size=20_000, validate_every=50, bf16=False, reference_seconds=20),
         "paper": Plan(steps=5000, batch_size=50_000, validate_every=100, bf16=False, reference_seconds=300),
     }
 

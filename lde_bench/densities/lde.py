@@ -218,13 +218,13 @@ class LDE(ScaledMixture):
             reference_seconds=45,
         ),
         "standard": Plan(
-            steps=4000,
+            steps=1_500,
             batch_size=128,
             rate=1.5e-3,
-            clip=0.5,
+            clip=10.0,
             average=0.995,
-            validate_every=500,
-            reference_seconds=480,
+            validate_every=250,
+            reference_seconds=180,
         ),
         # 250 epochs of the authors' 2.7 M patches at batch 128, halved every 30 epochs; Adam 1e-4 with beta1 0.5.
         "paper": Plan(

@@ -49,13 +49,13 @@ class MadeMog(ScaledMixture):
             reference_seconds=25,
         ),
         "standard": Plan(
-            steps=4_500,
+            steps=7_500,
             batch_size=512,
             rate=3e-3,
             clip=10.0,
             average=0.999,
             validate_every=500,
-            reference_seconds=180,
+            reference_seconds=230,
         ),
         # Adam 1e-3, batch 100, L2 1e-6, stop after 30 epochs without an improvement; one epoch is 10,000 steps.
         "paper": Plan(

@@ -246,13 +246,13 @@ class MafDdsf(Flow):
             reference_seconds=60,
         ),
         "standard": Plan(
-            steps=2000,
+            steps=1_450,
             batch_size=256,
-            rate=5e-3,
-            clip=1.0,
+            rate=1.5e-2,
+            clip=0.1,
             average=0.99,
-            validate_every=500,
-            reference_seconds=700,
+            validate_every=250,
+            reference_seconds=500,
         ),
         # Adam 1e-4, batch 100, clipped at 5, Polyak averaging; stop after 30 epochs of 10,000 steps without a gain.
         "paper": Plan(

@@ -109,12 +109,13 @@ class MCGSM(Density):
             reference_seconds=45,
         ),
         "standard": Plan(
-            steps=4000,
+            steps=3_600,
             batch_size=256,
             rate=1e-2,
+            clip=10.0,
             average=0.995,
             validate_every=500,
-            reference_seconds=480,
+            reference_seconds=430,
         ),
         "paper": Plan(
             steps=100_000,

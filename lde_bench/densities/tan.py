@@ -281,14 +281,14 @@ class Tan(Flow):
             reference_seconds=50,
         ),
         "standard": Plan(
-            steps=1200,
+            steps=900,
             batch_size=256,
             rate=5e-3,
             warmup=50,
-            clip=1.0,
+            clip=0.1,
             average=0.99,
-            validate_every=200,
-            reference_seconds=560,
+            validate_every=150,
+            reference_seconds=420,
         ),
         # Adam 0.005, halved every 5000 of 60,000 steps, batch 1024, gradients clipped to norm 1.
         "paper": Plan(
