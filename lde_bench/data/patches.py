@@ -11,7 +11,7 @@ integer, and the arithmetic up to the single rounding to float32 is done in inte
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,9 @@ SIDE = 8
 PIXELS = SIDE * SIDE
 FEATURES = PIXELS - 1
 NOISE_BITS = 24
+
+#: Row and column, modulo 8, of a patch's top left corner in its photograph: where the blocks of a JPEG file lie in it.
+Offset = tuple[int, int]
 
 #: Brightness is a whole number below it, and divided by it.
 GREY_LEVELS = 256
@@ -88,15 +91,20 @@ class Photographs:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def patches(self, which: np.ndarray, words: np.ndarray) -> np.ndarray:
+    def patches(self, which: np.ndarray, words: np.ndarray, offsets: np.ndarray | None = None) -> np.ndarray:
         """Finished patches, float32 [n, 63], of photographs `which` (int [n]) from random `words` (uint64 [n, 33]).
 
-        The top 40 bits of word 0 choose the place (uniform to within 2^-16), the others are the noise.
+        The top 40 bits of word 0 choose the place (uniform to within 2^-16), the others are the noise. `offsets`
+        (int [n, 2]) are the row and the column, modulo 8, of the top left corner; None: of any.
         """
-        across = self.widths - SIDE + 1
-        places = ((self.heights - SIDE + 1) * across)[which].astype(np.uint64)
+        steps = 1 if offsets is None else SIDE
+        down, left = (0, 0) if offsets is None else offsets.T
+        across = (self.widths[which] - SIDE - left) // steps + 1
+        places = (((self.heights[which] - SIDE - down) // steps + 1) * across).astype(np.uint64)
         place = ((words[:, 0] >> np.uint64(64 - _PLACE_BITS)) * places >> np.uint64(_PLACE_BITS)).astype(np.int64)
-        row, column = np.divmod(place, across[which])
+        row, column = (
+            start + steps * index for start, index in zip((down, left), np.divmod(place, across), strict=True)
+        )
         offsets = np.cumsum(self.heights * self.widths) - self.heights * self.widths
         corner = offsets[which] + row * self.widths[which] + column
         rows = corner[:, None] + self.widths[which][:, None] * np.arange(SIDE)
@@ -142,16 +150,42 @@ class FreshPatches:
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """float32 [n, 63]; each patch from a photograph chosen uniformly, all randomness from `rng`."""
+        return self._rows(n, lambda count: self._block(count, rng))
+
+    def draw_at(self, offset: Offset, n: int, rng: np.random.Generator) -> np.ndarray:
+        """As `draw`, of patches that one of the eight symmetries brings to `offset`, under that symmetry.
+
+        Where the patches do not lie at `offset` themselves they are those at its mirror images: the blocks of a JPEG
+        file, which begin at the top left corner of a photograph, run through all of them in the same places.
+
+        Raises:
+            InputError: a photograph is too small to hold a patch at every offset.
+        """
+        photographs = self.photographs
+        if min(photographs.heights.min(), photographs.widths.min()) < 2 * SIDE - 1:
+            raise InputError(
+                f"a photograph has less than {2 * SIDE - 1} pixels a side, too few for patches anywhere on the grid of "
+                "its blocks; leave out +jpeg."
+            )
+        origins = np.array([_before(offset, symmetry) for symmetry in range(len(SYMMETRIES))])  # [8, 2]
+
+        def block(count: int) -> np.ndarray:
+            which = rng.integers(len(SYMMETRIES), size=count)
+            return apply_symmetries(self._block(count, rng, origins[which]), which)
+
+        return self._rows(n, block)
+
+    def _rows(self, n: int, block: Callable[[int], np.ndarray]) -> np.ndarray:
         rows = np.empty((n, PIXELS - 1), dtype=np.float32)
-        for start in range(0, n, _BLOCK):  # bounds the memory; the stream of `rng` is the same
-            rows[start : start + _BLOCK] = self._block(min(_BLOCK, n - start), rng)
+        for start in range(0, n, _BLOCK):  # bounds the memory; the stream of random numbers is the same
+            rows[start : start + _BLOCK] = block(min(_BLOCK, n - start))
         return rows
 
-    def _block(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    def _block(self, n: int, rng: np.random.Generator, offsets: np.ndarray | None = None) -> np.ndarray:
         words = rng.integers(0, 1 << 64, size=(n, _WORDS), dtype=np.uint64)
         low = words[:, 0] & np.uint64((1 << (64 - _PLACE_BITS)) - 1)  # bits that do not choose the place
         which = (low * np.uint64(len(self.photographs)) >> np.uint64(64 - _PLACE_BITS)).astype(np.int64)
-        return self.photographs.patches(which, words)
+        return self.photographs.patches(which, words, offsets)
 
 
 def _symmetries() -> np.ndarray:
@@ -162,6 +196,19 @@ def _symmetries() -> np.ndarray:
 
 #: int64 [8, 64]: `full[:, SYMMETRIES[s]]` is patch symmetry s (flips and quarter turns; 0 is the identity).
 SYMMETRIES = _symmetries()
+
+
+def turned(offset: Offset, symmetry: int) -> Offset:
+    """Where the grid of blocks lies in a patch under a symmetry, if in the patch itself it lies at `offset`."""
+    corner, right, below = (np.array(divmod(int(SYMMETRIES[symmetry][at]), SIDE)) for at in (0, 1, SIDE))
+    down, across = below - corner, right - corner  # which way through the patch its rows and columns now run: +-1
+    return int(np.dot(down, offset)) % SIDE, int(np.dot(across, offset)) % SIDE
+
+
+def _before(offset: Offset, symmetry: int) -> Offset:
+    """What `symmetry` brings to `offset`."""
+    places = ((row, column) for row in range(SIDE) for column in range(SIDE))
+    return next(place for place in places if turned(place, symmetry) == offset)
 
 
 def complete(x: np.ndarray) -> np.ndarray:

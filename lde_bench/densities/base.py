@@ -53,6 +53,8 @@ class Density(Model):
     only_features: ClassVar[int | None] = None
     #: True where the numbers must be those of an 8x8 patch.
     patches_only: ClassVar[bool] = False
+    #: True where training must know where patches lie in their photographs, as of those drawn afresh.
+    needs_places: ClassVar[bool] = False
     #: Of a density that wraps a density (`base`): it trains exactly as `base` and gives it the trained weights.
     trains_as_base: ClassVar[bool] = False
     #: Of a density from outside this package: which code it is. Part of what names a run, and of its record.

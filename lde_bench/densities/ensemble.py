@@ -89,6 +89,9 @@ class Ensemble(Density):
     def _for_all(self, plan: Plan) -> Plan:
         return replace(plan, batch_size=plan.batch_size * len(self.members))
 
+    def training_batches(self, batches: Batches) -> Batches:
+        return self._first.training_batches(batches)
+
     def prepare(self, batches: Batches) -> None:
         for member in self.each():
             member.prepare(batches)
@@ -126,24 +129,12 @@ class Ensemble(Density):
         return rows
 
 
-class _EnsembleLearner(ModuleLearner):
-    """The members' own learners side by side, each on its share of the batch; the score is that of the mixture."""
+class JointLearner(ModuleLearner):
+    """Learners of several densities within one, as one; its score is that of the whole. A subclass gives `step`."""
 
-    def __init__(self, ensemble: Ensemble, inner: list[Learner]) -> None:
-        super().__init__(ensemble)
+    def __init__(self, module: nn.Module, inner: list[Learner]) -> None:
+        super().__init__(module)
         self.inner = inner
-
-    @property
-    def was_clipped(self) -> bool:  # type: ignore[override] # those of one module set it, this one asks its members
-        # Whether the steps of members were, of one or all.
-        return any(learner.was_clipped for learner in self.inner)
-
-    def step(self, batch: Tensor, step: int, progress: float) -> float:
-        # Fewer rows than members: all of them for everyone.
-        whole = [batch] * len(self.inner)
-        shares = batch.tensor_split(len(self.inner)) if len(batch) >= len(self.inner) else whole
-        losses = [learner.step(share, step, progress) for learner, share in zip(self.inner, shares, strict=True)]
-        return sum(losses) / len(losses)
 
     def score(self, validation: Tensor) -> float:
         own = clone_state(self.module)
@@ -172,3 +163,19 @@ class _EnsembleLearner(ModuleLearner):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for learner, saved in zip(self.inner, state["inner"], strict=True):
             learner.load_state_dict(saved)
+
+
+class _EnsembleLearner(JointLearner):
+    """The members' own learners side by side, each on its share of the batch."""
+
+    @property
+    def was_clipped(self) -> bool:  # type: ignore[override] # those of one module set it, this one asks its members
+        # Whether the steps of members were, of one or all.
+        return any(learner.was_clipped for learner in self.inner)
+
+    def step(self, batch: Tensor, step: int, progress: float) -> float:
+        # Fewer rows than members: all of them for everyone.
+        whole = [batch] * len(self.inner)
+        shares = batch.tensor_split(len(self.inner)) if len(batch) >= len(self.inner) else whole
+        losses = [learner.step(share, step, progress) for learner, share in zip(self.inner, shares, strict=True)]
+        return sum(losses) / len(losses)

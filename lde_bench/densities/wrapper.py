@@ -42,6 +42,9 @@ class Wrapper(Density):
     def code_plan(self, budget: Budget) -> Plan:
         return self.base.code_plan(budget)
 
+    def training_batches(self, batches: Batches) -> Batches:
+        return self.base.training_batches(batches)
+
     def prepare(self, batches: Batches) -> None:
         self.base.prepare(batches)
 

@@ -7,12 +7,13 @@ uninterrupted one would have seen. NumPy only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from lde_bench.arrays import Rows
-from lde_bench.seeds import derive_generator
+from lde_bench.seeds import derive_generator, derive_seed
 
 #: Changes a batch given the batch and its own random generator, e.g. a random flip per sample.
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -73,7 +74,11 @@ class ArrayBatches:
 
 
 class FreshBatches:
-    """New samples at every step from `draw(n, generator)`, e.g. patches cut anew with new noise."""
+    """New samples at every step from `draw(n, generator)`, e.g. patches cut anew with new noise.
+
+    `draw_at(offset, n, generator)`, where there is one, draws those that lie at an offset (row, column) on the grid of
+    8x8 blocks.
+    """
 
     def __init__(
         self,
@@ -81,11 +86,29 @@ class FreshBatches:
         features: int,
         seed: int,
         augment: Augment | None = None,
+        draw_at: Callable[[tuple[int, int], int, np.random.Generator], np.ndarray] | None = None,
     ) -> None:
         self._draw = draw
+        self._draw_at = draw_at
         self._features = features
         self.seed = seed
         self.augment = augment
+
+    @property
+    def knows_places(self) -> bool:
+        """Whether samples can be drawn by where they lie."""
+        return self._draw_at is not None
+
+    def at(self, offset: tuple[int, int]) -> FreshBatches:
+        """The stream of those samples that lie at an offset, not augmented.
+
+        Raises:
+            ValueError: nothing is known of places.
+        """
+        if self._draw_at is None:
+            raise ValueError("these batches do not know where their samples lie")
+        seed = derive_seed(self.seed, "offset", *offset)
+        return FreshBatches(partial(self._draw_at, offset), self._features, seed)
 
     @property
     def features(self) -> int:

@@ -220,7 +220,7 @@ class Model(nn.Module):
         plan = plan or self.plan(budget)
         place = resolve_device(device)
         resolved = self.training_precision(precision, place, plan)
-        batches = self._batches(train_rows, seed)
+        batches = self.training_batches(self._batches(train_rows, seed))
         plan = plan.over(batches.size)
         held_out = self._held_out(validation)
         held_out = None if held_out is None else held_out.to(place)
@@ -259,6 +259,10 @@ class Model(nn.Module):
             **self.treatment(),
         }
         return self
+
+    def training_batches(self, batches: Batches) -> Batches:
+        """Those that training takes, made of those it is given: by default the very same."""
+        return batches
 
     def treatment(self) -> dict[str, Any]:
         """What `fit` does to the rows that neither the arguments nor the plan tell."""

@@ -154,8 +154,9 @@ class DensityTrial(Trial):
         """Training batches as the options ask."""
         augment: Augment | None = _random_symmetry if self.options.augment else None
         if self.options.patches == "fresh":
-            assert self.dataset.fresh is not None
-            return FreshBatches(self.dataset.fresh.draw, self.dataset.features, self.seed, augment)
+            fresh = self.dataset.fresh
+            assert fresh is not None
+            return FreshBatches(fresh.draw, self.dataset.features, self.seed, augment, fresh.draw_at)
         return ArrayBatches(self.dataset.train, self.seed, augment)
 
 
@@ -221,6 +222,9 @@ def plan_trials(
         str(spec): options.for_run(create(_innermost(spec), dataset.features).plan(budget), budget, dataset)
         for spec, _ in specs
     }
+    for spec, _ in specs:
+        if decided[str(spec)].patches != "fresh" and any(kind.needs_places for kind in method_classes(spec)):
+            raise InputError(f"{spec} learns from where patches lie in their photographs; add --patches fresh.")
     planned = [
         DensityTrial(experiment, spec, k, trial, dataset, budget, decided[str(spec)], base_seed)
         for trial in range(trials)

@@ -17,7 +17,10 @@ FAULTS = {
     "K-1.5": ((*EMBEDDED, "--K", "1.5"), "K = 1.5 is not a whole number"),
     "K-negative": ((*EMBEDDED, "--K", "-3"), "--K"),
     "unknown-method": (("bsds300", "--source", "embedded", "--methods", "made-mg"), "did you mean 'made-mog'?"),
-    "unknown-wrapper": (("bsds300", "--source", "embedded", "--methods", "lde+x"), "choose one of +ens, +neg, +sym, +w"),
+    "unknown-wrapper": (
+        ("bsds300", "--source", "embedded", "--methods", "lde+x"),
+        "choose one of +ens, +jpeg, +neg, +sym, +w",
+    ),
     "unknown-argument": (("bsds300", "--source", "embedded", "--methods", "gmm:component=3"), "'components'"),
     "bad-argument": (("bsds300", "--source", "embedded", "--methods", "lde:components=0"), "components = 0"),
     "bad-argument-word": (("bsds300", "--source", "embedded", "--methods", "made-mog:hidden=wide"), "'wide'"),

@@ -18,6 +18,7 @@ from lde_bench.data.patches import (
     cut_split,
     decode_grey,
     dequantise,
+    turned,
 )
 from lde_bench.errors import InputError
 
@@ -200,3 +201,39 @@ def test_a_huge_photograph_is_refused_in_a_sentence_and_without_a_warning(size, 
     ):
         decode_grey(handle.getvalue(), "12.png")
     assert not recwarn.list
+
+
+def test_patches_at_an_offset_show_the_grid_of_blocks_there_whatever_their_symmetry():
+    rng = np.random.default_rng(4)
+    # Flat blocks, their brightness far apart: where it jumps there is the grid.
+    image = np.kron(rng.permutation(30).reshape(5, 6) * 8, np.ones((8, 8))).astype(np.uint8)
+    fresh = FreshPatches(Photographs.of({1: image, 2: image.T.copy()}))
+    for offset in ((0, 0), (0, 3), (2, 5), (7, 4)):
+        x = complete(fresh.draw_at(offset, 300, rng)).reshape(-1, 8, 8) * 256
+        for axis, start in enumerate(offset, 1):
+            jumps = np.abs(np.diff(x, axis=axis)).max(axis=(0, 3 - axis)) > 4
+            assert np.flatnonzero(jumps).tolist() == ([8 - start - 1] if start else []), (offset, axis)
+
+
+def test_patches_at_an_offset_come_from_all_places_there_and_only_there():
+    marked = np.zeros((32, 40), np.uint8)
+    marked[1::8, 2::8] = np.arange(1, 21).reshape(4, 5) * 12  # a mark of its own in every block
+    x = FreshPatches(Photographs.of({1: marked})).draw_at((1, 2), 4000, np.random.default_rng(5))
+    corner = complete(x)[:, [0, 7, 56, 63]] * 256  # under any symmetry the mark of a patch is at a corner
+    marks = np.round(np.ptp(corner, axis=1) / 12)
+    counts = np.bincount(marks.astype(int))
+    assert (counts[1:] > 0).sum() >= 12
+    assert FreshPatches(Photographs.of({1: marked})).draw_at((1, 2), 0, np.random.default_rng(5)).shape == (0, FEATURES)
+
+
+def test_the_grid_turns_with_the_patch():
+    for offset, symmetry in itertools.product(((0, 0), (0, 3), (2, 5)), range(8)):
+        rows, columns = np.add.outer(offset, np.arange(8)) // 8
+        blocks = (2 * rows[:, None] + columns).ravel()[SYMMETRIES[symmetry]].reshape(8, 8)
+        seen = [int(np.flatnonzero(np.diff(line))[0]) + 1 if np.ptp(line) else 8 for line in (blocks[:, 0], blocks[0])]
+        assert turned(offset, symmetry) == tuple(8 - at for at in seen)
+
+
+def test_a_photograph_too_small_for_every_offset_is_refused(photographs):
+    with pytest.raises(InputError, match=r"leave out \+jpeg"):
+        FreshPatches(photographs).draw_at((0, 1), 3, np.random.default_rng(0))

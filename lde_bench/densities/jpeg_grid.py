@@ -1,0 +1,234 @@
+"""A mixture over where the blocks of a JPEG file lie in a patch.
+
+JPEG stores a photograph in blocks of 8x8 pixels, each as multiples of fixed steps in a basis of cosines (Wallace 1992).
+A patch cut from such a photograph lies somewhere on this grid, and the closer to a block, the less there is to it: of
+one that is a block, most of the 63 numbers stand near a few values each. With the place c latent,
+
+    p(x) = pi_0 q(x) + sum_c pi_c q_c(T_c x) |det T_c|,
+
+where q is the density it wraps and takes patches from anywhere, q_c are densities like it of the patches at place c,
+and T_c turns a patch into the cosines of those parts of blocks that it shows, low frequencies first. The places c are
+(0, 0) ... (0, 4): all at which rows or columns begin with a block, up to the symmetries of the patch. In training the
+place of a patch is known, since it is drawn from its photograph; in p(x) it is summed over.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.fft import dct
+from torch import Tensor, nn
+
+from lde_bench.data.patches import FEATURES, PIXELS, SIDE, SYMMETRIES, Offset, turned
+from lde_bench.densities.base import Density
+from lde_bench.densities.ensemble import JointLearner
+from lde_bench.densities.wrapper import Wrapper
+from lde_bench.errors import InputError
+from lde_bench.seeds import derive_seed
+from lde_bench.training.batches import Batches, FreshBatches, MappedBatches
+from lde_bench.training.device import Compiler
+from lde_bench.training.learner import Learner
+from lde_bench.training.model import Card, TrainingRequest
+from lde_bench.training.plan import Plan
+
+#: One step in so many is of a density of one place, in turn; all others are of the density of patches from anywhere.
+EVERY = 4
+
+
+class Place(NamedTuple):
+    """Where blocks lie in a patch, and the cosines of their parts.
+
+    `cosines` is float64 [63, 63], T_c of T_c x; `log_det` is log |det T_c| in nats; `share` is that of the 64 places
+    which some symmetry of the patch brings here.
+    """
+
+    offset: Offset
+    cosines: np.ndarray
+    log_det: float
+    share: float
+
+    @classmethod
+    def at(cls, offset: Offset) -> Place:
+        rows, columns = (_cosines_of_parts(SIDE - start, start) for start in offset)
+        frequencies = rows.frequencies[:, None] + columns.frequencies  # [8, 8]
+        # Of the lowest one, a mean, nothing is new: all 64 pixels sum to zero, and so the last one follows from the 63.
+        order = np.argsort(frequencies.ravel(), kind="stable")[1:]
+        complete = np.vstack([np.eye(FEATURES), -np.ones(FEATURES)])  # [64, 63]
+        cosines = np.kron(rows.cosines, columns.cosines)[order] @ complete
+        orbit = {turned(offset, symmetry) for symmetry in range(len(SYMMETRIES))}
+        return cls(offset, cosines, float(np.linalg.slogdet(cosines).logabsdet), len(orbit) / PIXELS)
+
+
+class _Line(NamedTuple):
+    """Orthonormal cosines of a row or column of a patch, [8, 8], and their frequencies, [8], of 1 at the highest."""
+
+    cosines: np.ndarray
+    frequencies: np.ndarray
+
+
+def _cosines_of_parts(*lengths: int) -> _Line:
+    cosines = np.zeros((SIDE, SIDE))
+    start = 0
+    for length in filter(None, lengths):
+        stop = start + length
+        cosines[start:stop, start:stop] = dct(np.eye(length), axis=0, norm="ortho")
+        start = stop
+    return _Line(cosines, np.concatenate([np.arange(length) / length for length in lengths]))
+
+
+PLACES = tuple(Place.at((0, start)) for start in range(SIDE // 2 + 1))
+
+
+class JpegGrid(Wrapper):
+    """`base` and densities like it of patches at five places of the JPEG grid; method suffix `+jpeg`.
+
+    Meant to stand inside `+sym`, which turns a patch from any place at which rows or columns begin with a block to one
+    of the five. The prior of a place is its share of the grid, nothing is learnt of it.
+
+    Raises:
+        InputError: `base` is no density of the 63 numbers of an 8x8 patch; or it is fitted to rows whose places are not
+            known.
+    """
+
+    name = "jpeg"
+    only_features = FEATURES
+    patches_only = True
+    needs_places = True
+    card = Card(
+        summary="a mixture of 6 like it: of patches from anywhere, and at 5 places on the grid of the JPEG blocks",
+        source="this project; the blocks: Wallace 1992, IEEE Transactions on Consumer Electronics 38(1)",
+        sample_cost="that of the density it wraps; one evaluation costs 6 of its",
+        differences="learns from where the training patches lie in their photographs, which no published row does",
+        bibtex=("wallace1992jpeg",),
+    )
+
+    def __init__(self, base: Density) -> None:
+        if base.features != FEATURES:
+            raise InputError(
+                f"+jpeg is a mixture over places of an 8x8 patch, which has {FEATURES} features and not "
+                f"{base.features}; leave out +jpeg."
+            )
+        super().__init__(base)
+        self.placed = nn.ModuleList(copy.deepcopy(base) for _ in PLACES)
+        for density in self.each()[1:]:
+            density.reset_parameters()
+
+    def each(self) -> list[Density]:
+        """The density of patches from anywhere, then those of the places."""
+        return [self.base, *(density for density in self.placed if isinstance(density, Density))]
+
+    @property
+    def passes(self) -> int:
+        return sum(density.passes for density in self.each())
+
+    def reset_parameters(self) -> None:
+        for density in self.each():
+            density.reset_parameters()
+
+    def training_batches(self, batches: Batches) -> Batches:
+        if not isinstance(batches, FreshBatches) or not batches.knows_places:
+            raise InputError(
+                "+jpeg learns from where patches lie in their photographs; train it on patches drawn afresh "
+                "(--patches fresh)."
+            )
+        return _Turns(batches)
+
+    def prepare(self, batches: Batches) -> None:
+        assert isinstance(batches, _Turns)
+        self.base.prepare(batches.anywhere)
+        for density, rows in zip(self.each()[1:], batches.placed, strict=True):
+            density.prepare(rows)
+
+    def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
+        plans = [plan, *(_placed_plan(plan) for _ in PLACES)]
+        own = zip(self.each(), plans, strict=True)
+        return _GridLearner(self, [density.learner(each, device, precision, compiler) for density, each in own])
+
+    def request(self, request: TrainingRequest) -> None:
+        self.base.request(request)
+        for index, density in enumerate(self.each()[1:], 1):  # which held-out rows lie at its place is not known
+            density.request(replace(request, seed=derive_seed(request.seed, "member", index), validation=None))
+
+    def forward(self, x: Tensor) -> Tensor:
+        terms = [self.base(x) + math.log(1 - sum(place.share for place in PLACES))]
+        for place, density in zip(PLACES, self.each()[1:], strict=True):
+            terms.append(density(x @ _tensor(place.cosines.T, x)) + place.log_det + math.log(place.share))
+        return torch.stack(terms).logsumexp(0)
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        shares = torch.tensor([place.share for place in PLACES], device=generator.device)
+        weights = torch.cat([1 - shares.sum()[None], shares])
+        which = torch.multinomial(weights, n, replacement=True, generator=generator)
+        rows = torch.empty(n, FEATURES, dtype=self.dtype, device=self.device)
+        for index, density in enumerate(self.each()):
+            mine = which == index
+            if count := int(mine.sum()):
+                drawn = density.draw(count, generator)
+                rows[mine] = drawn if index == 0 else drawn @ _tensor(np.linalg.inv(PLACES[index - 1].cosines).T, drawn)
+        return rows
+
+
+def _tensor(array: np.ndarray, like: Tensor) -> Tensor:
+    return torch.as_tensor(np.ascontiguousarray(array), dtype=like.dtype, device=like.device)
+
+
+def _turn(step: int) -> tuple[int, int]:
+    """Whose step it is (0: patches from anywhere, then the places), and how many it has had before."""
+    if step % EVERY != EVERY - 1:
+        return 0, step - step // EVERY
+    rounds, which = divmod(step // EVERY, len(PLACES))
+    return 1 + which, rounds
+
+
+def _placed_plan(plan: Plan) -> Plan:
+    """That of a place, which has fewer steps: warm-up and average are a share of its training, as of the other's."""
+    short = plan.stretched(1 / (EVERY * len(PLACES)))
+    return replace(plan, warmup=short.warmup, halve_every=short.halve_every, decay=short.decay, average=short.average)
+
+
+class _Turns:
+    """The batches of whose step it is, those of a place as their cosines."""
+
+    def __init__(self, anywhere: FreshBatches) -> None:
+        self.anywhere = anywhere
+        self.placed = [_cosines_of(anywhere, place) for place in PLACES]
+
+    @property
+    def features(self) -> int:
+        return self.anywhere.features
+
+    @property
+    def size(self) -> None:
+        return None
+
+    def batch(self, step: int, size: int) -> np.ndarray:
+        which, own = _turn(step)
+        return (self.placed[which - 1] if which else self.anywhere).batch(own, size)
+
+    def take(self, n: int) -> np.ndarray:
+        return self.anywhere.take(n)
+
+
+def _cosines_of(batches: FreshBatches, place: Place) -> MappedBatches:
+    matrix = place.cosines.T.astype(np.float32)
+    return MappedBatches(batches.at(place.offset), lambda rows: rows @ matrix)
+
+
+class _GridLearner(JointLearner):
+    """The learners of all places, one at a time; the score is that of the mixture."""
+
+    last = 0
+
+    @property
+    def was_clipped(self) -> bool:  # type: ignore[override] # of the one whose step it was
+        return self.inner[self.last].was_clipped
+
+    def step(self, batch: Tensor, step: int, progress: float) -> float:
+        self.last, own = _turn(step)
+        loss = self.inner[self.last].step(batch, own, progress)
+        return loss if self.last == 0 else loss - PLACES[self.last - 1].log_det

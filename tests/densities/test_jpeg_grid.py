@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.fft import dctn
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal
+
+import lde_bench as lb
+from lde_bench.data.patches import FEATURES, SIDE, FreshPatches, Photographs, apply_symmetries, complete
+from lde_bench.densities.jpeg_grid import EVERY, PLACES, JpegGrid, _turn
+from lde_bench.errors import InputError
+from lde_bench.training.batches import ArrayBatches, FreshBatches
+from lde_bench.training.plan import Plan
+
+
+def blocky(side: int, seed: int) -> np.ndarray:
+    """A photograph whose blocks are rough or flat from left to right and from top to bottom: uint8 [side, side]."""
+    rng = np.random.default_rng(seed)
+    image = rng.normal(128, 20, (side // SIDE, 1, side // SIDE, 1))
+    slopes = rng.normal(0, 4, (2, side // SIDE, 1, side // SIDE, 1))
+    ramp = np.arange(SIDE) - 3.5
+    whole = image + slopes[0] * ramp[:, None, None] + slopes[1] * ramp
+    return np.clip(whole, 0, 255).astype(np.uint8).reshape(side, side)
+
+
+@pytest.fixture(scope="module")
+def fresh() -> FreshPatches:
+    return FreshPatches(Photographs.of({i: blocky(160, i) for i in range(4)}))
+
+
+def batches_of(fresh: FreshPatches, seed: int = 0) -> FreshBatches:
+    return FreshBatches(fresh.draw, FEATURES, seed, draw_at=fresh.draw_at)
+
+
+@pytest.fixture(scope="module")
+def fitted(fresh) -> JpegGrid:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lde_bench.densities.gaussian.STREAM_ROWS", 5000)
+        return gaussians(fresh)
+
+
+def gaussians(fresh: FreshPatches) -> JpegGrid:
+    density = lb.create("gaussian+jpeg", FEATURES).fit(batches_of(fresh), steps=EVERY * len(PLACES), device="cpu")
+    assert isinstance(density, JpegGrid)
+    return density.double()
+
+
+def test_the_cosines_of_a_block_are_those_of_scipy_without_the_mean():
+    x = np.random.default_rng(0).normal(size=(20, FEATURES))
+    expected = dctn(complete(x).reshape(-1, SIDE, SIDE), axes=(1, 2), norm="ortho").reshape(-1, SIDE**2)[:, 1:]
+    np.testing.assert_allclose(np.sort(x @ PLACES[0].cosines.T, 1), np.sort(expected, 1), atol=1e-12)
+
+
+@pytest.mark.parametrize("place", PLACES, ids=str)
+def test_cosines_are_invertible_with_the_log_determinant_that_is_counted(place):
+    assert np.linalg.cond(place.cosines) < 100
+    assert np.linalg.slogdet(place.cosines).logabsdet == pytest.approx(place.log_det, abs=1e-10)
+    # A patch whose parts of blocks are flat has nothing above the frequencies of the means.
+    flat = np.where(np.arange(SIDE) < SIDE - place.offset[1], 1.0, -2.0) * np.ones((SIDE, 1))
+    cosines = place.cosines @ (flat - flat.mean()).ravel()[:FEATURES]
+    assert np.abs(cosines[1:]).max() < 1e-12
+
+
+def test_shares_are_those_of_the_places_that_a_symmetry_brings_there():
+    assert [place.share * 64 for place in PLACES] == [1, 4, 4, 4, 2]
+
+
+def test_log_prob_is_that_of_six_gaussians_in_pixels(fitted):
+    x = np.random.default_rng(1).normal(0, 0.05, (30, FEATURES))
+    terms = []
+    for place, density in zip([None, *PLACES], fitted.each(), strict=True):
+        mean, covariance = (part.detach().numpy() for part in moments_of(density))
+        turn = np.eye(FEATURES) if place is None else np.linalg.inv(place.cosines)
+        pixels = multivariate_normal(turn @ mean, turn @ covariance @ turn.T, allow_singular=True)
+        terms.append(np.log(49 / 64 if place is None else place.share) + pixels.logpdf(x))
+    np.testing.assert_allclose(fitted.log_prob(x), logsumexp(terms, 0), rtol=1e-6)
+
+
+def moments_of(density) -> tuple[torch.Tensor, torch.Tensor]:
+    whitening = density._whitening()[0]
+    return density.means[0], torch.linalg.inv(whitening.T @ whitening)
+
+
+def test_samples_come_from_all_places_and_have_the_moments_of_the_mixture(fitted):
+    drawn = fitted.sample(40_000, seed=3)
+    expected = 0.0
+    for place, density in zip([None, *PLACES], fitted.each(), strict=True):
+        mean, covariance = (part.detach().numpy() for part in moments_of(density))
+        turn = np.eye(FEATURES) if place is None else np.linalg.inv(place.cosines)
+        second = turn @ (covariance + np.outer(mean, mean)) @ turn.T
+        expected = expected + (49 / 64 if place is None else place.share) * second
+    error = drawn.T @ drawn / len(drawn) - expected
+    assert np.abs(error).max() < 0.05 * np.abs(expected).max()
+    own = fitted.log_prob(drawn[:2000]).mean()
+    assert own > fitted.base.log_prob(drawn[:2000]).mean() + 1
+
+
+def test_it_says_more_of_blocks_than_what_it_wraps_does(fitted, fresh):
+    rows = fresh.draw_at((0, 0), 500, np.random.default_rng(5)).astype(np.float64)
+    assert fitted.log_prob(rows).mean() > fitted.base.log_prob(rows).mean() + 20
+    anywhere = fresh.draw(2000, np.random.default_rng(6)).astype(np.float64)
+    lost = fitted.base.log_prob(anywhere) - fitted.log_prob(anywhere)
+    assert lost.max() < -np.log(49 / 64) + 1e-6, "no patch can lose more than the prior takes"
+
+
+def test_under_the_symmetries_every_place_of_the_five_orbits_is_seen(fitted, fresh):
+    whole = lb.create("gaussian+jpeg+sym", FEATURES).double()
+    whole.load_state_dict({f"base.{name}": value for name, value in fitted.state_dict().items()})
+    rows = fresh.draw_at((0, 3), 200, np.random.default_rng(7)).astype(np.float64)
+    turned = apply_symmetries(rows, np.random.default_rng(8).integers(8, size=len(rows)))
+    np.testing.assert_allclose(whole.log_prob(turned), whole.log_prob(rows), rtol=1e-8)
+
+
+def test_steps_go_round_the_places_and_are_counted_for_each():
+    turns = [_turn(step) for step in range(10 * EVERY * len(PLACES))]
+    for which in range(1 + len(PLACES)):
+        own = [count for whose, count in turns if whose == which]
+        assert own == list(range(10 if which else 10 * (EVERY - 1) * len(PLACES)))
+
+
+def test_what_it_wraps_learns_of_patches_from_anywhere_what_it_would_learn_alone(fresh):
+    # The base's own 15 of 20 steps: the same rows and the same weights as of 15 steps alone, at a constant rate.
+    method, arguments = "made-mog+w", {"components": 2, "hidden": 16}
+    whole = lb.create(method + "+jpeg", FEATURES, **arguments)
+    alone = lb.create(method, FEATURES, **arguments)
+    plan = Plan(steps=1, batch_size=32, schedule="constant")
+    for density, steps in ((whole, 20), (alone, 15)):
+        density.fit(batches_of(fresh), steps=steps, seed=4, device="cpu", plan=plan)
+    rows = fresh.draw(50, np.random.default_rng(9))
+    np.testing.assert_array_equal(whole.base.log_prob(rows), alone.log_prob(rows))
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(fresh, tmp_path, monkeypatch):
+    monkeypatch.setattr("lde_bench.training.loop.CHECKPOINT_SECONDS", 0.0)
+    rows = fresh.draw(60, np.random.default_rng(10))
+
+    class Killed(Exception):
+        pass
+
+    def kill(progress):
+        if progress.step == 27:
+            raise Killed
+
+    def fit(**more) -> np.ndarray:
+        density = lb.create("made-mog+jpeg", FEATURES, components=2, hidden=8)
+        return density.fit(batches_of(fresh), rows, steps=45, device="cpu", **more).log_prob(rows)
+
+    whole = fit()
+    with pytest.raises(Killed):
+        fit(checkpoint=tmp_path / "c", on_progress=kill)
+    np.testing.assert_array_equal(fit(checkpoint=tmp_path / "c"), whole)
+
+
+def test_it_is_saved_and_loaded(fitted, tmp_path):
+    rows = np.random.default_rng(11).normal(0, 0.05, (20, FEATURES))
+    fitted.save(tmp_path / "d")
+    np.testing.assert_array_equal(lb.load_density(tmp_path / "d").log_prob(rows), fitted.log_prob(rows))
+
+
+@pytest.mark.parametrize("rows", ["an array", "a stream without places"])
+def test_rows_of_unknown_places_are_refused(fresh, rows):
+    drawn = fresh.draw(50, np.random.default_rng(12))
+    given = drawn if rows == "an array" else FreshBatches(fresh.draw, FEATURES, 0)
+    with pytest.raises(InputError, match="train it on patches drawn afresh"):
+        lb.create("gaussian+jpeg", FEATURES).fit(given, steps=1)
+    assert isinstance(ArrayBatches(drawn, 0).size, int)
+
+
+def test_rows_that_are_no_patches_are_refused():
+    with pytest.raises(InputError, match="leave out \\+jpeg"):
+        lb.create("gaussian+jpeg", 4)
+    with pytest.raises(InputError, match="whiten inside"):
+        lb.create("gaussian+jpeg+w", FEATURES)
