@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, overload
+from typing import Any, ClassVar, Literal, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -28,6 +28,20 @@ LOG_2PI = math.log(2 * math.pi)
 #: feature by its own mean and deviation; whitening by the Cholesky factor of their covariance. `any`: the fit is the
 #: same under each of them.
 Input = Literal["any", "raw", "scalar unit", "standardised", "Cholesky"]
+
+
+class Part(NamedTuple):
+    """A term w p(y) |det dy/dx| of a mixture: `view` is y [B, D], `log_abs_det` is in nats [B], `weight` is w."""
+
+    density: Density
+    view: Tensor
+    log_abs_det: Tensor
+    weight: float
+
+
+def equal_parts(terms: Sequence[tuple[Density, Tensor]]) -> list[Part]:
+    """The terms of an equal mixture of densities, each of a view y of x that keeps volumes."""
+    return [Part(density, view, view.new_zeros(len(view)), 1 / len(terms)) for density, view in terms]
 
 
 class Density(Model):
@@ -98,13 +112,8 @@ class Density(Model):
         """Give the density of u of a flow; None where it is the standard normal."""
         return None
 
-    def parts(self, x: Tensor) -> list[tuple[Density, Tensor, Tensor]] | None:
-        """Give the M of (p_m, y_m, log |det|) of an equal mixture p(x) = 1/M sum_m p_m(y_m) |det dy_m/dx|, without
-        conditionals.
-
-        Args:
-            x: [B, D]; y_m are [B, D] and log |det| [B] in nats. None for any other density.
-        """
+    def parts(self, x: Tensor) -> list[Part] | None:
+        """The terms of a mixture p(x) = sum_m w_m p_m(y_m) |det dy_m/dx| at `x` [B, D]; None for any other density."""
         return None
 
     def request(self, request: TrainingRequest) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lde_bench.densities.base import Density
+from lde_bench.densities.base import Part, equal_parts
 from lde_bench.densities.mixture import AutoregressiveMixture, Mixture, initial_outputs
 from lde_bench.densities.triangular import standardisation
 from lde_bench.seeds import derive_generator
@@ -202,11 +202,9 @@ class DeepRnade(AutoregressiveMixture):
         each = torch.stack([self.log_prob_in(x, ordering.to(x.device)) for ordering in self.orderings])  # [N, B]
         return torch.logsumexp(each, 0) - math.log(len(each))
 
-    def parts(self, x: Tensor) -> list[tuple[Density, Tensor, Tensor]] | None:
-        return [
-            (_InOrder(self, ordering.to(x.device)), x[:, ordering.to(x.device)], x.new_zeros(len(x)))
-            for ordering in self.orderings
-        ]
+    def parts(self, x: Tensor) -> list[Part]:
+        orderings = [ordering.to(x.device) for ordering in self.orderings]
+        return equal_parts([(_InOrder(self, ordering), x[:, ordering]) for ordering in orderings])
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """An ordering for every sample, then one pass per dimension."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lde_bench.densities.base import Density
+from lde_bench.densities.base import Density, Part, equal_parts
 from lde_bench.training.batches import Batches
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, ModuleLearner, clone_state
@@ -102,8 +102,8 @@ class Ensemble(Density):
     def forward(self, x: Tensor) -> Tensor:
         return torch.stack([member(x) for member in self.members]).logsumexp(0) - math.log(len(self.members))
 
-    def parts(self, x: Tensor) -> list[tuple[Density, Tensor, Tensor]] | None:
-        return [(member, x, x.new_zeros(len(x))) for member in self.each()]
+    def parts(self, x: Tensor) -> list[Part]:
+        return equal_parts([(member, x) for member in self.each()])
 
     def conditional_log_prob(self, x: Tensor) -> Tensor:
         parts, past = self._conditionals(x)

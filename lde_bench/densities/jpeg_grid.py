@@ -25,7 +25,7 @@ from scipy.fft import dct
 from torch import Tensor, nn
 
 from lde_bench.data.patches import FEATURES, PIXELS, SIDE, SYMMETRIES, Offset, turned
-from lde_bench.densities.base import Density
+from lde_bench.densities.base import Density, Part
 from lde_bench.densities.ensemble import JointLearner
 from lde_bench.densities.wrapper import Wrapper
 from lde_bench.errors import InputError
@@ -82,6 +82,9 @@ def _cosines_of_parts(*lengths: int) -> _Line:
 
 
 PLACES = tuple(Place.at((0, start)) for start in range(SIDE // 2 + 1))
+
+#: The share of all other places, whose patches are left to the density of patches from anywhere.
+ANYWHERE = 1 - sum(place.share for place in PLACES)
 
 
 class JpegGrid(Wrapper):
@@ -155,14 +158,18 @@ class JpegGrid(Wrapper):
             density.request(replace(request, seed=derive_seed(request.seed, "member", index), validation=None))
 
     def forward(self, x: Tensor) -> Tensor:
-        terms = [self.base(x) + math.log(1 - sum(place.share for place in PLACES))]
-        for place, density in zip(PLACES, self.each()[1:], strict=True):
-            terms.append(density(x @ _tensor(place.cosines.T, x)) + place.log_det + math.log(place.share))
+        terms = [part.density(part.view) + part.log_abs_det + math.log(part.weight) for part in self.parts(x)]
         return torch.stack(terms).logsumexp(0)
 
+    def parts(self, x: Tensor) -> list[Part]:
+        parts = [Part(self.base, x, x.new_zeros(len(x)), ANYWHERE)]
+        for place, density in zip(PLACES, self.each()[1:], strict=True):
+            turned_to = x @ _tensor(place.cosines.T, x)
+            parts.append(Part(density, turned_to, x.new_full((len(x),), place.log_det), place.share))
+        return parts
+
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        shares = torch.tensor([place.share for place in PLACES], device=generator.device)
-        weights = torch.cat([1 - shares.sum()[None], shares])
+        weights = torch.tensor([ANYWHERE, *(place.share for place in PLACES)], device=generator.device)
         which = torch.multinomial(weights, n, replacement=True, generator=generator)
         rows = torch.empty(n, FEATURES, dtype=self.dtype, device=self.device)
         for index, density in enumerate(self.each()):

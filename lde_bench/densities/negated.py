@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from lde_bench.densities.base import Density
+from lde_bench.densities.base import Part, equal_parts
 from lde_bench.densities.wrapper import Wrapper
 from lde_bench.training.model import Card
 
@@ -39,8 +39,8 @@ class Negated(Wrapper):
     def forward(self, x: Tensor) -> Tensor:
         return torch.logaddexp(self.base(x), self.base(-x)) - math.log(2)
 
-    def parts(self, x: Tensor) -> list[tuple[Density, Tensor, Tensor]] | None:
-        return [(self.base, sign * x, x.new_zeros(len(x))) for sign in (1, -1)]
+    def parts(self, x: Tensor) -> list[Part]:
+        return equal_parts([(self.base, sign * x) for sign in (1, -1)])
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         x = self.base.draw(n, generator)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lde_bench.arrays import as_rows
 from lde_bench.data.unit import Unit
-from lde_bench.densities.base import Density
+from lde_bench.densities.base import Density, Part
 from lde_bench.densities.wrapper import Wrapper
 from lde_bench.errors import InputError
 
@@ -85,9 +85,9 @@ class Standardised(Wrapper):
     def base_density(self) -> Density | None:
         return self.base.base_density()
 
-    def parts(self, x: Tensor) -> list[tuple[Density, Tensor, Tensor]] | None:
+    def parts(self, x: Tensor) -> list[Part] | None:
         found = self.base.parts(self._inside(x))
-        return found and [(part, view, change - self.unit.log_det) for part, view, change in found]
+        return found and [part._replace(log_abs_det=part.log_abs_det - self.unit.log_det) for part in found]
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         z = self.base.draw(n, generator)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lde_bench.data.patches import FEATURES, SYMMETRIES
-from lde_bench.densities.base import Density
+from lde_bench.densities.base import Density, Part, equal_parts
 from lde_bench.densities.wrapper import Wrapper
 from lde_bench.errors import InputError
 from lde_bench.training.model import Card
@@ -62,9 +62,9 @@ class Symmetric(Wrapper):
         # One after the other: eight at once would take eight times the memory.
         return torch.stack([self.base(pixels[:, place]) for place in self.places]).logsumexp(0) - math.log(8)
 
-    def parts(self, x: Tensor) -> list[tuple[Density, Tensor, Tensor]] | None:
+    def parts(self, x: Tensor) -> list[Part]:
         pixels = _complete(x)
-        return [(self.base, pixels[:, place], x.new_zeros(len(x))) for place in self.places]
+        return equal_parts([(self.base, pixels[:, place]) for place in self.places])
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         pixels = _complete(self.base.draw(n, generator))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lde_bench.densities.base import Density
+from lde_bench.densities.base import Density, Part
 from lde_bench.densities.triangular import cholesky, moments
 from lde_bench.densities.wrapper import Wrapper
 from lde_bench.errors import InputError
@@ -106,9 +106,9 @@ class Whitened(Wrapper):
     def base_density(self) -> Density | None:
         return self.base.base_density()
 
-    def parts(self, x: Tensor) -> list[tuple[Density, Tensor, Tensor]] | None:
+    def parts(self, x: Tensor) -> list[Part] | None:
         found = self.base.parts(self._inverse(x))
-        return found and [(part, view, change - self._log_scales().sum()) for part, view, change in found]
+        return found and [part._replace(log_abs_det=part.log_abs_det - self._log_scales().sum()) for part in found]
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         return self.mean + self.base.draw(n, generator) @ self.factor.t()

@@ -9,8 +9,10 @@ from scipy.stats import multivariate_normal
 
 import lde_bench as lb
 from lde_bench.data.patches import FEATURES, SIDE, FreshPatches, Photographs, apply_symmetries, complete
-from lde_bench.densities.jpeg_grid import EVERY, PLACES, JpegGrid, _turn
+from lde_bench.densities.base import Part
+from lde_bench.densities.jpeg_grid import ANYWHERE, EVERY, PLACES, JpegGrid, _turn
 from lde_bench.errors import InputError
+from lde_bench.evaluation.laws.measures import normalisation
 from lde_bench.training.batches import ArrayBatches, FreshBatches
 from lde_bench.training.plan import Plan
 
@@ -74,7 +76,7 @@ def test_log_prob_is_that_of_six_gaussians_in_pixels(fitted):
         mean, covariance = (part.detach().numpy() for part in moments_of(density))
         turn = np.eye(FEATURES) if place is None else np.linalg.inv(place.cosines)
         pixels = multivariate_normal(turn @ mean, turn @ covariance @ turn.T, allow_singular=True)
-        terms.append(np.log(49 / 64 if place is None else place.share) + pixels.logpdf(x))
+        terms.append(np.log(ANYWHERE if place is None else place.share) + pixels.logpdf(x))
     np.testing.assert_allclose(fitted.log_prob(x), logsumexp(terms, 0), rtol=1e-6)
 
 
@@ -90,7 +92,7 @@ def test_samples_come_from_all_places_and_have_the_moments_of_the_mixture(fitted
         mean, covariance = (part.detach().numpy() for part in moments_of(density))
         turn = np.eye(FEATURES) if place is None else np.linalg.inv(place.cosines)
         second = turn @ (covariance + np.outer(mean, mean)) @ turn.T
-        expected = expected + (49 / 64 if place is None else place.share) * second
+        expected = expected + (ANYWHERE if place is None else place.share) * second
     error = drawn.T @ drawn / len(drawn) - expected
     assert np.abs(error).max() < 0.05 * np.abs(expected).max()
     own = fitted.log_prob(drawn[:2000]).mean()
@@ -102,7 +104,7 @@ def test_it_says_more_of_blocks_than_what_it_wraps_does(fitted, fresh):
     assert fitted.log_prob(rows).mean() > fitted.base.log_prob(rows).mean() + 20
     anywhere = fresh.draw(2000, np.random.default_rng(6)).astype(np.float64)
     lost = fitted.base.log_prob(anywhere) - fitted.log_prob(anywhere)
-    assert lost.max() < -np.log(49 / 64) + 1e-6, "no patch can lose more than the prior takes"
+    assert lost.max() < -np.log(ANYWHERE) + 1e-6, "no patch can lose more than the prior takes"
 
 
 def test_under_the_symmetries_every_place_of_the_five_orbits_is_seen(fitted, fresh):
@@ -173,3 +175,31 @@ def test_rows_that_are_no_patches_are_refused():
         lb.create("gaussian+jpeg", 4)
     with pytest.raises(InputError, match="whiten inside"):
         lb.create("gaussian+jpeg+w", FEATURES)
+
+
+class Unweighted(JpegGrid):
+    """Its terms count alike, which makes six densities of one."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) - np.log(ANYWHERE)
+
+    def parts(self, x: torch.Tensor) -> list[Part]:
+        return [part._replace(weight=part.weight / ANYWHERE) for part in super().parts(x)]
+
+
+class Unturned(JpegGrid):
+    """Forgets the determinants of the cosines."""
+
+    def parts(self, x: torch.Tensor) -> list[Part]:
+        return [part._replace(log_abs_det=torch.zeros_like(part.log_abs_det)) for part in super().parts(x)]
+
+
+@pytest.mark.parametrize(("kind", "passes"), [(JpegGrid, True), (Unweighted, False), (Unturned, False)])
+def test_it_is_held_to_what_makes_a_mixture_a_density(fitted, kind, passes):
+    density = kind(lb.create("gaussian", FEATURES)).double()
+    density.load_state_dict(fitted.state_dict())
+    rows = torch.from_numpy(np.random.default_rng(13).normal(0, 0.05, (100, FEATURES)))
+    result = normalisation(density.eval(), rows, rows, seed=0)
+    assert result.passed is passes, result.detail
+    assert result.verified
+    assert passes or result.detail.startswith("mixed")

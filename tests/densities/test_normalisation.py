@@ -164,7 +164,7 @@ class SumOfMembers(Ensemble):
 
 class Stretched(Ensemble):
     def parts(self, x):
-        return [(member, 2 * x, log_abs_det) for member, _, log_abs_det in super().parts(x)]
+        return [part._replace(view=2 * x) for part in super().parts(x)]
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(2 * x)

@@ -116,19 +116,22 @@ def conditionals(density: Density, rows: Tensor, dimensions: Sequence[int]) -> L
 
 @torch.no_grad()
 def mixed(density: Density, rows: Tensor) -> Law:
-    """log p is that of the equal mixture of the density's parts, each of a view of x whose volume is counted."""
+    """log p is that of the mixture of the density's parts, whose weights sum to 1, each of a view of x whose volume is
+    counted.
+    """
     parts = density.parts(rows)
     assert parts is not None
-    expected = torch.stack([part.log_prob(view) + log_abs_det for part, view, log_abs_det in parts]).logsumexp(0)
-    expected = expected - math.log(len(parts))
+    terms = [part.density.log_prob(part.view) + part.log_abs_det + math.log(part.weight) for part in parts]
+    expected = torch.stack(terms).logsumexp(0)
     value = _worst(density.log_prob(rows) - expected, expected, density.features)
+    value = float(np.maximum(value, abs(sum(part.weight for part in parts) - 1)))
     row = rows[:1].double()
     exact = copy.deepcopy(density).double().eval()
     for index in range(len(parts)):
         with torch.enable_grad():
-            jacobian = _jacobian(lambda x, index=index: exact.parts(x)[index][1], row[0])  # type: ignore[index, misc]
+            jacobian = _jacobian(lambda x, index=index: exact.parts(x)[index].view, row[0])  # type: ignore[index, misc]
         found = torch.linalg.slogdet(jacobian)[1]
-        told = exact.parts(row)[index][2]  # type: ignore[index]
+        told = exact.parts(row)[index].log_abs_det  # type: ignore[index]
         value = float(np.maximum(value, _worst(told - found, found, density.features)))
     return Law.of(value, REGROUPING[rows.dtype], "|log p - that of the mixture of its parts|, relative")
 
@@ -182,10 +185,10 @@ def _held(density: Density, rows: Tensor, train: Tensor, seed: int, witnesses: i
         yield "mixed", mixed(density, few)
         share = max(2, witnesses // len(parts))
         held: list[Density] = []
-        for part, view, _ in parts:
-            if not any(part is other for other in held):
-                held.append(part)
-                yield from _held(part, view, view, seed, share)
+        for part in parts:
+            if not any(part.density is other for other in held):
+                held.append(part.density)
+                yield from _held(part.density, part.view, part.view, seed, share)
     elif density.features in GRIDS:
         yield "normalised", normalised(density, rows, seed)
     else:
