@@ -37,7 +37,9 @@ PROTOCOL = (
     "63 float32 in raster order; PCG64 words, 33 a patch; protocol 1"
 )
 
-_WORDS = 1 + PIXELS // 2  # one 64-bit word places a patch, and each further word is the noise of two pixels
+#: Random words of a patch: one of 64 bits places it, and each further word is the noise of two pixels.
+WORDS = 1 + PIXELS // 2
+
 _PLACE_BITS = 40
 _MOST_PLACES = 1 << (64 - _PLACE_BITS)  # of a photograph, so that each is chosen alike to within 2^-16
 _BLOCK = 16384  # patches made at once: small enough to stay near the processor's cache, large enough for numpy
@@ -135,11 +137,11 @@ def cut_split(photographs: Photographs, count: int, seeds: Sequence[int]) -> Ite
     rounds = max(1, _BLOCK // len(streams))
     order = np.tile(np.arange(len(streams)), rounds)
     for start in range(0, count, len(order)):
-        words = np.empty((rounds, len(streams), _WORDS), dtype=np.uint64)
+        words = np.empty((rounds, len(streams), WORDS), dtype=np.uint64)
         for column, stream in enumerate(streams):
-            words[:, column] = stream.random_raw(rounds * _WORDS).reshape(rounds, _WORDS)
+            words[:, column] = stream.random_raw(rounds * WORDS).reshape(rounds, WORDS)
         which = order[: count - start]
-        yield photographs.patches(which, words.reshape(-1, _WORDS)[: len(which)]), photographs.ids[which]
+        yield photographs.patches(which, words.reshape(-1, WORDS)[: len(which)]), photographs.ids[which]
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ class FreshPatches:
         return rows
 
     def _block(self, n: int, rng: np.random.Generator, offsets: np.ndarray | None = None) -> np.ndarray:
-        words = rng.integers(0, 1 << 64, size=(n, _WORDS), dtype=np.uint64)
+        words = rng.integers(0, 1 << 64, size=(n, WORDS), dtype=np.uint64)
         low = words[:, 0] & np.uint64((1 << (64 - _PLACE_BITS)) - 1)  # bits that do not choose the place
         which = (low * np.uint64(len(self.photographs)) >> np.uint64(64 - _PLACE_BITS)).astype(np.int64)
         return self.photographs.patches(which, words, offsets)

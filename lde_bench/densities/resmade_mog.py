@@ -145,12 +145,10 @@ class ResMadeMog(AutoregressiveMixture):
         # The network sees x in units of the running scale. Fed x itself, its means would grow like |x|^2 and about one
         # sample in a hundred would run away.
         h = self.blocks(self.inputs(x * torch.exp(-log_scale)))
+        return Mixture.from_head(self.outputs(F.gelu(h))).in_units(self.log_units(log_scale))
+
+    def log_units(self, log_scale: Tensor) -> Tensor:
+        """The logarithms of the units of all Gaussians at running scales: [B, D] -> [B, D, K]."""
         fixed = self.components // 2
-        log_units = torch.cat(
-            [
-                log_scale.unsqueeze(-1).expand(*x.shape, self.components - fixed),
-                self.unit.log().expand(*x.shape, fixed),
-            ],
-            -1,
-        )
-        return Mixture.from_head(self.outputs(F.gelu(h))).in_units(log_units)  # [B, D, K]
+        running = log_scale.unsqueeze(-1).expand(*log_scale.shape, self.components - fixed)
+        return torch.cat([running, self.unit.log().expand(*log_scale.shape, fixed)], -1)
