@@ -129,7 +129,9 @@ class Density(Model):
     def describe_training(
         self, budget: Budget, precision: str, device: torch.device, plan: Plan | None = None
     ) -> dict[str, Any]:
-        return super().describe_training(budget, precision, device, plan) | self.treatment()
+        revised = {name: revision for name, revision in sorted(self.revisions().items()) if revision > 1}
+        told = {"revisions": revised} if revised else {}  # the names of runs were given without
+        return super().describe_training(budget, precision, device, plan) | self.treatment() | told
 
     # -- public ----------------------------------------------------------------------------------------------------
 
@@ -159,6 +161,11 @@ class Density(Model):
     def inner_densities(self) -> Iterator[Density]:
         """The densities that this one wraps, not those that they wrap."""
         return _densities_below(self)
+
+    def revisions(self) -> dict[str, int]:
+        """The revisions of the density and of all that it wraps, by name."""
+        own = {self.name: self.revision}
+        return own | {name: number for inner in self.inner_densities() for name, number in inner.revisions().items()}
 
     @property
     def passes(self) -> int:

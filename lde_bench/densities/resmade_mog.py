@@ -52,6 +52,7 @@ class ResMadeMog(AutoregressiveMixture):
     unit: Tensor
 
     name = "resmade-mog"
+    revision = 2  # 1 had all Gaussians in units of the running scale
     place = 120
     rows = ("resmade-mog+w",)
     input = "scalar unit"

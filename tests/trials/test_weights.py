@@ -334,6 +334,22 @@ def test_published_runs_keep_their_names_and_seeds(path):
     assert trial.seed == record.seeds["trial"]
 
 
+@pytest.mark.parametrize("method", ["made-mog", "made-mog+w+sym", "made-mog+ens"])
+def test_a_density_that_came_to_mean_another_network_has_runs_and_weights_of_its_own(method, monkeypatch):
+    trial = plan(method)[0]
+    run, training, seed = trial.run_id, trial.training_id, trial.seed
+    monkeypatch.setattr(MadeMog, "revision", 2)
+    assert trial.run_id != run
+    assert trial.training_id != training
+    assert trial.seed == seed
+
+
+def test_a_density_that_needs_places_needs_patches_that_have_one(fits):
+    with pytest.raises(InputError, match=r"made-mog\+jpeg:components=2 learns from where .* add --patches fresh"):
+        plan("made-mog+jpeg")
+    assert fits == []
+
+
 def test_symmetries_of_data_that_are_no_patches_are_refused_before_training(fits):
     with pytest.raises(InputError, match=r"made-up is no set of 8x8 patches, which gaussian\+sym needs"):
         plan("gaussian", "gaussian+sym", data=dataset(is_patch=False))
