@@ -336,12 +336,15 @@ def test_published_runs_keep_their_names_and_seeds(path):
 
 @pytest.mark.parametrize("method", ["made-mog", "made-mog+w+sym", "made-mog+ens"])
 def test_a_density_that_came_to_mean_another_network_has_runs_and_weights_of_its_own(method, monkeypatch):
-    trial = plan(method)[0]
-    run, training, seed = trial.run_id, trial.training_id, trial.seed
+    def names() -> tuple[str, str, int]:
+        trial = plan(method)[0]
+        return trial.run_id, trial.training_id, trial.seed
+
+    run, training, seed = names()
     monkeypatch.setattr(MadeMog, "revision", 2)
-    assert trial.run_id != run
-    assert trial.training_id != training
-    assert trial.seed == seed
+    assert names()[0] != run
+    assert names()[1] != training
+    assert names()[2] == seed
 
 
 def test_a_density_that_needs_places_needs_patches_that_have_one(fits):
