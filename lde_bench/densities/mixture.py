@@ -44,11 +44,8 @@ class Mixture(NamedTuple):
 
     def rescaled(self, log_scale: Tensor) -> Mixture:
         """The mixture of s y where y follows this one and s = exp(log_scale) [...]; its log-determinant is counted."""
-        return self.in_units(log_scale.unsqueeze(-1))
-
-    def in_units(self, log_units: Tensor) -> Mixture:
-        """The mixture whose component k is that of s_k y, s_k = exp(log_units) [..., K], where y follows k of this."""
-        return Mixture(self.logits, self.means * log_units.exp(), self.log_scales + log_units)
+        log_scale = log_scale.unsqueeze(-1)
+        return Mixture(self.logits, self.means * log_scale.exp(), self.log_scales + log_scale)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x) in nats, by log-sum-exp: [...] -> [...]."""

@@ -1,11 +1,10 @@
-"""Residual MADE with a mixture head in two units, one of them a causal running scale.
+"""Residual MADE with a mixture head and a causal running scale.
 
 Masked residual blocks with pre-activation (Durkan et al. 2019, arXiv 1906.04032; Nash and Durkan 2019, arXiv
-1904.05626) under a mixture of K Gaussians per dimension. The units are this project's own. Half of the Gaussians of
-conditional i, rounded up, are in units of the running scale s_i = sqrt((u^2 + sum_{j<i} x_j^2) / i), computed from x_<i
-alone (u: the root mean square of the training data), and the network sees x_j / s_j, so that patches of low and of high
-contrast look alike to it. The other half are in units of u: what does not grow with the contrast of a patch, such as
-the noise that patches are dequantised with, keeps its place. The log-determinant is counted: the mixture is rescaled.
+1904.05626) under a mixture of K Gaussians per dimension. The running scale is this project's own: conditional i is a
+mixture in units of s_i = sqrt((u^2 + sum_{j<i} x_j^2) / i), computed from x_<i alone (u: the root mean square of the
+training data), and the network sees x_j / s_j, so that patches of low and of high contrast look alike to it. The
+log-determinant is counted: the mixture is rescaled.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class MaskedBlock(nn.Module):
 
 
 class ResMadeMog(AutoregressiveMixture):
-    """Residual MADE MoG in a fixed unit and a causal running scale; meant for whitened input (`resmade-mog+w`).
+    """Residual MADE MoG with a causal running scale; meant for whitened input (`resmade-mog+w`).
 
     Args:
         features: D.
@@ -52,15 +51,14 @@ class ResMadeMog(AutoregressiveMixture):
     unit: Tensor
 
     name = "resmade-mog"
-    revision = 2  # 1 had all Gaussians in units of the running scale
     place = 120
     rows = ("resmade-mog+w",)
     input = "scalar unit"
     card = Card(
-        summary="residual MADE, K Gaussians per dimension, half of them in a causal running scale",
+        summary="residual MADE, K Gaussians per dimension, causal running scale",
         source="this project, after Durkan et al. 2019, arXiv 1906.04032; Nash and Durkan 2019, arXiv 1904.05626",
         sample_cost="one pass of the network per dimension (D passes)",
-        differences="no published row; the two units are ours",
+        differences="no published row; the running scale is ours",
         bibtex=("durkan2019neural", "nash2019autoregressive"),
     )
     plans: ClassVar[dict[str, Plan]] = {
@@ -143,13 +141,7 @@ class ResMadeMog(AutoregressiveMixture):
         past = F.pad(x.square().cumsum(-1)[:, :-1], (1, 0))  # sum of squares before i: [B, D]
         count = torch.arange(1, self.features + 1, device=x.device, dtype=x.dtype)
         log_scale = 0.5 * torch.log((past + self.unit.square()) / count)
-        # The network sees x in units of the running scale. Fed x itself, its means would grow like |x|^2 and about one
-        # sample in a hundred would run away.
+        # The network too sees x in units of the running scale. Fed x itself, its means would grow like |x|^2 and about
+        # one sample in a hundred would run away.
         h = self.blocks(self.inputs(x * torch.exp(-log_scale)))
-        return Mixture.from_head(self.outputs(F.gelu(h))).in_units(self.log_units(log_scale))
-
-    def log_units(self, log_scale: Tensor) -> Tensor:
-        """The logarithms of the units of all Gaussians at running scales: [B, D] -> [B, D, K]."""
-        fixed = self.components // 2
-        running = log_scale.unsqueeze(-1).expand(*log_scale.shape, self.components - fixed)
-        return torch.cat([running, self.unit.log().expand(*log_scale.shape, fixed)], -1)
+        return Mixture.from_head(self.outputs(F.gelu(h))).rescaled(log_scale)  # [B, D, K]
