@@ -69,8 +69,9 @@ def test_shares_are_those_of_the_places_that_a_symmetry_brings_there():
     assert [place.share * 64 for place in PLACES] == [1, 4, 4, 4, 2]
 
 
-def test_log_prob_is_that_of_six_gaussians_in_pixels(fitted):
-    x = np.random.default_rng(1).normal(0, 0.05, (30, FEATURES))
+def test_log_prob_is_that_of_six_gaussians_in_pixels(fitted, fresh):
+    rng = np.random.default_rng(1)
+    x = np.concatenate([fresh.draw_at(place.offset, 5, rng) for place in PLACES] + [fresh.draw(10, rng)]).astype(float)
     terms = []
     for place, density in zip([None, *PLACES], fitted.each(), strict=True):
         mean, covariance = (part.detach().numpy() for part in moments_of(density))
