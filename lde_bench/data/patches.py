@@ -104,12 +104,11 @@ class Photographs:
         across = (self.widths[which] - SIDE - left) // steps + 1
         places = (((self.heights[which] - SIDE - down) // steps + 1) * across).astype(np.uint64)
         place = ((words[:, 0] >> np.uint64(64 - _PLACE_BITS)) * places >> np.uint64(_PLACE_BITS)).astype(np.int64)
-        row, column = (
-            start + steps * index for start, index in zip((down, left), np.divmod(place, across), strict=True)
-        )
-        offsets = np.cumsum(self.heights * self.widths) - self.heights * self.widths
-        corner = offsets[which] + row * self.widths[which] + column
-        rows = corner[:, None] + self.widths[which][:, None] * np.arange(SIDE)
+        row, column = np.divmod(place, across)
+        widths, sizes = self.widths[which], self.heights * self.widths
+        starts = (np.cumsum(sizes) - sizes)[which]
+        corner = starts + (down + steps * row) * widths + left + steps * column
+        rows = corner[:, None] + widths[:, None] * np.arange(SIDE)
         cut = np.lib.stride_tricks.sliding_window_view(self.pixels, SIDE)[rows]
         halves = np.ascontiguousarray(words[:, 1:], dtype="<u8").view("<u4")
         return dequantise(cut.reshape(-1, PIXELS), halves >> np.uint32(32 - NOISE_BITS))
@@ -167,9 +166,10 @@ class FreshPatches:
         if min(photographs.heights.min(), photographs.widths.min()) < 2 * SIDE - 1:
             raise InputError(
                 f"a photograph has less than {2 * SIDE - 1} pixels a side, too few for patches anywhere on the grid of "
-                "its blocks; leave out +jpeg."
+                "its blocks; give larger ones."
             )
-        origins = np.array([_before(offset, symmetry) for symmetry in range(len(SYMMETRIES))])  # [8, 2]
+        # A turn is undone by its transpose.
+        origins = np.stack([_axes(symmetry).T @ offset % SIDE for symmetry in range(len(SYMMETRIES))])  # [8, 2]
 
         def block(count: int) -> np.ndarray:
             which = rng.integers(len(SYMMETRIES), size=count)
@@ -200,17 +200,16 @@ def _symmetries() -> np.ndarray:
 SYMMETRIES = _symmetries()
 
 
+def _axes(symmetry: int) -> np.ndarray:
+    """Which way through a patch its rows and its columns run under a symmetry: int64 [2, 2] of 0 and +-1."""
+    corner, right, below = (np.array(divmod(int(SYMMETRIES[symmetry][at]), SIDE)) for at in (0, 1, SIDE))
+    return np.stack([below - corner, right - corner])
+
+
 def turned(offset: Offset, symmetry: int) -> Offset:
     """Where the grid of blocks lies in a patch under a symmetry, if in the patch itself it lies at `offset`."""
-    corner, right, below = (np.array(divmod(int(SYMMETRIES[symmetry][at]), SIDE)) for at in (0, 1, SIDE))
-    down, across = below - corner, right - corner  # which way through the patch its rows and columns now run: +-1
-    return int(np.dot(down, offset)) % SIDE, int(np.dot(across, offset)) % SIDE
-
-
-def _before(offset: Offset, symmetry: int) -> Offset:
-    """What `symmetry` brings to `offset`."""
-    places = ((row, column) for row in range(SIDE) for column in range(SIDE))
-    return next(place for place in places if turned(place, symmetry) == offset)
+    row, column = _axes(symmetry) @ offset % SIDE
+    return int(row), int(column)
 
 
 def complete(x: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -121,12 +121,18 @@ class Ensemble(Density):
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         which = torch.randint(len(self.members), (n,), generator=generator, device=generator.device)
-        rows = torch.empty(n, self.features, dtype=self.dtype, device=self.device)
-        for index, member in enumerate(self.each()):
-            mine = which == index
-            if count := int(mine.sum()):
-                rows[mine] = member.draw(count, generator)
-        return rows
+        return draw_each(list(self.each()), which, generator)
+
+
+def draw_each(densities: Sequence[Density], which: Tensor, generator: torch.Generator) -> Tensor:
+    """Row i drawn from the density number `which[i]`: int [n] -> [n, D]."""
+    first = densities[0]
+    rows = torch.empty(len(which), first.features, dtype=first.dtype, device=first.device)
+    for index, density in enumerate(densities):
+        mine = which == index
+        if count := int(mine.sum()):
+            rows[mine] = density.draw(count, generator)
+    return rows
 
 
 class JointLearner(ModuleLearner):

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from lde_bench.data.patches import FEATURES, PIXELS, SIDE, SYMMETRIES, Offset, turned
 from lde_bench.densities.base import Density, Part
-from lde_bench.densities.ensemble import JointLearner
+from lde_bench.densities.ensemble import JointLearner, draw_each
 from lde_bench.densities.wrapper import Wrapper
 from lde_bench.errors import InputError
 from lde_bench.seeds import derive_seed
@@ -148,7 +148,8 @@ class JpegGrid(Wrapper):
             density.prepare(rows)
 
     def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
-        plans = [plan, *(_placed_plan(plan) for _ in PLACES)]
+        # A place has fewer steps: warm-up and average are that share of its training which they are of the other's.
+        plans = [plan, *[plan.stretched(1 / (EVERY * len(PLACES)))] * len(PLACES)]
         own = zip(self.each(), plans, strict=True)
         return _GridLearner(self, [density.learner(each, device, precision, compiler) for density, each in own])
 
@@ -171,12 +172,10 @@ class JpegGrid(Wrapper):
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         weights = torch.tensor([ANYWHERE, *(place.share for place in PLACES)], device=generator.device)
         which = torch.multinomial(weights, n, replacement=True, generator=generator)
-        rows = torch.empty(n, FEATURES, dtype=self.dtype, device=self.device)
-        for index, density in enumerate(self.each()):
+        rows = draw_each(self.each(), which, generator)
+        for index, place in enumerate(PLACES, 1):
             mine = which == index
-            if count := int(mine.sum()):
-                drawn = density.draw(count, generator)
-                rows[mine] = drawn if index == 0 else drawn @ _tensor(np.linalg.inv(PLACES[index - 1].cosines).T, drawn)
+            rows[mine] = rows[mine] @ _tensor(np.linalg.inv(place.cosines).T, rows)
         return rows
 
 
@@ -190,12 +189,6 @@ def _turn(step: int) -> tuple[int, int]:
         return 0, step - step // EVERY
     rounds, which = divmod(step // EVERY, len(PLACES))
     return 1 + which, rounds
-
-
-def _placed_plan(plan: Plan) -> Plan:
-    """That of a place, which has fewer steps: warm-up and average are a share of its training, as of the other's."""
-    short = plan.stretched(1 / (EVERY * len(PLACES)))
-    return replace(plan, warmup=short.warmup, halve_every=short.halve_every, decay=short.decay, average=short.average)
 
 
 class _Turns:

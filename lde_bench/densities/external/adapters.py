@@ -199,7 +199,7 @@ class Adapter(Guest):
                 if not callable(self._sampler()):
                     return False
             drawn = self._draw(3, 0)
-        except NotImplementedError:
+        except NotImplementedError:  # how others' models say that they cannot sample
             # No fault to report: torch's Distribution, and scikit-learn's KernelDensity with most kernels, have the
             # method and say by this error that they cannot sample. The row then has a density and no samples.
             return False
