@@ -142,6 +142,11 @@ class JointLearner(ModuleLearner):
         super().__init__(module)
         self.inner = inner
 
+    @property
+    def was_clipped(self) -> bool:  # type: ignore[override] # those of one module set it, this one asks its own
+        # Whether the steps of the densities were, of one or all.
+        return any(learner.was_clipped for learner in self.inner)
+
     def score(self, validation: Tensor) -> float:
         own = clone_state(self.module)
         for learner in self.inner:
@@ -173,11 +178,6 @@ class JointLearner(ModuleLearner):
 
 class _EnsembleLearner(JointLearner):
     """The members' own learners side by side, each on its share of the batch."""
-
-    @property
-    def was_clipped(self) -> bool:  # type: ignore[override] # those of one module set it, this one asks its members
-        # Whether the steps of members were, of one or all.
-        return any(learner.was_clipped for learner in self.inner)
 
     def step(self, batch: Tensor, step: int, progress: float) -> float:
         # Fewer rows than members: all of them for everyone.

@@ -14,54 +14,49 @@ place of a patch is known, since it is drawn from its photograph; in p(x) it is 
 
 from __future__ import annotations
 
-import copy
-import math
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy.fft import dct
-from torch import Tensor, nn
+from torch import Tensor
 
 from lde_bench.data.patches import FEATURES, PIXELS, SIDE, SYMMETRIES, Offset, turned
-from lde_bench.densities.base import Density, Part
-from lde_bench.densities.ensemble import JointLearner, draw_each
-from lde_bench.densities.wrapper import Wrapper
+from lde_bench.densities.base import Density
+from lde_bench.densities.ensemble import JointLearner
+from lde_bench.densities.haar import Haar
+from lde_bench.densities.view_mixture import View, ViewMixture
 from lde_bench.errors import InputError
-from lde_bench.seeds import derive_seed
-from lde_bench.training.batches import Batches, FreshBatches, MappedBatches
+from lde_bench.training.batches import Batches, FreshBatches
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner
-from lde_bench.training.model import Card, TrainingRequest
+from lde_bench.training.model import Card
 from lde_bench.training.plan import Plan
 
 #: One step in so many is of a density of one place, in turn; all others are of the density of patches from anywhere.
 EVERY = 4
 
 
-class Place(NamedTuple):
-    """Where blocks lie in a patch, and the cosines of their parts.
+def _share(offset: Offset) -> float:
+    """Of the 64 places, the share of those which some symmetry of the patch brings to `offset`."""
+    return len({turned(offset, symmetry) for symmetry in range(len(SYMMETRIES))}) / PIXELS
 
-    `cosines` is float64 [63, 63], T_c of T_c x; `log_det` is log |det T_c| in nats; `share` is that of the 64 places
-    which some symmetry of the patch brings here.
+
+#: Where blocks lie in a patch, up to its symmetries.
+PLACES: tuple[Offset, ...] = tuple((0, start) for start in range(SIDE // 2 + 1))
+
+
+def cosines(offset: Offset) -> np.ndarray:
+    """T of T x, the cosines of a patch x without its mean, low frequencies first: float64 [63, 63].
+
+    Of a patch whose corner lies at row and column `offset` of a block, they are those of the parts of blocks it shows.
     """
-
-    offset: Offset
-    cosines: np.ndarray
-    log_det: float
-    share: float
-
-    @classmethod
-    def at(cls, offset: Offset) -> Place:
-        rows, columns = (_cosines_of_parts(SIDE - start, start) for start in offset)
-        frequencies = rows.frequencies[:, None] + columns.frequencies  # [8, 8]
-        # Of the lowest one, a mean, nothing is new: all 64 pixels sum to zero, and so the last one follows from the 63.
-        order = np.argsort(frequencies.ravel(), kind="stable")[1:]
-        complete = np.vstack([np.eye(FEATURES), -np.ones(FEATURES)])  # [64, 63]
-        cosines = np.kron(rows.cosines, columns.cosines)[order] @ complete
-        orbit = {turned(offset, symmetry) for symmetry in range(len(SYMMETRIES))}
-        return cls(offset, cosines, float(np.linalg.slogdet(cosines).logabsdet), len(orbit) / PIXELS)
+    rows, columns = (_cosines_of_parts(SIDE - start, start) for start in offset)
+    frequencies = rows.frequencies[:, None] + columns.frequencies  # [8, 8]
+    # Of the lowest one, a mean, nothing is new: all 64 pixels sum to zero, and so the last one follows from the 63.
+    order = np.argsort(frequencies.ravel(), kind="stable")[1:]
+    complete = np.vstack([np.eye(FEATURES), -np.ones(FEATURES)])  # [64, 63]
+    return np.kron(rows.cosines, columns.cosines)[order] @ complete
 
 
 class _Line(NamedTuple):
@@ -81,13 +76,7 @@ def _cosines_of_parts(*lengths: int) -> _Line:
     return _Line(cosines, np.concatenate([np.arange(length) / length for length in lengths]))
 
 
-PLACES = tuple(Place.at((0, start)) for start in range(SIDE // 2 + 1))
-
-#: The share of all other places, whose patches are left to the density of patches from anywhere.
-ANYWHERE = 1 - sum(place.share for place in PLACES)
-
-
-class JpegGrid(Wrapper):
+class JpegGrid(ViewMixture):
     """`base` and densities like it of patches at five places of the JPEG grid; method suffix `+jpeg`.
 
     Meant to stand inside `+sym`, which turns a patch from any place at which rows or columns begin with a block to one
@@ -110,28 +99,18 @@ class JpegGrid(Wrapper):
         bibtex=("wallace1992jpeg",),
     )
 
+    views = tuple(View.of(cosines(place), _share(place)) for place in PLACES)
+    #: The share of all other places, whose patches are left to the density of patches from anywhere.
+    own_weight = 1 - sum(view.weight for view in views)
+
     def __init__(self, base: Density) -> None:
         if base.features != FEATURES:
             raise InputError(
                 f"+jpeg is a mixture over places of an 8x8 patch, which has {FEATURES} features and not "
                 f"{base.features}; leave out +jpeg."
             )
-        super().__init__(base)
-        self.placed = nn.ModuleList(copy.deepcopy(base) for _ in PLACES)
-        for density in self.each()[1:]:
-            density.reset_parameters()
-
-    def each(self) -> list[Density]:
-        """The density of patches from anywhere, then those of the places."""
-        return [self.base, *(density for density in self.placed if isinstance(density, Density))]
-
-    @property
-    def passes(self) -> int:
-        return sum(density.passes for density in self.each())
-
-    def reset_parameters(self) -> None:
-        for density in self.each():
-            density.reset_parameters()
+        # Of a place there is one view, its cosines.
+        super().__init__(base, base.base if isinstance(base, Haar) else base)
 
     def training_batches(self, batches: Batches) -> Batches:
         if not isinstance(batches, FreshBatches) or not batches.knows_places:
@@ -153,35 +132,6 @@ class JpegGrid(Wrapper):
         own = zip(self.each(), plans, strict=True)
         return _GridLearner(self, [density.learner(each, device, precision, compiler) for density, each in own])
 
-    def request(self, request: TrainingRequest) -> None:
-        self.base.request(request)
-        for index, density in enumerate(self.each()[1:], 1):  # which held-out rows lie at its place is not known
-            density.request(replace(request, seed=derive_seed(request.seed, "member", index), validation=None))
-
-    def forward(self, x: Tensor) -> Tensor:
-        terms = [part.density(part.view) + part.log_abs_det + math.log(part.weight) for part in self.parts(x)]
-        return torch.stack(terms).logsumexp(0)
-
-    def parts(self, x: Tensor) -> list[Part]:
-        parts = [Part(self.base, x, x.new_zeros(len(x)), ANYWHERE)]
-        for place, density in zip(PLACES, self.each()[1:], strict=True):
-            turned_to = x @ _tensor(place.cosines.T, x)
-            parts.append(Part(density, turned_to, x.new_full((len(x),), place.log_det), place.share))
-        return parts
-
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        weights = torch.tensor([ANYWHERE, *(place.share for place in PLACES)], device=generator.device)
-        which = torch.multinomial(weights, n, replacement=True, generator=generator)
-        rows = draw_each(self.each(), which, generator)
-        for index, place in enumerate(PLACES, 1):
-            mine = which == index
-            rows[mine] = rows[mine] @ _tensor(np.linalg.inv(place.cosines).T, rows)
-        return rows
-
-
-def _tensor(array: np.ndarray, like: Tensor) -> Tensor:
-    return torch.as_tensor(np.ascontiguousarray(array), dtype=like.dtype, device=like.device)
-
 
 def _turn(step: int) -> tuple[int, int]:
     """Whose step it is (0: patches from anywhere, then the places), and how many it has had before."""
@@ -196,7 +146,7 @@ class _Turns:
 
     def __init__(self, anywhere: FreshBatches) -> None:
         self.anywhere = anywhere
-        self.placed = [_cosines_of(anywhere, place) for place in PLACES]
+        self.placed = [view.batches(anywhere.at(place)) for view, place in zip(JpegGrid.views, PLACES, strict=True)]
 
     @property
     def features(self) -> int:
@@ -214,11 +164,6 @@ class _Turns:
         return self.anywhere.take(n)
 
 
-def _cosines_of(batches: FreshBatches, place: Place) -> MappedBatches:
-    matrix = place.cosines.T.astype(np.float32)
-    return MappedBatches(batches.at(place.offset), lambda rows: rows @ matrix)
-
-
 class _GridLearner(JointLearner):
     """The learners of all places, one at a time; the score is that of the mixture."""
 
@@ -231,4 +176,4 @@ class _GridLearner(JointLearner):
     def step(self, batch: Tensor, step: int, progress: float) -> float:
         self.last, own = _turn(step)
         loss = self.inner[self.last].step(batch, own, progress)
-        return loss if self.last == 0 else loss - PLACES[self.last - 1].log_det
+        return loss if self.last == 0 else loss - JpegGrid.views[self.last - 1].log_det

@@ -19,7 +19,7 @@ FAULTS = {
     "unknown-method": (("bsds300", "--source", "embedded", "--methods", "made-mg"), "did you mean 'made-mog'?"),
     "unknown-wrapper": (
         ("bsds300", "--source", "embedded", "--methods", "lde+x"),
-        "choose one of +ens, +jpeg, +neg, +sym, +w",
+        "choose one of +ens, +haar, +jpeg, +neg, +sym, +w",
     ),
     "unknown-argument": (("bsds300", "--source", "embedded", "--methods", "gmm:component=3"), "'components'"),
     "bad-argument": (("bsds300", "--source", "embedded", "--methods", "lde:components=0"), "components = 0"),

@@ -10,11 +10,16 @@ from scipy.stats import multivariate_normal
 import lde_bench as lb
 from lde_bench.data.patches import FEATURES, SIDE, FreshPatches, Photographs, apply_symmetries, complete
 from lde_bench.densities.base import Part
-from lde_bench.densities.jpeg_grid import ANYWHERE, EVERY, PLACES, JpegGrid, _turn
+from lde_bench.densities.jpeg_grid import EVERY, PLACES, JpegGrid, _turn
+from lde_bench.densities.view_mixture import View
 from lde_bench.errors import InputError
 from lde_bench.evaluation.laws.measures import normalisation
 from lde_bench.training.batches import ArrayBatches, FreshBatches
 from lde_bench.training.plan import Plan
+
+VIEWS, ANYWHERE = JpegGrid.views, JpegGrid.own_weight
+#: That of the density of patches from anywhere.
+UNTURNED = View.of(np.eye(FEATURES), ANYWHERE)
 
 
 def blocky(side: int, seed: int) -> np.ndarray:
@@ -52,32 +57,32 @@ def gaussians(fresh: FreshPatches) -> JpegGrid:
 def test_the_cosines_of_a_block_are_those_of_scipy_without_the_mean():
     x = np.random.default_rng(0).normal(size=(20, FEATURES))
     expected = dctn(complete(x).reshape(-1, SIDE, SIDE), axes=(1, 2), norm="ortho").reshape(-1, SIDE**2)[:, 1:]
-    np.testing.assert_allclose(np.sort(x @ PLACES[0].cosines.T, 1), np.sort(expected, 1), atol=1e-12)
+    np.testing.assert_allclose(np.sort(x @ VIEWS[0].matrix.T, 1), np.sort(expected, 1), atol=1e-12)
 
 
-@pytest.mark.parametrize("place", PLACES, ids=str)
-def test_cosines_are_invertible_with_the_log_determinant_that_is_counted(place):
-    assert np.linalg.cond(place.cosines) < 100
-    assert np.linalg.slogdet(place.cosines).logabsdet == pytest.approx(place.log_det, abs=1e-10)
+@pytest.mark.parametrize(("view", "place"), list(zip(VIEWS, PLACES, strict=True)), ids=str)
+def test_cosines_are_invertible_with_the_log_determinant_that_is_counted(view, place):
+    assert np.linalg.cond(view.matrix) < 100
+    assert np.linalg.slogdet(view.matrix).logabsdet == pytest.approx(view.log_det, abs=1e-10)
     # A patch whose parts of blocks are flat has nothing above the frequencies of the means.
-    flat = np.where(np.arange(SIDE) < SIDE - place.offset[1], 1.0, -2.0) * np.ones((SIDE, 1))
-    cosines = place.cosines @ (flat - flat.mean()).ravel()[:FEATURES]
+    flat = np.where(np.arange(SIDE) < SIDE - place[1], 1.0, -2.0) * np.ones((SIDE, 1))
+    cosines = view.matrix @ (flat - flat.mean()).ravel()[:FEATURES]
     assert np.abs(cosines[1:]).max() < 1e-12
 
 
 def test_shares_are_those_of_the_places_that_a_symmetry_brings_there():
-    assert [place.share * 64 for place in PLACES] == [1, 4, 4, 4, 2]
+    assert [view.weight * 64 for view in VIEWS] == [1, 4, 4, 4, 2]
 
 
 def test_log_prob_is_that_of_six_gaussians_in_pixels(fitted, fresh):
     rng = np.random.default_rng(1)
-    x = np.concatenate([fresh.draw_at(place.offset, 5, rng) for place in PLACES] + [fresh.draw(10, rng)]).astype(float)
+    x = np.concatenate([fresh.draw_at(place, 5, rng) for place in PLACES] + [fresh.draw(10, rng)]).astype(float)
     terms = []
-    for place, density in zip([None, *PLACES], fitted.each(), strict=True):
+    for view, density in zip([UNTURNED, *VIEWS], fitted.each(), strict=True):
         mean, covariance = (part.detach().numpy() for part in moments_of(density))
-        turn = np.eye(FEATURES) if place is None else np.linalg.inv(place.cosines)
+        turn = np.linalg.inv(view.matrix)
         pixels = multivariate_normal(turn @ mean, turn @ covariance @ turn.T, allow_singular=True)
-        terms.append(np.log(ANYWHERE if place is None else place.share) + pixels.logpdf(x))
+        terms.append(np.log(view.weight) + pixels.logpdf(x))
     np.testing.assert_allclose(fitted.log_prob(x), logsumexp(terms, 0), rtol=1e-6)
 
 
@@ -89,11 +94,11 @@ def moments_of(density) -> tuple[torch.Tensor, torch.Tensor]:
 def test_samples_come_from_all_places_and_have_the_moments_of_the_mixture(fitted):
     drawn = fitted.sample(40_000, seed=3)
     expected = 0.0
-    for place, density in zip([None, *PLACES], fitted.each(), strict=True):
+    for view, density in zip([UNTURNED, *VIEWS], fitted.each(), strict=True):
         mean, covariance = (part.detach().numpy() for part in moments_of(density))
-        turn = np.eye(FEATURES) if place is None else np.linalg.inv(place.cosines)
+        turn = np.linalg.inv(view.matrix)
         second = turn @ (covariance + np.outer(mean, mean)) @ turn.T
-        expected = expected + (ANYWHERE if place is None else place.share) * second
+        expected = expected + view.weight * second
     error = drawn.T @ drawn / len(drawn) - expected
     assert np.abs(error).max() < 0.05 * np.abs(expected).max()
     own = fitted.log_prob(drawn[:2000]).mean()

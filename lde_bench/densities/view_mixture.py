@@ -1,0 +1,109 @@
+"""Mixtures of densities that look at the same rows through different invertible matrices."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lde_bench.densities.base import Density, Part
+from lde_bench.densities.ensemble import draw_each
+from lde_bench.densities.wrapper import Wrapper
+from lde_bench.seeds import derive_seed
+from lde_bench.training.batches import Batches, MappedBatches
+from lde_bench.training.model import TrainingRequest
+
+
+class View(NamedTuple):
+    """What one of the mixed densities is given of a row x [D], `matrix` @ x, and its share of the mixture.
+
+    `matrix` is float64 [D, D], `log_det` is log |det matrix| in nats.
+    """
+
+    matrix: np.ndarray
+    log_det: float
+    weight: float
+
+    @classmethod
+    def of(cls, matrix: np.ndarray, weight: float) -> View:
+        return cls(matrix, float(np.linalg.slogdet(matrix).logabsdet), weight)
+
+    def rows(self, rows: np.ndarray) -> np.ndarray:
+        """The view of rows [n, D], in their precision."""
+        return rows @ self.matrix.T.astype(rows.dtype)
+
+    def tensor(self, rows: Tensor) -> Tensor:
+        """The view of rows [B, D], in their precision."""
+        return rows @ _like(self.matrix.T, rows)
+
+    def back(self, rows: Tensor) -> Tensor:
+        """The rows [B, D] of which `rows` are the view."""
+        return rows @ _like(np.linalg.inv(self.matrix).T, rows)
+
+    def batches(self, batches: Batches) -> MappedBatches:
+        return MappedBatches(batches, self.rows)
+
+
+def _like(matrix: np.ndarray, rows: Tensor) -> Tensor:
+    return torch.as_tensor(np.ascontiguousarray(matrix), dtype=rows.dtype, device=rows.device)
+
+
+class ViewMixture(Wrapper):
+    """p(x) = w_0 q_0(x) + sum_v w_v q_v(T_v x) |det T_v|, with q_0 the density it wraps and the other q_v like one.
+
+    A subclass sets `views` and `own_weight`, which sum to one, and trains the densities.
+
+    Args:
+        base: q_0, of the rows as they are.
+        pattern: what the others are copies of, with weights of their own.
+    """
+
+    views: ClassVar[tuple[View, ...]]
+    own_weight: ClassVar[float]
+
+    def __init__(self, base: Density, pattern: Density) -> None:
+        super().__init__(base)
+        self.others = nn.ModuleList(copy.deepcopy(pattern) for _ in self.views)
+        for density in self.each()[1:]:
+            density.reset_parameters()
+
+    def each(self) -> list[Density]:
+        """The density of the rows as they are, then those of the views."""
+        return [self.base, *(density for density in self.others if isinstance(density, Density))]
+
+    @property
+    def passes(self) -> int:
+        return sum(density.passes for density in self.each())
+
+    def reset_parameters(self) -> None:
+        for density in self.each():
+            density.reset_parameters()
+
+    def request(self, request: TrainingRequest) -> None:
+        self.base.request(request)
+        for index, density in enumerate(self.each()[1:], 1):
+            density.request(replace(request, seed=derive_seed(request.seed, "member", index), validation=None))
+
+    def forward(self, x: Tensor) -> Tensor:
+        terms = [part.density(part.view) + part.log_abs_det + math.log(part.weight) for part in self.parts(x)]
+        return torch.stack(terms).logsumexp(0)
+
+    def parts(self, x: Tensor) -> list[Part]:
+        parts = [Part(self.base, x, x.new_zeros(len(x)), self.own_weight)]
+        for view, density in zip(self.views, self.each()[1:], strict=True):
+            parts.append(Part(density, view.tensor(x), x.new_full((len(x),), view.log_det), view.weight))
+        return parts
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        weights = torch.tensor([self.own_weight, *(view.weight for view in self.views)], device=generator.device)
+        which = torch.multinomial(weights, n, replacement=True, generator=generator)
+        rows = draw_each(self.each(), which, generator)
+        for index, view in enumerate(self.views, 1):
+            mine = which == index
+            rows[mine] = view.back(rows[mine])
+        return rows
