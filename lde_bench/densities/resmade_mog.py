@@ -19,6 +19,8 @@ from torch.nn import functional as F
 from lde_bench.densities.masked import MaskedLinear, MixtureOutputs, hidden_degrees, input_degrees
 from lde_bench.densities.mixture import AutoregressiveMixture, Mixture
 from lde_bench.training.batches import Batches
+from lde_bench.training.device import Compiler
+from lde_bench.training.learner import GradientLearner, Learner
 from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
 
@@ -136,6 +138,10 @@ class ResMadeMog(AutoregressiveMixture):
     def prepare(self, batches: Batches) -> None:
         rows = np.asarray(batches.take(UNIT_ROWS), dtype=np.float64)
         self.unit.fill_(float(np.sqrt(np.square(rows).mean())) or 1.0)
+
+    def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
+        # A width of 512 is 2 million weights, and one of 1,536 is 12 million.
+        return GradientLearner(self, plan, device, precision, compiler(self), compiler, fused=True)
 
     def conditionals(self, x: Tensor) -> Mixture:
         past = F.pad(x.square().cumsum(-1)[:, :-1], (1, 0))  # sum of squares before i: [B, D]

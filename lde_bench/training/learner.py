@@ -255,7 +255,8 @@ class LossLearner(OptimisedLearner):
 class GradientLearner(LossLearner):
     """Maximum likelihood by stochastic gradients on -log p(x) / D nats (Yoo et al. 2020, eq. 4).
 
-    `log_density(x)`: [B, D] -> [B] nats, usually the module itself or its compiled twin.
+    `log_density(x)`: [B, D] -> [B] nats, usually the module itself or its compiled twin. `fused` is that of
+    `make_optimizer`.
     """
 
     def __init__(
@@ -266,6 +267,8 @@ class GradientLearner(LossLearner):
         precision: str,
         log_density: Callable[[Tensor], Tensor] | None = None,
         compiler: Compiler | None = None,
+        *,
+        fused: bool = False,
     ) -> None:
         density = log_density or module
 
@@ -273,7 +276,7 @@ class GradientLearner(LossLearner):
             return -density(batch).mean() / batch.shape[1]
 
         plan = plan.per_feature(getattr(module, "features", 1))
-        super().__init__(module, plan, device, precision, loss, compiler=compiler)
+        super().__init__(module, plan, device, precision, loss, fused=fused, compiler=compiler)
 
     def step(self, batch: Tensor, step: int, progress: float) -> float:
         return super().step(batch, step, progress) * batch.shape[1]

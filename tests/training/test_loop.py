@@ -103,6 +103,26 @@ def test_a_run_killed_twice_ends_with_the_same_weights_too(tmp_path, monkeypatch
     assert_same_weights(fit(checkpoint), fit())
 
 
+@pytest.mark.parametrize(("seconds_to_write", "expected"), [(0.1, [3, 5, 7, 9]), (1.5, [3, 9])])
+def test_checkpoints_that_take_long_to_write_lie_further_apart(tmp_path, monkeypatch, seconds_to_write, expected):
+    clock, written = [0.0], []
+
+    def write(path, learner, best, state, maker):
+        clock[0] += seconds_to_write
+        written.append(state.step)
+
+    def on_progress(progress):
+        clock[0] += 1.0
+
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 1.9)
+    monkeypatch.setattr(loop, "WRITE_SECONDS", 0.5)
+    monkeypatch.setattr(loop, "_write_checkpoint", write)
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: clock[0])
+    density = lb.create("lde+w", 5, components=3)
+    density.fit(ROWS, seed=3, steps=10, device="cpu", checkpoint=tmp_path / "c", on_progress=on_progress)
+    assert written == expected
+
+
 @pytest.mark.slow
 def test_what_a_kill_loses_since_the_last_checkpoint_is_made_again(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
