@@ -22,7 +22,7 @@ import torch
 
 from lde_bench.data import load_dataset
 from lde_bench.data.base import Dataset
-from lde_bench.data.patches import FEATURES, SIDE, SYMMETRIES, apply_symmetries
+from lde_bench.data.patches import FEATURES, SIDE, SYMMETRIES, apply_symmetries, complete
 from lde_bench.densities import create
 from lde_bench.densities.haar import wavelets
 from lde_bench.densities.jpeg_grid import cosines
@@ -32,13 +32,12 @@ from lde_bench.progress import say
 from lde_bench.training.batches import FreshBatches
 from lde_bench.training.plan import Budget
 
-METHOD, PROFILE, ROWS = "resmade-mog+w", "long", 3_334
+METHOD, PROFILE, EVERY = "resmade-mog+w", "long", 3
 
 
 def in_order(*keys: np.ndarray) -> np.ndarray:
     """T of T x, the pixels sorted by the last key, then by those before it: float64 [63, 63]."""
-    complete = np.vstack([np.eye(FEATURES), -np.ones(FEATURES)])  # [64, 63]
-    return complete[np.lexsort(keys)][:FEATURES]
+    return complete(np.eye(FEATURES)).T[np.lexsort(keys)][:FEATURES]
 
 
 def views() -> dict[str, np.ndarray]:
@@ -68,7 +67,7 @@ def symmetrised(data: Dataset, rows: np.ndarray, view: View, steps: int, seed: i
     assert data.fresh is not None
     density = create(METHOD, FEATURES)
     plan = density.plan(Budget.of(PROFILE))
-    plan = replace(plan, steps=steps, average=1 - 20 / steps, validate_every=steps)
+    plan = replace(plan, steps=steps, average=max(0.0, 1 - 20 / steps))
     density.fit(
         view.batches(FreshBatches(data.fresh.draw, FEATURES, seed, augment)),
         seed=seed,
@@ -86,7 +85,7 @@ def mixed(log_probs: Sequence[np.ndarray]) -> np.ndarray:
 
 def measure(steps: int, folder: Path | None) -> None:
     data = load_dataset("bsds300", validation=10_000, data_dir=folder)
-    rows = np.asarray(data.validation, dtype=np.float32)[:: -(-10_000 // ROWS)]
+    rows = np.asarray(data.validation, dtype=np.float32)[::EVERY]
     found = {}
     for name, matrix in views().items():
         log_probs = symmetrised(data, rows, View.of(matrix, 1.0), steps, seed=int("seed" in name))

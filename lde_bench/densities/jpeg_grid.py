@@ -21,7 +21,7 @@ import torch
 from scipy.fft import dct
 from torch import Tensor
 
-from lde_bench.data.patches import FEATURES, PIXELS, SIDE, SYMMETRIES, Offset, turned
+from lde_bench.data.patches import FEATURES, PIXELS, SIDE, SYMMETRIES, Offset, complete, turned
 from lde_bench.densities.base import Density
 from lde_bench.densities.ensemble import JointLearner
 from lde_bench.densities.haar import Haar
@@ -55,8 +55,7 @@ def cosines(offset: Offset) -> np.ndarray:
     frequencies = rows.frequencies[:, None] + columns.frequencies  # [8, 8]
     # Of the lowest one, a mean, nothing is new: all 64 pixels sum to zero, and so the last one follows from the 63.
     order = np.argsort(frequencies.ravel(), kind="stable")[1:]
-    complete = np.vstack([np.eye(FEATURES), -np.ones(FEATURES)])  # [64, 63]
-    return np.kron(rows.cosines, columns.cosines)[order] @ complete
+    return np.kron(rows.cosines, columns.cosines)[order] @ complete(np.eye(FEATURES)).T
 
 
 class _Line(NamedTuple):
@@ -83,13 +82,10 @@ class JpegGrid(ViewMixture):
     of the five. The prior of a place is its share of the grid, nothing is learnt of it.
 
     Raises:
-        InputError: `base` is no density of the 63 numbers of an 8x8 patch; or it is fitted to rows whose places are not
-            known.
+        InputError: as of `ViewMixture`; or it is fitted to rows whose places are not known.
     """
 
     name = "jpeg"
-    only_features = FEATURES
-    patches_only = True
     needs_places = True
     card = Card(
         summary="a mixture of 6 like it: of patches from anywhere, and at 5 places on the grid of the JPEG blocks",
@@ -104,11 +100,6 @@ class JpegGrid(ViewMixture):
     own_weight = 1 - sum(view.weight for view in views)
 
     def __init__(self, base: Density) -> None:
-        if base.features != FEATURES:
-            raise InputError(
-                f"+jpeg is a mixture over places of an 8x8 patch, which has {FEATURES} features and not "
-                f"{base.features}; leave out +jpeg."
-            )
         # Of a place there is one view, its cosines.
         super().__init__(base, base.base if isinstance(base, Haar) else base)
 
@@ -125,6 +116,9 @@ class JpegGrid(ViewMixture):
         self.base.prepare(batches.anywhere)
         for density, rows in zip(self.each()[1:], batches.placed, strict=True):
             density.prepare(rows)
+
+    def held_out(self, rows: Tensor) -> list[Tensor | None]:
+        return [rows, *(None for _ in self.views)]
 
     def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
         # A place has fewer steps: warm-up and average are that share of its training which they are of the other's.

@@ -1,4 +1,4 @@
-"""Mixtures of densities that look at the same rows through different invertible matrices."""
+"""Mixtures of densities that look at the same patch through different invertible matrices."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lde_bench.data.patches import FEATURES
 from lde_bench.densities.base import Density, Part
 from lde_bench.densities.ensemble import draw_each
 from lde_bench.densities.wrapper import Wrapper
+from lde_bench.errors import InputError
 from lde_bench.seeds import derive_seed
 from lde_bench.training.batches import Batches, MappedBatches
 from lde_bench.training.model import TrainingRequest
@@ -54,19 +56,36 @@ def _like(matrix: np.ndarray, rows: Tensor) -> Tensor:
 
 
 class ViewMixture(Wrapper):
-    """p(x) = w_0 q_0(x) + sum_v w_v q_v(T_v x) |det T_v|, with q_0 the density it wraps and the other q_v like one.
+    """p(x) = w_0 q_0(x) + sum_v w_v q_v(T_v x) |det T_v| of an 8x8 patch, with q_0 the density it wraps.
 
     A subclass sets `views` and `own_weight`, which sum to one, and trains the densities.
 
     Args:
-        base: q_0, of the rows as they are.
-        pattern: what the others are copies of, with weights of their own.
+        base: q_0, of the patch as it is.
+        pattern: what the q_v are copies of, with weights of their own.
+
+    Raises:
+        InputError: `base` is no density of the 63 numbers of a patch; or `pattern` is one that needs them, as `+sym`
+            does: a view has no flips and rotations.
     """
+
+    only_features = FEATURES
+    patches_only = True
 
     views: ClassVar[tuple[View, ...]]
     own_weight: ClassVar[float]
 
     def __init__(self, base: Density, pattern: Density) -> None:
+        if base.features != FEATURES:
+            raise InputError(
+                f"+{self.name} needs the pixels of an 8x8 patch, {FEATURES} features and not {base.features}; leave "
+                f"out +{self.name}."
+            )
+        if any(isinstance(inner, Density) and inner.patches_only for inner in pattern.modules()):
+            raise InputError(
+                f"+{self.name} would show a turned patch to what {base.name} takes for its pixels; put +{self.name} "
+                f"further inside, as in lde+w+{self.name}+sym."
+            )
         super().__init__(base)
         self.others = nn.ModuleList(copy.deepcopy(pattern) for _ in self.views)
         for density in self.each()[1:]:
@@ -84,10 +103,16 @@ class ViewMixture(Wrapper):
         for density in self.each():
             density.reset_parameters()
 
+    def held_out(self, rows: Tensor) -> list[Tensor | None]:
+        """The validation rows [m, 63] of each density as it sees them; None where it is not known which are its own."""
+        return [rows, *(view.tensor(rows) for view in self.views)]
+
     def request(self, request: TrainingRequest) -> None:
-        self.base.request(request)
-        for index, density in enumerate(self.each()[1:], 1):
-            density.request(replace(request, seed=derive_seed(request.seed, "member", index), validation=None))
+        rows = request.validation
+        own = [None] * (1 + len(self.views)) if rows is None else self.held_out(rows)
+        for index, (density, mine) in enumerate(zip(self.each(), own, strict=True)):
+            seed = derive_seed(request.seed, "member", index) if index else request.seed
+            density.request(replace(request, seed=seed, validation=mine))
 
     def forward(self, x: Tensor) -> Tensor:
         terms = [part.density(part.view) + part.log_abs_det + math.log(part.weight) for part in self.parts(x)]

@@ -126,7 +126,7 @@ def make_optimizer(parameters: Iterable[nn.Parameter], plan: Plan, *, fused: boo
     """The plan's optimiser of those parameters that require a gradient.
 
     `fused` takes torch's fused Adam: equal but for rounding, and four times faster where a step of the optimiser costs
-    as much as its gradients, as with the millions of weights of fully connected networks of images.
+    as much as its gradients, as with the millions of weights of wide networks.
     """
     learnt = [parameter for parameter in parameters if parameter.requires_grad]
     if plan.optimizer == "sgd":

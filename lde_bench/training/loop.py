@@ -26,8 +26,9 @@ from lde_bench.training.plan import Budget, Plan
 from lde_bench.training.start import Start
 
 #: Wall seconds between two checkpoints: what a killed run can lose. Those that take more than `WRITE_SECONDS` to write,
-#: as a gigabyte of a large model does, lie as much further apart, so that they cost 3 % of the time.
-CHECKPOINT_SECONDS, WRITE_SECONDS = 20.0, 0.6
+#: as a gigabyte of a large model does, lie as much further apart, so that they cost 3 % of the time; but not more than
+#: `FURTHER` times.
+CHECKPOINT_SECONDS, WRITE_SECONDS, FURTHER = 20.0, 0.6, 15
 
 
 def cpu_seconds() -> float:
@@ -161,7 +162,7 @@ def train(
         if checkpoint is not None and now > next_checkpoint:
             _write_checkpoint(checkpoint, learner, best, state, maker)
             written = time.perf_counter()
-            next_checkpoint = written + CHECKPOINT_SECONDS * max(1.0, (written - now) / WRITE_SECONDS)
+            next_checkpoint = written + CHECKPOINT_SECONDS * min(FURTHER, max(1.0, (written - now) / WRITE_SECONDS))
         spent = share()
         seconds_left = state.wall_seconds / spent * (1 - spent)
         on_progress(Progress(state.step, spent, loss, state.best_score, seconds_left))

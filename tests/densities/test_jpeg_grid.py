@@ -153,12 +153,16 @@ def test_a_killed_run_goes_on_to_the_same_weights(fresh, tmp_path, monkeypatch):
 
     def fit(**more) -> np.ndarray:
         density = lb.create("made-mog+jpeg", FEATURES, components=2, hidden=8)
-        return density.fit(batches_of(fresh), rows, steps=45, device="cpu", **more).log_prob(rows)
+        return density.fit(batches_of(fresh), rows, steps=45, device="cpu", notify=notices.append, **more).log_prob(
+            rows
+        )
 
+    notices: list[str] = []
     whole = fit()
     with pytest.raises(Killed):
         fit(checkpoint=tmp_path / "c", on_progress=kill)
     np.testing.assert_array_equal(fit(checkpoint=tmp_path / "c"), whole)
+    assert notices == ["continuing from step 27 of 45"]
 
 
 def test_it_is_saved_and_loaded(fitted, tmp_path):
