@@ -53,6 +53,15 @@ def test_wavelets_are_those_of_the_definition_coarse_to_fine():
     np.testing.assert_allclose(np.square(found).sum(1), np.square(pixels).sum((1, 2)), rtol=1e-6)
 
 
+def test_no_wavelet_is_finer_than_one_after_it():
+    complete_of_unit = complete(np.eye(FEATURES)).T  # [64, 63]
+    functions = (wavelets() @ np.linalg.pinv(complete_of_unit)).reshape(-1, SIDE, SIDE)
+    seen = np.abs(functions) > 1e-9
+    finer = np.minimum(seen.any(1).sum(1), seen.any(2).sum(1))  # the shorter side of what each covers, in pixels
+    assert (np.diff(finer) <= 0).all()
+    assert set(finer) == {8, 4, 2}
+
+
 def test_the_log_determinant_is_that_of_63_numbers_for_64_pixels():
     # An orthonormal basis of the plane of zero sums: |det| of the completion is sqrt(64).
     (view,) = Haar.views
