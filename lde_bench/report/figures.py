@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from itertools import cycle, islice, pairwise
 from pathlib import Path
-from textwrap import fill, wrap
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Literal
 
 from lde_bench.files import write_bytes_atomic
@@ -90,7 +90,7 @@ def draw_rows(table: Table) -> Figure:
     margin = 0.08 * (high - low)
     # Two lines at most: a longer name makes the picture wider, and takes nothing from the axis.
     titles = [with_components(row.label, row.components) for row in rows]
-    names = [fill(title, max(28, len(title) // 2 + 8)) for title in titles]
+    names = [_folded(title, max(28, len(title) // 2 + 8)) for title in titles]
     longest = max((len(line) for name in names for line in name.splitlines()), default=0)
     figure = Figure(figsize=(4.9 + 0.068 * longest, 1.9 + 0.29 * len(rows)), layout="constrained")
     axes = figure.subplots()
@@ -309,6 +309,16 @@ def _label_components(axes: Axes, table: Table) -> None:
     axes.set_xticks(ticks, labels=[f"\n{tick}" if low else str(tick) for tick, low in zip(ticks, near, strict=True)])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(f"components K (logarithmic axis)\n{caption}")
+
+
+def _folded(name: str, width: int) -> str:
+    """A row's name in lines of at most `width` letters, broken where a wrapper or an argument of it ends."""
+    lines = [""]
+    for piece in re.split(r"(?=[+:])|(?<=[, ])", name):
+        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def entitle(figure: Figure, table: Table) -> Figure:

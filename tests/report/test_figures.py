@@ -13,6 +13,7 @@ from shown import build_tables
 from lde_bench.report.figures import (
     PAGE_DPI,
     PRINT_DPI,
+    _folded,
     draw_components,
     draw_rows,
     entitle,
@@ -228,3 +229,16 @@ def test_drawing_needs_no_pyplot_and_reporting_no_torch():
         "assert 'torch' not in sys.modules and 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("ae+lde+w:backbone=mlp K=30", ["ae+lde+w:backbone=mlp K=30"]),
+        ("resmade-mog+w+haar+jpeg+sym:hidden=1536 K=10", ["resmade-mog+w+haar+jpeg+sym", ":hidden=1536 K=10"]),
+        ("mine:first=1000000,second=2000000,third=3", ["mine:first=1000000,", "second=2000000,third=3"]),
+        ("a_word_longer_than_a_line_has_letters K=3", ["a_word_longer_than_a_line_has_letters", "K=3"]),
+    ],
+)
+def test_long_names_of_rows_break_where_a_part_of_them_ends(name, lines):
+    assert _folded(name, 28).splitlines() == lines
