@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
+from short_runs import exit_code
 
 from lde_bench.data import bsds300
 from lde_bench.data.patches import FEATURES, PIXELS, SIDE, WORDS
 from lde_bench.densities import load_density
-from lde_bench.errors import InputError, LdeBenchError
-from lde_bench.progress import say
+from lde_bench.errors import InputError
 from lde_bench.seeds import derive_generator
 
 
@@ -38,6 +38,15 @@ def patches_by_place(folder: Path, rows: int) -> np.ndarray:
     return np.stack([photographs.patches(which, words, place) for place in places]).reshape(SIDE, SIDE, rows, FEATURES)
 
 
+def measure(files: Sequence[Path], folder: Path, count: int) -> None:
+    rows = patches_by_place(folder, count)
+    for path in files:
+        density = load_density(path)
+        means = np.array([[density.log_prob(place).mean() for place in line] for line in rows])
+        print(f"{path.stem}: mean {means.mean():.2f} nats; by row and column of the corner, modulo 8:")
+        print("\n".join(" ".join(f"{mean:6.1f}" for mean in line) for line in means), flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("densities", type=Path, nargs="+", help="files that a run has left beside its records")
@@ -45,18 +54,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=3000, help="patches for each place")
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    try:
-        rows = patches_by_place(asked.data_dir, asked.rows)
-        for path in asked.densities:
-            density = load_density(path)
-            means = np.array([[density.log_prob(place).mean() for place in line] for line in rows])
-            print(f"{path.stem}: mean {means.mean():.2f} nats; by row and column of the corner, modulo 8:")
-            print("\n".join(" ".join(f"{mean:6.1f}" for mean in line) for line in means), flush=True)
-    except LdeBenchError as error:
-        say(str(error))
-        return error.exit_code
-    return 0
+    return exit_code(asked.threads, lambda: measure(asked.densities, asked.data_dir, asked.rows))
 
 
 if __name__ == "__main__":

@@ -42,9 +42,14 @@ def main(told: str, measure: Callable[[int, float], None]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
+    return exit_code(asked.threads, lambda: measure(asked.seed, asked.seconds))
+
+
+def exit_code(threads: int, work: Callable[[], None]) -> int:
+    """Do the work on so many threads; the exit code, after one sentence where it is not 0."""
+    torch.set_num_threads(threads)
     try:
-        measure(asked.seed, asked.seconds)
+        work()
     except LdeBenchError as error:
         say(str(error))
         return error.exit_code

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
+from short_runs import exit_code
 
 from lde_bench.data import load_dataset
 from lde_bench.data.base import Dataset
@@ -27,8 +27,6 @@ from lde_bench.densities import create
 from lde_bench.densities.haar import wavelets
 from lde_bench.densities.jpeg_grid import cosines
 from lde_bench.densities.view_mixture import View
-from lde_bench.errors import LdeBenchError
-from lde_bench.progress import say
 from lde_bench.training.batches import FreshBatches
 from lde_bench.training.plan import Budget
 
@@ -102,13 +100,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--data-dir", type=Path)
     asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    try:
-        measure(asked.steps, asked.data_dir)
-    except LdeBenchError as error:
-        say(str(error))
-        return error.exit_code
-    return 0
+    return exit_code(asked.threads, lambda: measure(asked.steps, asked.data_dir))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ place of a patch is known, since it is drawn from its photograph; in p(x) it is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +39,7 @@ EVERY = 4
 
 
 def _share(offset: Offset) -> float:
-    """Of the 64 places, the share of those which some symmetry of the patch brings to `offset`."""
+    """Tell what share of the 64 places the symmetries of the patch bring to `offset`."""
     return len({turned(offset, symmetry) for symmetry in range(len(SYMMETRIES))}) / PIXELS
 
 
@@ -109,7 +110,7 @@ class JpegGrid(ViewMixture):
                 "+jpeg learns from where patches lie in their photographs; train it on patches drawn afresh "
                 "(--patches fresh)."
             )
-        return _Turns(batches)
+        return _Turns(batches, self.views)
 
     def prepare(self, batches: Batches) -> None:
         assert isinstance(batches, _Turns)
@@ -138,9 +139,9 @@ def _turn(step: int) -> tuple[int, int]:
 class _Turns:
     """The batches of whose step it is, those of a place as their cosines."""
 
-    def __init__(self, anywhere: FreshBatches) -> None:
+    def __init__(self, anywhere: FreshBatches, views: Sequence[View]) -> None:
         self.anywhere = anywhere
-        self.placed = [view.batches(anywhere.at(place)) for view, place in zip(JpegGrid.views, PLACES, strict=True)]
+        self.placed = [view.batches(anywhere.at(place)) for view, place in zip(views, PLACES, strict=True)]
 
     @property
     def features(self) -> int:
@@ -163,11 +164,14 @@ class _GridLearner(JointLearner):
 
     last = 0
 
+    def __init__(self, density: JpegGrid, inner: list[Learner]) -> None:
+        super().__init__(density, inner)
+        self.log_dets = [0.0, *(view.log_det for view in density.views)]
+
     @property
     def was_clipped(self) -> bool:  # type: ignore[override] # of the one whose step it was
         return self.inner[self.last].was_clipped
 
     def step(self, batch: Tensor, step: int, progress: float) -> float:
         self.last, own = _turn(step)
-        loss = self.inner[self.last].step(batch, own, progress)
-        return loss if self.last == 0 else loss - JpegGrid.views[self.last - 1].log_det
+        return self.inner[self.last].step(batch, own, progress) - self.log_dets[self.last]
