@@ -15,6 +15,7 @@ from lde_bench.densities.view_mixture import View
 from lde_bench.errors import InputError
 from lde_bench.evaluation.laws.measures import normalisation
 from lde_bench.training.batches import ArrayBatches, FreshBatches
+from lde_bench.training.device import Compiler
 from lde_bench.training.plan import Plan
 
 VIEWS, ANYWHERE = JpegGrid.views, JpegGrid.own_weight
@@ -126,6 +127,18 @@ def test_steps_go_round_the_places_and_are_counted_for_each():
     for which in range(1 + len(PLACES)):
         own = [count for whose, count in turns if whose == which]
         assert own == list(range(10 if which else 10 * (EVERY - 1) * len(PLACES)))
+
+
+def test_the_loss_of_a_step_is_that_of_whose_turn_it_is_in_nats_of_the_pixels(fresh):
+    torch.manual_seed(0)
+    density = lb.create("made-mog+jpeg", FEATURES, components=2, hidden=8)
+    device, plan = torch.device("cpu"), Plan(steps=EVERY, schedule="constant")
+    x = torch.from_numpy(fresh.draw(64, np.random.default_rng(14)))
+    with torch.no_grad():
+        expected = [-density.base(x).mean(), -(density.each()[1](x) + VIEWS[0].log_det).mean()]
+    learner = density.learner(plan, device, "fp32", Compiler(device, False, lambda message: None))
+    losses = [learner.step(x, step, 0.0) for step in (0, EVERY - 1)]  # of patches from anywhere, of the first place
+    np.testing.assert_allclose(losses, [float(each) for each in expected], rtol=1e-5)
 
 
 def test_what_it_wraps_learns_of_patches_from_anywhere_what_it_would_learn_alone(fresh):
