@@ -135,7 +135,10 @@ def await_checkpoint(process: BaseProcess, folder: Path) -> None:
     ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "ended")]
 )
 def test_signals_stop_within_seconds_and_it_is_said_how_to_continue(here, records, number, code, word):
-    with forked(*LONG) as process:
+    def heed() -> None:  # a shell that runs the tests in the background has its children ignore SIGINT
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    with forked(*LONG, before=heed) as process:
         await_checkpoint(process, here)
         os.kill(process.pid, number)
         process.join(20)
