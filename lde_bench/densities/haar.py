@@ -7,6 +7,8 @@ seeds does: `benchmarks/unlike_networks.py`.
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,6 +17,7 @@ from lde_bench.data.patches import FEATURES, SIDE, complete
 from lde_bench.densities.base import Density
 from lde_bench.densities.ensemble import JointLearner
 from lde_bench.densities.view_mixture import View, ViewMixture
+from lde_bench.errors import InputError
 from lde_bench.training.batches import Batches
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner
@@ -43,6 +46,9 @@ class Haar(ViewMixture):
     """`base` and a density like it of the Haar wavelets of the patch, half each; method suffix `+haar`.
 
     Both learn from the same batches, each by a learner of its own.
+
+    Raises:
+        InputError: as of `ViewMixture`; or `base` needs the pixels of a patch, as `+sym` does, which wavelets are not.
     """
 
     name = "haar"
@@ -56,7 +62,14 @@ class Haar(ViewMixture):
     own_weight = 0.5
 
     def __init__(self, base: Density) -> None:
-        super().__init__(base, base)
+        if any(isinstance(inner, Density) and inner.patches_only for inner in base.modules()):
+            raise InputError(
+                f"+haar would show wavelets to what {base.name} takes for the pixels of a patch; put +haar further "
+                "inside, as in lde+w+haar+sym."
+            )
+        other = copy.deepcopy(base)
+        other.reset_parameters()
+        super().__init__(base, [other])
 
     def reference_seconds(self, plan: Plan) -> float:
         return sum(density.reference_seconds(plan) for density in self.each())

@@ -2,30 +2,29 @@
 
 JPEG stores a photograph in blocks of 8x8 pixels, each as multiples of fixed steps in a basis of cosines (Wallace 1992).
 A patch cut from such a photograph lies somewhere on this grid, and the closer to a block, the less there is to it: of
-one that is a block, most of the 63 numbers stand near a few values each. With the place c latent,
+one that is a block, most of the 63 numbers stand near multiples of their steps. With the place c latent,
 
     p(x) = pi_0 q(x) + sum_c pi_c q_c(T_c x) |det T_c|,
 
-where q is the density it wraps and takes patches from anywhere, q_c are densities like it of the patches at place c,
-and T_c turns a patch into the cosines of those parts of blocks that it shows, low frequencies first. The places c are
-(0, 0) ... (0, 4): all at which rows or columns begin with a block, up to the symmetries of the patch. In training the
-place of a patch is known, since it is drawn from its photograph; in p(x) it is summed over.
+where q is the density it wraps and takes patches from anywhere, and q_c are densities of the patches at place c that
+know the steps, `LatticeMade`. The places c are (0, 0) ... (0, 4), all at which rows or columns begin with a block, up
+to the symmetries of the patch, and (1, 1). In training the place of a patch is known, since it is drawn from its
+photograph; in p(x) it is summed over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import replace
 
 import numpy as np
 import torch
-from scipy.fft import dct
 from torch import Tensor
 
-from lde_bench.data.patches import FEATURES, PIXELS, SIDE, SYMMETRIES, Offset, complete, turned
+from lde_bench.data.patches import PIXELS, SYMMETRIES, Offset, turned
 from lde_bench.densities.base import Density
 from lde_bench.densities.ensemble import JointLearner
-from lde_bench.densities.haar import Haar
+from lde_bench.densities.jpeg_lattice import Coordinates, LatticeMade
 from lde_bench.densities.view_mixture import View, ViewMixture
 from lde_bench.errors import InputError
 from lde_bench.training.batches import Batches, FreshBatches
@@ -35,7 +34,11 @@ from lde_bench.training.model import Card
 from lde_bench.training.plan import Plan
 
 #: One step in so many is of a density of one place, in turn; all others are of the density of patches from anywhere.
-EVERY = 4
+EVERY = 3
+
+#: Width of the density of a place, and how it is trained, stretched to the steps that it gets.
+WIDTH = 1024
+PLAN = replace(LatticeMade.plans["long"], rate=6e-3)
 
 
 def _share(offset: Offset) -> float:
@@ -44,65 +47,42 @@ def _share(offset: Offset) -> float:
 
 
 #: Where blocks lie in a patch, up to its symmetries.
-PLACES: tuple[Offset, ...] = tuple((0, start) for start in range(SIDE // 2 + 1))
-
-
-def cosines(offset: Offset) -> np.ndarray:
-    """T of T x, the cosines of a patch x without its mean, low frequencies first: float64 [63, 63].
-
-    Of a patch whose corner lies at row and column `offset` of a block, they are those of the parts of blocks it shows.
-    """
-    rows, columns = (_cosines_of_parts(SIDE - start, start) for start in offset)
-    frequencies = rows.frequencies[:, None] + columns.frequencies  # [8, 8]
-    # Of the lowest one, a mean, nothing is new: all 64 pixels sum to zero, and so the last one follows from the 63.
-    order = np.argsort(frequencies.ravel(), kind="stable")[1:]
-    return np.kron(rows.cosines, columns.cosines)[order] @ complete(np.eye(FEATURES)).T
-
-
-class _Line(NamedTuple):
-    """Orthonormal cosines of a row or column of a patch, [8, 8], and their frequencies, [8], of 1 at the highest."""
-
-    cosines: np.ndarray
-    frequencies: np.ndarray
-
-
-def _cosines_of_parts(*lengths: int) -> _Line:
-    cosines = np.zeros((SIDE, SIDE))
-    start = 0
-    for length in filter(None, lengths):
-        stop = start + length
-        cosines[start:stop, start:stop] = dct(np.eye(length), axis=0, norm="ortho")
-        start = stop
-    return _Line(cosines, np.concatenate([np.arange(length) / length for length in lengths]))
+PLACES: tuple[Offset, ...] = ((0, 0), (0, 1), (1, 1), (0, 2), (0, 3), (0, 4))
 
 
 class JpegGrid(ViewMixture):
-    """`base` and densities like it of patches at five places of the JPEG grid; method suffix `+jpeg`.
+    """`base` and densities of patches at six places of the JPEG grid; method suffix `+jpeg`.
 
     Meant to stand inside `+sym`, which turns a patch from any place at which rows or columns begin with a block to one
-    of the five. The prior of a place is its share of the grid, nothing is learnt of it.
+    of the six. The prior of a place is its share of the grid, nothing is learnt of it.
 
     Raises:
         InputError: as of `ViewMixture`; or it is fitted to rows whose places are not known.
     """
 
     name = "jpeg"
+    revision = 2
     needs_places = True
     card = Card(
-        summary="a mixture of 6 like it: of patches from anywhere, and at 5 places on the grid of the JPEG blocks",
+        summary="a mixture of it, of patches from anywhere, and of 6 residual MADEs at places on the grid of the JPEG "
+        "blocks that know the steps of the file",
         source="this project; the blocks: Wallace 1992, IEEE Transactions on Consumer Electronics 38(1)",
-        sample_cost="that of the density it wraps; one evaluation costs 6 of its",
+        sample_cost="that of the density it wraps, or a pass per dimension; one evaluation costs 6 networks more",
         differences="learns from where the training patches lie in their photographs, which no published row does",
-        bibtex=("wallace1992jpeg",),
+        bibtex=("wallace1992jpeg", "babai1986lattice"),
     )
 
-    views = tuple(View.of(cosines(place), _share(place)) for place in PLACES)
+    views = tuple(View.of(Coordinates.at(place).matrix, _share(place)) for place in PLACES)
     #: The share of all other places, whose patches are left to the density of patches from anywhere.
     own_weight = 1 - sum(view.weight for view in views)
 
     def __init__(self, base: Density) -> None:
-        # Of a place there is one view, its cosines.
-        super().__init__(base, base.base if isinstance(base, Haar) else base)
+        super().__init__(base, [self.density_at(place) for place in PLACES])
+
+    @staticmethod
+    def density_at(place: Offset) -> Density:
+        """The density of patches at a place, untrained."""
+        return LatticeMade(place, hidden=WIDTH)
 
     def training_batches(self, batches: Batches) -> Batches:
         if not isinstance(batches, FreshBatches) or not batches.knows_places:
@@ -122,8 +102,8 @@ class JpegGrid(ViewMixture):
         return [rows, *(None for _ in self.views)]
 
     def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
-        # A place has fewer steps: warm-up and average are that share of its training which they are of the other's.
-        plans = [plan, *[plan.stretched(1 / (EVERY * len(PLACES)))] * len(PLACES)]
+        steps = plan.steps / (EVERY * len(PLACES))
+        plans = [plan, *[PLAN.stretched(steps / PLAN.steps)] * len(PLACES)]
         own = zip(self.each(), plans, strict=True)
         return _GridLearner(self, [density.learner(each, device, precision, compiler) for density, each in own])
 
@@ -137,7 +117,7 @@ def _turn(step: int) -> tuple[int, int]:
 
 
 class _Turns:
-    """The batches of whose step it is, those of a place as their cosines."""
+    """The batches of whose step it is, those of a place in its coordinates."""
 
     def __init__(self, anywhere: FreshBatches, views: Sequence[View]) -> None:
         self.anywhere = anywhere

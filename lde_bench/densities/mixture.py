@@ -47,6 +47,10 @@ class Mixture(NamedTuple):
         log_scale = log_scale.unsqueeze(-1)
         return Mixture(self.logits, self.means * log_scale.exp(), self.log_scales + log_scale)
 
+    def shifted(self, by: Tensor) -> Mixture:
+        """The mixture of y + b where y follows this one: b [...]."""
+        return Mixture(self.logits, self.means + by.unsqueeze(-1), self.log_scales)
+
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x) in nats, by log-sum-exp: [...] -> [...]."""
         standard = (x.unsqueeze(-1) - self.means) * torch.exp(-self.log_scales)  # [..., K]
@@ -57,6 +61,18 @@ class Mixture(NamedTuple):
         """P(X <= x): [...] -> [...]."""
         standard = (x.unsqueeze(-1) - self.means) * torch.exp(-self.log_scales)
         return (torch.softmax(self.logits, -1) * torch.special.ndtr(standard)).sum(-1)
+
+    def log_between(self, low: Tensor, high: Tensor) -> Tensor:
+        """log P(low < X <= high): two of [...] -> [...]; also far out, where both probabilities round to 0 or 1."""
+        inverse = torch.exp(-self.log_scales)
+        below, above = ((edge.unsqueeze(-1) - self.means) * inverse for edge in (low, high))  # [..., K]
+        right = below + above > 0  # mirrored, so that the differences are those of small numbers
+        below, above = torch.where(right, -above, below), torch.where(right, -below, above)
+        log_above = torch.special.log_ndtr(above)
+        # The bound keeps the logarithm finite where an interval is too narrow for the precision.
+        ratio = (torch.special.log_ndtr(below) - log_above).clamp_max(-torch.finfo(low.dtype).eps)
+        terms = log_above + torch.log(-torch.expm1(ratio))
+        return torch.logsumexp(torch.log_softmax(self.logits, -1) + terms, -1)
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """One independent draw per leading index: [...]."""

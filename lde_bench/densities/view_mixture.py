@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
@@ -62,11 +62,10 @@ class ViewMixture(Wrapper):
 
     Args:
         base: q_0, of the patch as it is.
-        pattern: what the q_v are copies of, with weights of their own.
+        others: the q_v, of the views in their order.
 
     Raises:
-        InputError: `base` is no density of the 63 numbers of a patch; or `pattern` is one that needs them, as `+sym`
-            does: a view has no flips and rotations.
+        InputError: `base` is no density of the 63 numbers of a patch.
     """
 
     only_features = FEATURES
@@ -75,21 +74,14 @@ class ViewMixture(Wrapper):
     views: ClassVar[tuple[View, ...]]
     own_weight: ClassVar[float]
 
-    def __init__(self, base: Density, pattern: Density) -> None:
+    def __init__(self, base: Density, others: Sequence[Density]) -> None:
         if base.features != FEATURES:
             raise InputError(
                 f"+{self.name} needs the pixels of an 8x8 patch, {FEATURES} features and not {base.features}; leave "
                 f"out +{self.name}."
             )
-        if any(isinstance(inner, Density) and inner.patches_only for inner in pattern.modules()):
-            raise InputError(
-                f"+{self.name} would show a turned patch to what {base.name} takes for its pixels; put +{self.name} "
-                f"further inside, as in lde+w+{self.name}+sym."
-            )
         super().__init__(base)
-        self.others = nn.ModuleList(copy.deepcopy(pattern) for _ in self.views)
-        for density in self.each()[1:]:
-            density.reset_parameters()
+        self.others = nn.ModuleList(others)
 
     def each(self) -> list[Density]:
         """The density of the rows as they are, then those of the views."""
