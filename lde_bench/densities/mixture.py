@@ -21,6 +21,9 @@ UNIT_ROWS = 100_000
 #: square stays finite in float32; it bounds the network's output, never the density.
 LOG_SCALE_BOUND = 14.0
 
+#: Standard deviations from a mean beyond which a Gaussian has the probability of an interval at this distance, e^-5000.
+FAR = 100.0
+
 
 def initial_outputs(components: int) -> Tensor:
     """Network outputs [3K] that start a dimension as K distinct Gaussians around zero: biases of a last layer."""
@@ -67,7 +70,10 @@ class Mixture(NamedTuple):
         inverse = torch.exp(-self.log_scales)
         below, above = ((edge.unsqueeze(-1) - self.means) * inverse for edge in (low, high))  # [..., K]
         right = below + above > 0  # mirrored, so that the differences are those of small numbers
-        below, above = torch.where(right, -above, below), torch.where(right, -below, above)
+        # Further out torch's gradient of log_ndtr loses its digits in float32, and is infinite from 3e4 on.
+        below, above = (
+            torch.where(right, -mirrored, edge).clamp_min(-FAR) for edge, mirrored in ((below, above), (above, below))
+        )
         log_above = torch.special.log_ndtr(above)
         # The bound keeps the logarithm finite where an interval is too narrow for the precision.
         ratio = (torch.special.log_ndtr(below) - log_above).clamp_max(-torch.finfo(low.dtype).eps)

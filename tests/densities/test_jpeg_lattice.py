@@ -127,6 +127,18 @@ def test_the_probability_of_an_interval_is_that_of_scipy_on_either_side(centre):
     assert float(mixture.log_between(low, high)) == pytest.approx(expected, rel=1e-10)
 
 
+def test_an_interval_far_from_a_narrow_gaussian_leaves_every_gradient_finite():
+    # Of 47,000 standard deviations the derivative of torch's log_ndtr is 0 or infinite in float32.
+    low = torch.linspace(4.1, 4.2, 64)
+    parts = [torch.tensor([0.0, 0.0]), torch.tensor([4.8438, 0.0]), torch.tensor([-11.173, 0.0])]
+    mixture = Mixture(*(part.expand(64, 2).clone().requires_grad_() for part in parts))
+    found = mixture.log_between(low, low + 0.004)
+    expected = np.log(0.5 * (norm.cdf(low + 0.004) - norm.cdf(low)))
+    np.testing.assert_allclose(found.detach(), expected, atol=1e-3)
+    for gradient in torch.autograd.grad(found.sum(), list(mixture)):
+        assert torch.isfinite(gradient).all()
+
+
 @pytest.mark.parametrize("place", [(0, 0), (0, 1), (1, 1)])
 def test_no_conditional_sees_what_comes_after(place):
     density = random_density(place, 5)
