@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from scipy.fft import dct
 from short_runs import exit_code
 
 from lde_bench.data import load_dataset
@@ -25,7 +26,6 @@ from lde_bench.data.base import Dataset
 from lde_bench.data.patches import FEATURES, SIDE, SYMMETRIES, apply_symmetries, complete
 from lde_bench.densities import create
 from lde_bench.densities.haar import wavelets
-from lde_bench.densities.jpeg_grid import cosines
 from lde_bench.densities.view_mixture import View
 from lde_bench.training.batches import FreshBatches
 from lde_bench.training.plan import Budget
@@ -36,6 +36,13 @@ METHOD, PROFILE, EVERY = "resmade-mog+w", "long", 3
 def in_order(*keys: np.ndarray) -> np.ndarray:
     """T of T x, the pixels sorted by the last key, then by those before it: float64 [63, 63]."""
     return complete(np.eye(FEATURES)).T[np.lexsort(keys)][:FEATURES]
+
+
+def cosines() -> np.ndarray:
+    """T of T x, the cosines of a patch without its mean, low frequencies first: float64 [63, 63]."""
+    line, frequencies = dct(np.eye(SIDE), axis=0, norm="ortho"), np.arange(SIDE)
+    order = np.argsort((frequencies[:, None] + frequencies).ravel(), kind="stable")[1:]
+    return np.kron(line, line)[order] @ complete(np.eye(FEATURES)).T
 
 
 def views() -> dict[str, np.ndarray]:
@@ -52,7 +59,7 @@ def views() -> dict[str, np.ndarray]:
         "pixels along diagonals": in_order(row, row + column),
         "pixels from the border inwards": in_order(np.arctan2(row - 3.5, column - 3.5), ring),
         "Haar wavelets, coarse to fine": wavelets(),
-        "cosines, low frequencies first": cosines((0, 0)),
+        "cosines, low frequencies first": cosines(),
     }
 
 

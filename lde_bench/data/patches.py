@@ -154,10 +154,11 @@ class FreshPatches:
         return self._rows(n, lambda count: self._block(count, rng))
 
     def draw_at(self, offset: Offset, n: int, rng: np.random.Generator) -> np.ndarray:
-        """As `draw`, of patches that one of the eight symmetries brings to `offset`, under that symmetry.
+        """As `draw`, of patches that one of the four flips brings to `offset`, under that flip.
 
         Where the patches do not lie at `offset` themselves they are those at its mirror images: the blocks of a JPEG
-        file, which begin at the top left corner of a photograph, run through all of them in the same places.
+        file, which begin at the top left corner of a photograph, run through all of them in the same places. They are
+        not transposed: the steps of a file are others in its rows than in its columns.
 
         Raises:
             InputError: a photograph is too small to hold a patch at every offset.
@@ -168,12 +169,12 @@ class FreshPatches:
                 f"a photograph has less than {2 * SIDE - 1} pixels a side, too few for patches anywhere on the grid of "
                 "its blocks; give larger ones."
             )
-        # A turn is undone by its transpose.
-        origins = np.stack([_axes(symmetry).T @ offset % SIDE for symmetry in range(len(SYMMETRIES))])  # [8, 2]
+        # A flip undoes itself.
+        origins = np.array([turned(offset, flip) for flip in FLIPS])  # [4, 2]
 
         def block(count: int) -> np.ndarray:
-            which = rng.integers(len(SYMMETRIES), size=count)
-            return apply_symmetries(self._block(count, rng, origins[which]), which)
+            which = rng.integers(len(FLIPS), size=count)
+            return apply_symmetries(self._block(count, rng, origins[which]), np.array(FLIPS)[which])
 
         return self._rows(n, block)
 
@@ -210,6 +211,10 @@ def turned(offset: Offset, symmetry: int) -> Offset:
     """Where the grid of blocks lies in a patch under a symmetry, if in the patch itself it lies at `offset`."""
     row, column = _axes(symmetry) @ offset % SIDE
     return int(row), int(column)
+
+
+#: Those symmetries that leave rows rows: none, left to right, upside down, and both.
+FLIPS = tuple(index for index in range(len(SYMMETRIES)) if _axes(index)[0, 1] == 0)
 
 
 def complete(x: np.ndarray) -> np.ndarray:

@@ -4,24 +4,27 @@ JPEG stores a photograph in blocks of 8x8 pixels, each as multiples of fixed ste
 A patch cut from such a photograph lies somewhere on this grid, and the closer to a block, the less there is to it: of
 one that is a block, most of the 63 numbers stand near multiples of their steps. With the place c latent,
 
-    p(x) = pi_0 q(x) + sum_c pi_c q_c(T_c x) |det T_c|,
+    p(x) = pi_0 q(x) + sum_c pi_c 1/4 sum_f q_c(T_c f x) |det T_c|,
 
-where q is the density it wraps and takes patches from anywhere, and q_c are densities of the patches at place c that
-know the steps, `LatticeMade`. The places c are (0, 0) ... (0, 4), all at which rows or columns begin with a block, up
-to the symmetries of the patch, and (1, 1). In training the place of a patch is known, since it is drawn from its
-photograph; in p(x) it is summed over.
+where q is the density it wraps and takes patches from anywhere, f are the four flips of a patch, and q_c are densities
+of the patches at place c, and of those that a flip brings there, that know the steps, `LatticeMade`. The places c are
+(0, 0) ... (0, 4) and (1, 0) ... (4, 0), up to flips all at which rows or columns begin with a block, and (1, 1). A
+patch is not transposed for them, since the steps are others in rows than in columns. In training the place of a patch
+is known, since it is drawn from its photograph; in p(x) it is summed over.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lde_bench.data.patches import PIXELS, SYMMETRIES, Offset, turned
+from lde_bench.data.patches import FEATURES, FLIPS, PIXELS, SIDE, SYMMETRIES, Offset, complete, turned
 from lde_bench.densities.base import Density
 from lde_bench.densities.ensemble import JointLearner
 from lde_bench.densities.jpeg_lattice import Coordinates, LatticeMade
@@ -42,41 +45,59 @@ PLAN = replace(LatticeMade.plans["long"], rate=6e-3)
 
 
 def _share(offset: Offset) -> float:
-    """Tell what share of the 64 places the symmetries of the patch bring to `offset`."""
-    return len({turned(offset, symmetry) for symmetry in range(len(SYMMETRIES))}) / PIXELS
+    """Tell what share of the 64 places the flips of the patch bring to `offset`."""
+    return len({turned(offset, flip) for flip in FLIPS}) / PIXELS
 
 
-#: Where blocks lie in a patch, up to its symmetries.
-PLACES: tuple[Offset, ...] = ((0, 0), (0, 1), (1, 1), (0, 2), (0, 3), (0, 4))
+#: Where blocks lie in a patch, up to its flips.
+PLACES: tuple[Offset, ...] = (
+    (0, 0),
+    (1, 1),
+    *((0, start) for start in range(1, SIDE // 2 + 1)),
+    *((start, 0) for start in range(1, SIDE // 2 + 1)),
+)
+
+
+def _views(offset: Offset) -> list[View]:
+    """Those of the density of a place: of the four flips of a patch."""
+    matrix, pixels = Coordinates.at(offset).matrix, complete(np.eye(FEATURES))
+    flips = (pixels[:, SYMMETRIES[flip, :FEATURES]].T for flip in FLIPS)
+    return [View.of(matrix @ flip, _share(offset) / len(FLIPS)) for flip in flips]
 
 
 class JpegGrid(ViewMixture):
-    """`base` and densities of patches at six places of the JPEG grid; method suffix `+jpeg`.
+    """`base` and densities of patches at ten places of the JPEG grid; method suffix `+jpeg`.
 
-    Meant to stand inside `+sym`, which turns a patch from any place at which rows or columns begin with a block to one
-    of the six. The prior of a place is its share of the grid, nothing is learnt of it.
+    Meant to stand outside `+sym`, whose quarter turns its places do not share. The prior of a place is its share of the
+    grid, nothing is learnt of it. What trains the densities of places is `PLAN` and no plan that is given.
 
     Raises:
-        InputError: as of `ViewMixture`; or it is fitted to rows whose places are not known.
+        InputError: as of `ViewMixture`; or `base` is fitted in closed form, so that nothing says how long to train the
+            others, or holds a `+jpeg`; or it is fitted to rows whose places are not known.
     """
 
     name = "jpeg"
-    revision = 2
+    revision = 3
     needs_places = True
     card = Card(
-        summary="a mixture of it, of patches from anywhere, and of 6 residual MADEs at places on the grid of the JPEG "
-        "blocks that know the steps of the file",
+        summary="a mixture of it, of patches from anywhere, and of 10 residual MADEs, each of a place on the grid of "
+        "JPEG blocks, that know the steps of the file",
         source="this project; the blocks: Wallace 1992, IEEE Transactions on Consumer Electronics 38(1)",
-        sample_cost="that of the density it wraps, or a pass per dimension; one evaluation costs 6 networks more",
-        differences="learns from where the training patches lie in their photographs, which no published row does",
+        sample_cost="that of the density it wraps, or a pass per dimension; one evaluation costs 40 of a residual MADE "
+        f"of width {WIDTH} more, ten of each flip of a patch",
+        differences="learns from where the training patches lie in their photographs, and is told the table of steps "
+        "that all files have, those of the test photographs too; no published row does",
         bibtex=("wallace1992jpeg", "babai1986lattice"),
     )
 
-    views = tuple(View.of(Coordinates.at(place).matrix, _share(place)) for place in PLACES)
+    views = tuple(view for place in PLACES for view in _views(place))
+    repeats = len(FLIPS)
     #: The share of all other places, whose patches are left to the density of patches from anywhere.
     own_weight = 1 - sum(view.weight for view in views)
 
     def __init__(self, base: Density) -> None:
+        if any(isinstance(inner, JpegGrid) for inner in base.modules()):
+            raise InputError("+jpeg is there twice; leave out one.")
         super().__init__(base, [self.density_at(place) for place in PLACES])
 
     @staticmethod
@@ -84,13 +105,18 @@ class JpegGrid(ViewMixture):
         """The density of patches at a place, untrained."""
         return LatticeMade(place, hidden=WIDTH)
 
+    def treatment(self) -> dict[str, Any]:
+        """How the densities of the places are trained."""
+        own = {"every": EVERY, "places": len(PLACES), "width": WIDTH, "rate": PLAN.rate}
+        return super().treatment() | {"jpeg": own}
+
     def training_batches(self, batches: Batches) -> Batches:
         if not isinstance(batches, FreshBatches) or not batches.knows_places:
             raise InputError(
                 "+jpeg learns from where patches lie in their photographs; train it on patches drawn afresh "
                 "(--patches fresh)."
             )
-        return _Turns(batches, self.views)
+        return _Turns(batches, self.views[:: self.repeats])
 
     def prepare(self, batches: Batches) -> None:
         assert isinstance(batches, _Turns)
@@ -99,9 +125,23 @@ class JpegGrid(ViewMixture):
             density.prepare(rows)
 
     def held_out(self, rows: Tensor) -> list[Tensor | None]:
-        return [rows, *(None for _ in self.views)]
+        return [rows, *(None for _ in PLACES)]
+
+    def unaveraged(self, x: Tensor) -> Tensor:
+        """log p of the mixture without flips, of what `base` trains as: [B, 63] -> [B] nats."""
+        base = self.base
+        while base.trains_as_base:
+            base = next(base.inner_densities())
+        terms = [base(x) + math.log(self.own_weight)]
+        for view, density in zip(self.views[:: self.repeats], self.each()[1:], strict=True):
+            terms.append(density(view.tensor(x)) + view.log_det + math.log(view.weight * self.repeats))
+        return torch.stack(terms).logsumexp(0)
 
     def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
+        if plan.closed_form:
+            raise InputError(
+                f"{self.base.name} is fitted in closed form, so nothing says how long +jpeg trains; leave out +jpeg."
+            )
         steps = plan.steps / (EVERY * len(PLACES))
         plans = [plan, *[PLAN.stretched(steps / PLAN.steps)] * len(PLACES)]
         own = zip(self.each(), plans, strict=True)
@@ -140,13 +180,14 @@ class _Turns:
 
 
 class _GridLearner(JointLearner):
-    """The learners of all places, one at a time; the score is that of the mixture."""
+    """The learners of all places, one at a time; the score is that of the mixture without its averages."""
 
     last = 0
 
     def __init__(self, density: JpegGrid, inner: list[Learner]) -> None:
         super().__init__(density, inner)
-        self.log_dets = [0.0, *(view.log_det for view in density.views)]
+        self.scored = density.unaveraged
+        self.log_dets = [0.0, *(view.log_det for view in density.views[:: density.repeats])]
 
     @property
     def was_clipped(self) -> bool:  # type: ignore[override] # of the one whose step it was

@@ -6,17 +6,20 @@ multiples of q, but for the rounding of brightness and the noise of dequantisati
 log(q / 1.9) nats of each unsaid, q in grey levels.
 
 Of a block of which a patch shows L_r rows and L_c columns, frequencies below L_r and L_c are seen through matrices of
-the parts of the cosines, C = Q R in each direction. In the orthonormal coordinates Q^T x the noise stays what it was,
+the parts of the cosines, C = Q R in each direction. In the orthonormal coordinates Q^T x the noise is that of a pixel,
 and coordinate i is R_ii q_i n_i plus what the higher frequencies j add to it, sum_j R_ij q_j n_j. With the highest
 frequencies first, these n_j are known from the coordinates before, by rounding one after the other: the nearest plane
 of Babai 1986 ("On Lovasz' lattice reduction and the nearest lattice point problem"). Where the steps are too fine to
-be told from noise, the coordinate is shrunk instead of rounded. The patch's other pixels, parts of other blocks, come
-last, as the cosines of those parts.
+be told from noise, the coordinate is shrunk instead of rounded. Frequencies from L_r or L_c on, which the part cannot
+tell from others, are taken for zero, as most of them are; where they are not, the coordinates leave the lattice and
+the smooth part of the density has them. The patch's other pixels, parts of other blocks, come last, as the cosines of
+those parts.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -52,8 +55,11 @@ STEPS = np.array(
 #: levels) and the rounding of colours and of grey (0.35, measured on the training photographs).
 NOISE = math.hypot(12**-0.5, 0.35) / GREY_LEVELS
 
-#: Steps of so many `NOISE` are rounded. At 3.5 one coordinate in twelve is rounded to a neighbour.
+#: A coordinate is rounded where its step is so many deviations of its noise: at 3.5 one in twelve goes to a neighbour.
 VISIBLE = 3.5
+
+#: Bound on asinh of a number of steps, as the network sees it: 1,490 steps, of which a block has at most 1,024.
+SEEN = 8.0
 
 #: Training rows from which covariance and shrinkage are taken.
 ROWS = 200_000
@@ -62,7 +68,7 @@ ROWS = 200_000
 class Coordinates(NamedTuple):
     """What a patch is at one place of the grid.
 
-    `matrix` is T of T x, float64 [63, 63]. `lattice` [63, 63] is strictly lower triangular but for its diagonal: a
+    `matrix` is T of T x, float64 [63, 63]. `lattice` [63, 63] is lower triangular: a
     number n_j adds `lattice[i, j]` n_j to coordinate i, in units of the pixels; a coordinate of another block has
     zeros.
     """
@@ -72,7 +78,13 @@ class Coordinates(NamedTuple):
 
     @classmethod
     def at(cls, offset: Offset) -> Coordinates:
-        """Those of a patch whose corner lies at row and column `offset`, of at most 4 each, of a block."""
+        """Those of a patch whose corner lies at row and column `offset`, of 0 to 4 each, of a block.
+
+        Raises:
+            ValueError: another offset; of a block that ends before the middle of the patch, flip the patch.
+        """
+        if not all(0 <= start <= SIDE // 2 for start in offset):
+            raise ValueError(f"a patch at {offset} begins too late in its block")
         rows, columns = (_line(start) for start in offset)
         seen = np.outer(rows.seen, columns.seen).ravel()
         frequency = (rows.frequencies[:, None] + columns.frequencies).ravel()
@@ -87,7 +99,7 @@ class Coordinates(NamedTuple):
 
 class _Line(NamedTuple):
     """One direction of a patch: orthonormal `directions` [8, 8], `triangle` R [8, 8] of the block's part, which are of
-    that part (`seen` [8]), and their `frequencies` [8], of 1 at the highest.
+    that part (`seen` [8]), and their `frequencies` [8], below 1.
     """
 
     directions: np.ndarray
@@ -151,6 +163,7 @@ class LatticeMixture(NamedTuple):
         first, second = torch.rand((2, *smooth.shape), generator=generator, dtype=smooth.dtype, device=smooth.device)
         sigma = self.log_sigma.exp()
         edge = torch.special.ndtr(-0.5 / sigma)
+        second = second.clamp_min(torch.finfo(second.dtype).tiny)
         inside = torch.special.ndtri(edge + (1 - 2 * edge) * second).clamp(-0.5 / sigma, 0.5 / sigma) * sigma
         stepped = self.shift + (centre + inside) * step
         return torch.where(on & (first < torch.sigmoid(self.logits)), stepped, smooth)
@@ -200,11 +213,12 @@ class LatticeMade(ResMadeMog):
             needed = added[i].nonzero().ravel()
             if len(needed):
                 depth[i] = depth[needed].max() + 1
-        self.levels = [((depth == level) & (step > 0)).nonzero().ravel() for level in range(int(depth.max()) + 1)]
-        # All follow from the place, and are part of no saved model.
-        self.register_buffer("step", step.float(), persistent=False)
-        self.register_buffer("added", added.float(), persistent=False)
-        self.register_buffer("rounded", step > VISIBLE * NOISE, persistent=False)
+        self.depth = 1 + int(depth.max())
+        for level in range(self.depth):
+            self.register_buffer(f"level{level}", ((depth == level) & (step > 0)).nonzero().ravel(), persistent=False)
+        self.register_buffer("step", step.float())
+        self.register_buffer("added", added.float())
+        self.register_buffer("rounded", step > VISIBLE * NOISE)
         self.register_buffer("shrink", torch.ones(FEATURES))
         self.register_buffer("mean", torch.zeros(FEATURES))
         self.register_buffer("factor", torch.eye(FEATURES))
@@ -227,19 +241,32 @@ class LatticeMade(ResMadeMog):
         self.mean.copy_(mean)
         self.factor.copy_(cholesky(covariance, "+jpeg"))
         x = torch.as_tensor(rows).to(self.mean)
-        self.shrink.fill_(1)
-        # What is left of a coordinate's variance without that of the noise. Those before it are not shrunk yet.
-        variance = (x - self.shifts(x)).var(0)
-        self.shrink.copy_((1 - NOISE**2 / variance).clamp(0, 1))
+        found, error = torch.zeros_like(x), torch.zeros_like(self.step)
+        for mine in self.levels():
+            # The error of what is subtracted adds to the noise.
+            noise = NOISE**2 + self.added[mine].square() @ error
+            left = x[:, mine] - found @ self.added[mine].t()
+            variance = left.var(0)
+            self.rounded[mine] = self.step[mine] > VISIBLE * noise.sqrt()
+            self.shrink[mine] = (1 - noise / variance).clamp(0, 1)
+            found[:, mine] = self._decoded(left, mine)
+            error[mine] = torch.where(self.rounded[mine], 0, self.shrink[mine] * noise)
+
+    def levels(self) -> Iterator[Tensor]:
+        """The coordinates of the block, those together that need the same number of others before them."""
+        return (self.get_buffer(f"level{level}") for level in range(self.depth))
+
+    def _decoded(self, left: Tensor, mine: Tensor) -> Tensor:
+        """What the numbers of coordinates `mine` add to them, of what is `left` of these: [B, m] -> [B, m]."""
+        step = self.step[mine]
+        return torch.where(self.rounded[mine], (left / step).round() * step, left * self.shrink[mine])
 
     def shifts(self, x: Tensor) -> Tensor:
         """What the numbers of the coordinates before add to each: [B, D] -> [B, D]."""
         found, shifts = torch.zeros_like(x), torch.zeros_like(x)
-        for mine in self.levels:
+        for mine in self.levels():
             shift = found @ self.added[mine].t()
-            left = x.index_select(1, mine) - shift
-            step = self.step[mine]
-            own = torch.where(self.rounded[mine], (left / step).round() * step, left * self.shrink[mine])
+            own = self._decoded(x.index_select(1, mine) - shift, mine)
             shifts, found = shifts.index_copy(1, mine, shift), found.index_copy(1, mine, own)
         return shifts
 
@@ -253,10 +280,13 @@ class LatticeMade(ResMadeMog):
             past = F.pad(white.square().cumsum(-1)[:, :-1], (1, 0))
             count = torch.arange(1, FEATURES + 1, device=x.device, dtype=x.dtype)
             log_scale = 0.5 * torch.log((past + 1) / count)
-            on = self.step > 0
-            place = (x - shifts) / torch.where(on, self.step, 4 * NOISE)
+            # What is not rounded has no place on a lattice that a network could use.
+            unit = torch.where(self.rounded, self.step, 4 * NOISE)
+            place = (x - torch.where(self.rounded, shifts, 0)) / unit
             wave = torch.where(self.rounded, torch.cos(2 * math.pi * place), 0)
-            seen = torch.cat([white * torch.exp(-log_scale), torch.asinh(place), wave], -1)  # [B, 3 D]
+            # Bounded, or a scale that grows with its logarithm would make samples run away.
+            size = torch.asinh(place).clamp(-SEEN, SEEN)
+            seen = torch.cat([white * torch.exp(-log_scale), size, wave], -1)  # [B, 3 D]
         h = F.gelu(self.blocks(self.inputs(seen)))
         smooth = Mixture.from_head(self.outputs(h)).rescaled(log_scale).rescaled(scale.log()).shifted(expected)
         gates = self.gates(h)

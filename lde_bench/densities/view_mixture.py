@@ -62,7 +62,7 @@ class ViewMixture(Wrapper):
 
     Args:
         base: q_0, of the patch as it is.
-        others: the q_v, of the views in their order.
+        others: the densities of the views in their order; of `repeats` views that follow one another, one.
 
     Raises:
         InputError: `base` is no density of the 63 numbers of a patch.
@@ -73,6 +73,7 @@ class ViewMixture(Wrapper):
 
     views: ClassVar[tuple[View, ...]]
     own_weight: ClassVar[float]
+    repeats: ClassVar[int] = 1
 
     def __init__(self, base: Density, others: Sequence[Density]) -> None:
         if base.features != FEATURES:
@@ -84,12 +85,16 @@ class ViewMixture(Wrapper):
         self.others = nn.ModuleList(others)
 
     def each(self) -> list[Density]:
-        """The density of the rows as they are, then those of the views."""
+        """The density of the rows as they are, then the others."""
         return [self.base, *(density for density in self.others if isinstance(density, Density))]
+
+    def each_view(self) -> list[Density]:
+        """The density of every view, in the order of the views."""
+        return [density for density in self.each()[1:] for _ in range(self.repeats)]
 
     @property
     def passes(self) -> int:
-        return sum(density.passes for density in self.each())
+        return self.base.passes + sum(density.passes for density in self.each_view())
 
     def reset_parameters(self) -> None:
         for density in self.each():
@@ -97,11 +102,11 @@ class ViewMixture(Wrapper):
 
     def held_out(self, rows: Tensor) -> list[Tensor | None]:
         """The validation rows [m, 63] of each density as it sees them; None where it is not known which are its own."""
-        return [rows, *(view.tensor(rows) for view in self.views)]
+        return [rows, *(view.tensor(rows) for view in self.views[:: self.repeats])]
 
     def request(self, request: TrainingRequest) -> None:
         rows = request.validation
-        own = [None] * (1 + len(self.views)) if rows is None else self.held_out(rows)
+        own = [None] * len(self.each()) if rows is None else self.held_out(rows)
         for index, (density, mine) in enumerate(zip(self.each(), own, strict=True)):
             seed = derive_seed(request.seed, "member", index) if index else request.seed
             density.request(replace(request, seed=seed, validation=mine))
@@ -112,14 +117,14 @@ class ViewMixture(Wrapper):
 
     def parts(self, x: Tensor) -> list[Part]:
         parts = [Part(self.base, x, x.new_zeros(len(x)), self.own_weight)]
-        for view, density in zip(self.views, self.each()[1:], strict=True):
+        for view, density in zip(self.views, self.each_view(), strict=True):
             parts.append(Part(density, view.tensor(x), x.new_full((len(x),), view.log_det), view.weight))
         return parts
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         weights = torch.tensor([self.own_weight, *(view.weight for view in self.views)], device=generator.device)
         which = torch.multinomial(weights, n, replacement=True, generator=generator)
-        rows = draw_each(self.each(), which, generator)
+        rows = draw_each([self.base, *self.each_view()], which, generator)
         for index, view in enumerate(self.views, 1):
             mine = which == index
             rows[mine] = view.back(rows[mine])

@@ -75,6 +75,8 @@ class ModuleLearner:
 
     def __init__(self, module: nn.Module, average: float | None = None) -> None:
         self.module = module
+        #: Whose mean over the validation rows is the score.
+        self.scored: Callable[[Tensor], Tensor] = module
         self.decay = average
         # The average covers buffers too: the running statistics of BatchNorm belong to the weights they follow.
         self.average = None if average is None else clone_state(module)
@@ -99,7 +101,7 @@ class ModuleLearner:
         if self.average is not None:
             self.module.load_state_dict(self.average)
         self.module.eval()
-        mean = evaluate_rows(self.module, validation).double().mean().item()
+        mean = evaluate_rows(self.scored, validation).double().mean().item()
         if own is not None:
             self.module.load_state_dict(own)
         return mean

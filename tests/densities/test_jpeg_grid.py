@@ -7,10 +7,19 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 import lde_bench as lb
-from lde_bench.data.patches import FEATURES, SIDE, FreshPatches, Offset, Photographs, apply_symmetries
+from lde_bench.data.patches import (
+    FEATURES,
+    FLIPS,
+    PIXELS,
+    SIDE,
+    SYMMETRIES,
+    FreshPatches,
+    Offset,
+    Photographs,
+    apply_symmetries,
+)
 from lde_bench.densities.base import Density, Part
 from lde_bench.densities.jpeg_grid import EVERY, PLACES, JpegGrid, _turn
-from lde_bench.densities.symmetric import Symmetric
 from lde_bench.densities.view_mixture import View
 from lde_bench.errors import InputError
 from lde_bench.evaluation.laws.measures import normalisation
@@ -19,6 +28,7 @@ from lde_bench.training.device import Compiler
 from lde_bench.training.plan import Plan
 
 VIEWS, ANYWHERE = JpegGrid.views, JpegGrid.own_weight
+TRANSPOSE = [tuple(each) for each in SYMMETRIES].index(tuple(np.arange(PIXELS).reshape(SIDE, SIDE).T.ravel()))
 #: That of the density of patches from anywhere.
 UNTURNED = View.of(np.eye(FEATURES), ANYWHERE)
 
@@ -64,19 +74,21 @@ def fitted(fresh) -> JpegGrid:
 
 
 def gaussians(fresh: FreshPatches) -> JpegGrid:
-    density = Gaussians(lb.create("gaussian", FEATURES))
-    return density.fit(batches_of(fresh), steps=EVERY * len(PLACES), device="cpu").double()
+    density, plan = Gaussians(lb.create("gaussian", FEATURES)), Plan(steps=1)
+    return density.fit(batches_of(fresh), steps=EVERY * len(PLACES), device="cpu", plan=plan).double()
 
 
-def test_shares_are_those_of_the_places_that_a_symmetry_brings_there():
-    assert [view.weight * 64 for view in VIEWS] == [1, 4, 4, 4, 4, 2]
+def test_shares_are_those_of_the_places_that_a_flip_brings_there():
+    shares = np.reshape([view.weight * 64 for view in VIEWS], (len(PLACES), len(FLIPS)))
+    assert (shares == shares[:, :1]).all()
+    assert shares.sum(1).tolist() == [1, 4, 2, 2, 2, 1, 2, 2, 2, 1]
 
 
-def test_log_prob_is_that_of_seven_gaussians_in_pixels(fitted, fresh):
+def test_log_prob_is_that_of_a_gaussian_of_each_view_in_pixels(fitted, fresh):
     rng = np.random.default_rng(1)
     x = np.concatenate([fresh.draw_at(place, 5, rng) for place in PLACES] + [fresh.draw(10, rng)]).astype(float)
     terms = []
-    for view, density in zip([UNTURNED, *VIEWS], fitted.each(), strict=True):
+    for view, density in zip([UNTURNED, *VIEWS], [fitted.base, *fitted.each_view()], strict=True):
         mean, covariance = (part.detach().numpy() for part in moments_of(density))
         turn = np.linalg.inv(view.matrix)
         pixels = multivariate_normal(turn @ mean, turn @ covariance @ turn.T, allow_singular=True)
@@ -92,7 +104,7 @@ def moments_of(density) -> tuple[torch.Tensor, torch.Tensor]:
 def test_samples_come_from_all_places_and_have_the_moments_of_the_mixture(fitted):
     drawn = fitted.sample(40_000, seed=3)
     expected = 0.0
-    for view, density in zip([UNTURNED, *VIEWS], fitted.each(), strict=True):
+    for view, density in zip([UNTURNED, *VIEWS], [fitted.base, *fitted.each_view()], strict=True):
         mean, covariance = (part.detach().numpy() for part in moments_of(density))
         turn = np.linalg.inv(view.matrix)
         second = turn @ (covariance + np.outer(mean, mean)) @ turn.T
@@ -111,12 +123,25 @@ def test_it_says_more_of_blocks_than_what_it_wraps_does(fitted, fresh):
     assert lost.max() < -np.log(ANYWHERE) + 1e-6, "no patch can lose more than the prior takes"
 
 
-def test_under_the_symmetries_every_place_of_an_orbit_is_seen(fitted, fresh):
-    whole = Symmetric(Gaussians(lb.create("gaussian", FEATURES))).double()
-    whole.load_state_dict({f"base.{name}": value for name, value in fitted.state_dict().items()})
+def test_a_flipped_patch_is_at_the_same_place_and_a_transposed_one_is_not(fitted, fresh):
     rows = fresh.draw_at((0, 3), 200, np.random.default_rng(7)).astype(np.float64)
-    turned = apply_symmetries(rows, np.random.default_rng(8).integers(8, size=len(rows)))
-    np.testing.assert_allclose(whole.log_prob(turned), whole.log_prob(rows), rtol=1e-8)
+    places = lambda x: np.exp(fitted.log_prob(x)) - ANYWHERE * np.exp(fitted.base.log_prob(x))  # noqa: E731
+    flipped = apply_symmetries(rows, np.random.default_rng(8).choice(FLIPS, size=len(rows)))
+    np.testing.assert_allclose(places(flipped), places(rows), rtol=1e-6)
+    transposed = apply_symmetries(rows, np.full(len(rows), TRANSPOSE))
+    assert np.abs(np.log(places(transposed)) - np.log(places(rows))).max() > 1
+
+
+def test_it_stands_around_the_symmetries_too_and_is_scored_without_them(fresh):
+    density = lb.create("made-mog+sym+jpeg", FEATURES, components=2, hidden=8).double()
+    assert isinstance(density, JpegGrid)
+    x = torch.from_numpy(fresh.draw(20, np.random.default_rng(15))).double()
+    inner = next(density.base.inner_densities())
+    terms = [inner(x) + np.log(ANYWHERE)]
+    for view, place in zip(VIEWS[:: len(FLIPS)], density.each()[1:], strict=True):
+        terms.append(place(view.tensor(x)) + view.log_det + np.log(len(FLIPS) * view.weight))
+    torch.testing.assert_close(density.unaveraged(x), torch.stack(terms).logsumexp(0))
+    assert density.passes == 8 + len(FLIPS) * len(PLACES)
 
 
 def test_steps_go_round_the_places_and_are_counted_for_each():
@@ -188,7 +213,7 @@ def test_rows_of_unknown_places_are_refused(fresh, rows):
     drawn = fresh.draw(50, np.random.default_rng(12))
     given = drawn if rows == "an array" else FreshBatches(fresh.draw, FEATURES, 0)
     with pytest.raises(InputError, match="train it on patches drawn afresh"):
-        lb.create("gaussian+jpeg", FEATURES).fit(given, steps=1)
+        lb.create("made-mog+jpeg", FEATURES).fit(given, steps=1)
     assert isinstance(ArrayBatches(drawn, 0).size, int)
 
 
@@ -197,6 +222,13 @@ def test_rows_that_are_no_patches_are_refused():
         lb.create("gaussian+jpeg", 4)
     with pytest.raises(InputError, match="whiten inside"):
         lb.create("gaussian+jpeg+w", FEATURES)
+    with pytest.raises(InputError, match="leave out one"):
+        lb.create("made-mog+jpeg+jpeg", FEATURES)
+
+
+def test_a_density_in_closed_form_says_not_how_long_to_train_the_others(fresh):
+    with pytest.raises(InputError, match="closed form"):
+        lb.create("gaussian+jpeg", FEATURES).fit(batches_of(fresh), device="cpu")
 
 
 class Unweighted(Gaussians):
@@ -210,7 +242,7 @@ class Unweighted(Gaussians):
 
 
 class Unturned(Gaussians):
-    """Forgets the determinants of the cosines."""
+    """Forgets the determinants of the views."""
 
     def parts(self, x: torch.Tensor) -> list[Part]:
         return [part._replace(log_abs_det=torch.zeros_like(part.log_abs_det)) for part in super().parts(x)]
