@@ -105,6 +105,10 @@ class JpegGrid(ViewMixture):
         """The density of patches at a place, untrained."""
         return LatticeMade(place, hidden=WIDTH)
 
+    def reference_seconds(self, plan: Plan) -> float:
+        places = PLAN.reference_seconds * plan.steps / PLAN.steps
+        return (1 - 1 / EVERY) * self.base.reference_seconds(plan) + places / EVERY
+
     def treatment(self) -> dict[str, Any]:
         """How the densities of the places are trained."""
         own = {"every": EVERY, "places": len(PLACES), "width": WIDTH, "rate": PLAN.rate}
