@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 from scipy.fft import dctn, idctn
 from scipy.stats import kstest, norm
 from torch import Tensor
@@ -204,7 +205,9 @@ def test_steps_are_those_of_the_files_of_bsds300(data_dir):
     files = bsds300.find(data_dir)
     assert files is not None
     for data in files.jpegs.values():
-        np.testing.assert_array_equal(np.reshape(Image.open(io.BytesIO(data)).quantization[0], (8, 8)), STEPS)
+        photograph = Image.open(io.BytesIO(data))
+        assert isinstance(photograph, JpegImageFile)
+        np.testing.assert_array_equal(np.reshape(photograph.quantization[0], (8, 8)), STEPS)
 
 
 def gradients(density: LatticeMade, x: Tensor) -> Tensor:
