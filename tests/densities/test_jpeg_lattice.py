@@ -121,13 +121,29 @@ def test_draws_of_a_conditional_follow_its_cdf():
     assert kstest(wrong.cdf(x).numpy(), "uniform").pvalue < 1e-3
 
 
-@pytest.mark.parametrize("centre", [0.0, 6.0, -6.0, 30.0, -30.0])
-def test_the_probability_of_an_interval_is_that_of_scipy_on_either_side(centre):
-    mixture = Mixture(*(torch.tensor([value], dtype=torch.float64) for value in (0.0, 0.0, 0.0)))
-    low, high = (torch.tensor(centre + side, dtype=torch.float64) for side in (-0.1, 0.1))
-    far = -abs(centre)
-    expected = norm.logcdf(far + 0.1) + np.log1p(-np.exp(norm.logcdf(far - 0.1) - norm.logcdf(far + 0.1)))
-    assert float(mixture.log_between(low, high)) == pytest.approx(expected, rel=1e-10)
+def exact_log_between(low: float, high: float) -> float:
+    """That of a standard normal, by quadrature around the middle, where nothing is small."""
+    middle, half = (low + high) / 2, (high - low) / 2
+    points, weights = np.polynomial.legendre.leggauss(400)
+    rises = np.exp(-half * points * (middle + half * points / 2))
+    return float(norm.logpdf(middle) + np.log(half * (weights @ rises)))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-5), (torch.float32, 3e-5)], ids=str)
+@pytest.mark.parametrize("centre", [0.0, 6.0, -6.0, 19.99, 30.0, -30.0, 300.0])
+@pytest.mark.parametrize("width", [1e-4, 1e-3, 0.02, 0.2, 3.0])
+def test_the_probability_of_an_interval_and_its_slope(centre, width, dtype, tolerance):
+    low, high = (torch.tensor(centre + side * width / 2, dtype=dtype) for side in (-1, 1))
+    mean = torch.zeros(1, dtype=dtype, requires_grad=True)
+    found = Mixture(torch.zeros(1, dtype=dtype), mean, torch.zeros(1, dtype=dtype)).log_between(low, high)
+    expected = exact_log_between(float(low.double()), float(high.double()))
+    # A step of the edges within rounding is as much as this.
+    slack = 4 * torch.finfo(dtype).eps * (1 + abs(centre)) * (1 / width + abs(centre))
+    assert float(found) == pytest.approx(expected, rel=tolerance, abs=tolerance + slack)
+    slope = norm.pdf(float(low)) - norm.pdf(float(high))
+    if slope and abs(centre) < 30:
+        (gradient,) = torch.autograd.grad(found, mean)
+        assert float(gradient) == pytest.approx(slope / np.exp(expected), rel=1e-2, abs=slack)
 
 
 def test_an_interval_far_from_a_narrow_gaussian_leaves_every_gradient_finite():
