@@ -120,7 +120,7 @@ class JpegGrid(ViewMixture):
                 "+jpeg learns from where patches lie in their photographs; train it on patches drawn afresh "
                 "(--patches fresh)."
             )
-        return _Turns(batches, self.views[:: self.repeats])
+        return _Turns(batches, self.first_views)
 
     def prepare(self, batches: Batches) -> None:
         assert isinstance(batches, _Turns)
@@ -137,7 +137,7 @@ class JpegGrid(ViewMixture):
         while base.trains_as_base:
             base = next(base.inner_densities())
         terms = [base(x) + math.log(self.own_weight)]
-        for view, density in zip(self.views[:: self.repeats], self.each()[1:], strict=True):
+        for view, density in zip(self.first_views, self.each()[1:], strict=True):
             terms.append(density(view.tensor(x)) + view.log_det + math.log(view.weight * self.repeats))
         return torch.stack(terms).logsumexp(0)
 
@@ -191,7 +191,7 @@ class _GridLearner(JointLearner):
     def __init__(self, density: JpegGrid, inner: list[Learner]) -> None:
         super().__init__(density, inner)
         self.scored = density.unaveraged
-        self.log_dets = [0.0, *(view.log_det for view in density.views[:: density.repeats])]
+        self.log_dets = [0.0, *(view.log_det for view in density.first_views)]
 
     @property
     def was_clipped(self) -> bool:  # type: ignore[override] # of the one whose step it was

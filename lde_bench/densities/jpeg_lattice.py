@@ -68,9 +68,8 @@ ROWS = 200_000
 class Coordinates(NamedTuple):
     """What a patch is at one place of the grid.
 
-    `matrix` is T of T x, float64 [63, 63]. `lattice` [63, 63] is lower triangular: a
-    number n_j adds `lattice[i, j]` n_j to coordinate i, in units of the pixels; a coordinate of another block has
-    zeros.
+    `matrix` is T of T x, float64 [63, 63]. `lattice` [63, 63] is lower triangular: a number n_j adds
+    `lattice[i, j]` n_j to coordinate i, in units of the pixels; a coordinate of another block has zeros.
     """
 
     matrix: np.ndarray

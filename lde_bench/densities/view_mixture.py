@@ -88,6 +88,11 @@ class ViewMixture(Wrapper):
         """The density of the rows as they are, then the others."""
         return [self.base, *(density for density in self.others if isinstance(density, Density))]
 
+    @property
+    def first_views(self) -> tuple[View, ...]:
+        """Of each of the others the first of its views."""
+        return self.views[:: self.repeats]
+
     def each_view(self) -> list[Density]:
         """The density of every view, in the order of the views."""
         return [density for density in self.each()[1:] for _ in range(self.repeats)]
@@ -102,7 +107,7 @@ class ViewMixture(Wrapper):
 
     def held_out(self, rows: Tensor) -> list[Tensor | None]:
         """The validation rows [m, 63] of each density as it sees them; None where it is not known which are its own."""
-        return [rows, *(view.tensor(rows) for view in self.views[:: self.repeats])]
+        return [rows, *(view.tensor(rows) for view in self.first_views)]
 
     def request(self, request: TrainingRequest) -> None:
         rows = request.validation
