@@ -99,7 +99,9 @@ def _log_normal_between(below: Tensor, above: Tensor, width: Tensor) -> Tensor:
     log_above = _log_ndtr(above)
     far = above < -FAR
     # Far out both logarithms are large and their difference is not.
-    ratio = width * middle - torch.log(torch.where(far, below / above, 1))
+    # Not 0 where it is not wanted: there the gradient of a quotient that nothing reads would be nan.
+    over = below / torch.where(far, above, 1)
+    ratio = width * middle - torch.log(torch.where(far, over, 1))
     ratio = torch.where(far, ratio, _log_ndtr(below) - log_above)
     wide = log_above + torch.log(-torch.expm1(torch.where(narrow, -1, ratio)))
     return torch.where(narrow, flat, wide)

@@ -158,6 +158,15 @@ def test_an_interval_far_from_a_narrow_gaussian_leaves_every_gradient_finite():
         assert torch.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("low", [0.0, -1.0])
+def test_an_interval_that_begins_or_ends_at_a_mean_leaves_its_gradient_finite(low):
+    mean = torch.zeros(1, requires_grad=True)
+    found = Mixture(torch.zeros(1), mean, torch.zeros(1)).log_between(torch.tensor(low), torch.tensor(low + 1))
+    (gradient,) = torch.autograd.grad(found, mean)
+    slope = norm.pdf(low) - norm.pdf(low + 1)
+    assert float(gradient) == pytest.approx(slope / (norm.cdf(low + 1) - norm.cdf(low)), rel=1e-5)
+
+
 @pytest.mark.parametrize("place", [(0, 0), (0, 1), (1, 1)])
 def test_no_conditional_sees_what_comes_after(place):
     density = random_density(place, 5)
