@@ -58,21 +58,16 @@ def mmd2(
 
 
 def median_distance(real: np.ndarray, block_rows: int = BLOCK_ROWS) -> float:
-    """The median distance between two different rows of [n, D].
-
-    Raises:
-        InputError: it is 0: more than half of the pairs are equal.
-    """
+    """The median distance between two different rows of [n, D]; 0 where more than half of the pairs are equal."""
     distances = pairwise(real, block_rows=block_rows).numpy()
-    median = float(np.median(distances[np.triu_indices(len(real), 1)]))
-    if median == 0:
-        raise InputError("mmd: the median distance of the real items is 0; give items that differ, or a bandwidth.")
-    return median
+    return float(np.median(distances[np.triu_indices(len(real), 1)]))
 
 
 def _kernel(real: np.ndarray, generated: np.ndarray, bandwidth: float | None, block_rows: int) -> Tensor:
     """The kernel of the pooled set, real rows first: float64 [N, N]."""
     width = median_distance(real, block_rows) if bandwidth is None else bandwidth
+    if bandwidth is None and width == 0:
+        raise InputError("mmd: the median distance of the real items is 0; give items that differ, or a bandwidth.")
     if not (np.isfinite(width) and width > 0):
         raise InputError(f"mmd: bandwidth = {width:g} is not a positive number; give one, or None for the median.")
     return _gaussian(pairwise(real, generated, block_rows=block_rows), width)
@@ -176,6 +171,8 @@ class Mmd(SampleMetric):
         chosen = sets.equal_points(ROWS, generator)
         n = len(chosen.test)
         width = median_distance(chosen.test)
+        if width == 0:  # of copies of one item: there is no kernel to measure by
+            return {}
         kernel = _gaussian(pairwise(chosen.test, chosen.samples), width)
         value, error = unbiased(kernel, first_items(n, n)).item(), standard_error(kernel, n)
         null = None

@@ -181,11 +181,13 @@ class Measure:
 
     @property
     def distance_from_null(self) -> float | None:
-        """How far the value is from the null, in units of half the width of its band; None without a band."""
+        """How far the value is from the null, in units of the distance of the band's end on that side: at most 1 within
+        the band, above 1 outside; None without a band.
+        """
         if self.null is None or self.null_low is None or self.null_high is None:
             return None
-        half = max((self.null_high - self.null_low) / 2, np.finfo(np.float64).eps)
-        return abs(self.value - self.null) / half
+        end = self.null_high if self.value > self.null else self.null_low
+        return abs(self.value - self.null) / max(abs(end - self.null), np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,9 @@ class NetworkSpace(FeatureSpace):
 
     def real_features(self, rows: Rows, image_shape: Sequence[int] | None) -> np.ndarray:
         shape = self._checked(rows, image_shape)
-        name = f"{self.identity}-{'x'.join(map(str, shape))}-{content_hash({'rows': rows})[:16]}.npz"
+        # Another device, or another torch, rounds in other places.
+        by = f"{torch.device(self.device).type}-torch{torch.__version__}"
+        name = f"{self.identity}-{by}-{'x'.join(map(str, shape))}-{content_hash({'rows': rows})[:16]}.npz"
         found = read_kept(name, "features")
         if found is not None and found.shape == (len(rows), self.width):
             return found

@@ -102,7 +102,12 @@ class SigmoidAutoencoder(Autoencoder):
         return self.encoder(x)
 
     def decode(self, z: Tensor) -> Tensor:
-        return self.decoder(z)
+        *layers, last = self.decoder
+        for layer in layers:
+            z = layer(z)
+        # In bfloat16 a probability above 0.998 is 1, and its pixel has no gradient any more.
+        with torch.autocast(z.device.type, enabled=False):
+            return last(z.to(self.dtype))
 
     def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
         return LossLearner(self, plan, device, precision, self.loss, fused=True)

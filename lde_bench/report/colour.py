@@ -28,6 +28,12 @@ class FigureInColour(Experiment):
     def first_notes(self, table: Table) -> list[str]:
         return [loss_note(table), *figure_notes(table.rows, table.figures)]
 
+    def last_notes(self, table: Table) -> list[str]:
+        return [
+            "Errors and nulls take images and walks as independent: of crops of one photograph, images of one person "
+            "or walks that share an end they are rather too narrow."
+        ]
+
     def panels(self, rows: Sequence[Row]) -> list[Block]:
         return []  # every measure has its column
 

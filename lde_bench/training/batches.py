@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from lde_bench.arrays import Rows
+from lde_bench.memory import check_memory
 from lde_bench.seeds import derive_generator, derive_seed
 
 #: Changes a batch given the batch and its own random generator, e.g. a random flip per sample.
@@ -69,6 +70,11 @@ class ArrayBatches:
         return rows if self.augment is None else self.augment(rows, derive_generator(self.seed, "augment", step))
 
     def take(self, n: int) -> np.ndarray:
+        few = min(n, len(self.array))
+        needed = few * self.features * np.dtype(np.float32).itemsize
+        check_memory(
+            f"{few:,} training rows of {self.features:,} numbers", needed, "give fewer of them, or smaller ones."
+        )
         rows = self.array[:] if n >= len(self.array) else self.array[self._permutation(0)[:n]]
         return rows if self.augment is None else self.augment(rows, derive_generator(self.seed, "take"))
 

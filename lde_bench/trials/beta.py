@@ -15,7 +15,7 @@ import numpy as np
 from lde_bench.densities import create
 from lde_bench.densities.base import Density
 from lde_bench.errors import TrainingDiverged
-from lde_bench.evaluation.mmd import mmd2_with_null
+from lde_bench.evaluation.mmd import median_distance, mmd2_with_null
 from lde_bench.evaluation.sample_measures import Figure, Measure, mean_and_error, measure_samples, sample_figures
 from lde_bench.generators import generator_class
 from lde_bench.generators.base import Generator
@@ -59,7 +59,7 @@ FIGURES: dict[str, Figure] = {
     "code_nats": sample_figures()["code_nats"],
     "code_mmd2": Figure(
         "MMD^2 of codes",
-        "lower",
+        "null",
         4,
         "unbiased, between codes of held-out images (one draw from each posterior) and draws of what codes are sampled "
         "from, N(0, I) or the fitted density; Gaussian kernel, bandwidth the median distance between the codes",
@@ -235,7 +235,13 @@ def bound_measures(model: VAE, x: np.ndarray, codes: int, seed: int) -> dict[str
 
 
 def code_mmd2(codes: np.ndarray, law: Density, seed: int) -> Measure:
-    """MMD^2 between codes [n, Z] and as many draws of their law, with its null."""
+    """MMD^2 between codes [n, Z] and as many draws of their law, with its null.
+
+    Raises:
+        TrainingDiverged: the encoder has collapsed: there is no distance between codes to measure by.
+    """
+    if median_distance(codes) == 0:
+        raise TrainingDiverged("more than half of the codes of held-out images are one and the same; try a lower rate.")
     draws = law.sample(len(codes), seed=derive_seed(seed, "law"))
     measure = mmd2_with_null(real=codes, generated=draws, generator=np.random.default_rng(seed))
     return replace(measure, detail=measure.detail.replace("items", "codes").replace("samples", "draws"))

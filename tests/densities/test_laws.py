@@ -140,6 +140,14 @@ class IdleParameter:
         self.idle = nn.Parameter(torch.ones(3))
 
 
+class NanSlope:
+    """Its log p is right; what torch.where does not take has a slope of 0 times infinity."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = self.outputs.bias[0]
+        return super().forward(x) + torch.where(x[:, 0].isfinite(), 0.0, (bias - bias.detach()).sqrt())
+
+
 class LogOfSums:
     """log of a sum of exponentials: minus infinity far out."""
 
@@ -214,6 +222,7 @@ MUTATIONS = [
     (broken(CoolSamples), "entropy"),
     (broken(GlobalNoise), "seeds"),
     (broken(IdleParameter), "gradients"),
+    (broken(NanSlope), "gradients"),
     (broken(LogOfSums), "finite"),
     (broken(HalfPrecision), "float64"),
     (broken(TrainingModeInLogProb), "modes"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -101,6 +102,13 @@ def test_a_fault_breaks_its_laws_and_no_other(monkeypatch, method, kind, attribu
         monkeypatch.setattr(images, "_fit_seed", lambda *_: images.Law.of(0.0, 0.0, ""))
     monkeypatch.setattr(kind, attribute, fault, raising=False)
     assert {name for name, law in images.check_images(method).items() if not law.passed} == laws
+
+
+def test_a_weight_that_is_nan_is_not_the_same_again():
+    states = [{"a": torch.zeros(2), "b": torch.tensor([1.0, value])} for value in (1.0, torch.nan)]
+    one, other = (SimpleNamespace(state_dict=lambda state=state: state) for state in states)
+    assert not images._fit_seed(one, other).passed
+    assert images._fit_seed(one, one).passed
 
 
 def test_a_broken_law_of_the_density_of_the_codes_is_told(capsys, monkeypatch):

@@ -132,6 +132,10 @@ def test_of_too_few_validation_items_there_is_no_null_and_the_measure_says_so():
             assert figure.detail.endswith("no null: it takes 40 validation items")
 
 
-def test_the_distance_from_the_null_is_in_half_widths_of_the_band():
-    assert Measure(3.0, null=1.0, null_low=0.0, null_high=4.0).distance_from_null == 1.0
+@pytest.mark.parametrize(("value", "distance"), [(4.0, 1.0), (2.5, 0.5), (0.0, 1.0), (-1.0, 2.0), (1.0, 0.0)])
+def test_the_distance_from_the_null_is_1_at_either_end_of_a_lopsided_band(value, distance):
+    assert Measure(value, null=1.0, null_low=0.0, null_high=4.0).distance_from_null == distance
+
+
+def test_a_band_of_no_width_holds_its_null_alone():
     assert Measure(1.0, null=1.0, null_low=1.0, null_high=1.0).distance_from_null == 0.0

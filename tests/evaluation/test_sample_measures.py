@@ -435,6 +435,15 @@ def test_mmd_is_its_definition():
     assert mmd2(real=real, generated=generated)[0] == pytest.approx(expected, rel=1e-5)
 
 
+def test_of_copies_of_one_item_there_is_no_mmd_and_other_measures_stay():
+    rng = np.random.default_rng(19)
+    copies = np.repeat(rng.random((1, 12), np.float32), 60, 0)
+    sets = SampleSets(copies, copies, rng.random((60, 12), np.float32), 0)
+    assert measure_samples(sets, ["mmd"]) == {}
+    with pytest.raises(InputError, match="give items that differ, or a bandwidth"):
+        mmd2(real=copies, generated=copies)
+
+
 def test_mmd_is_symmetric_at_one_bandwidth_and_its_own_is_of_the_real_items():
     rng = np.random.default_rng(17)
     real, generated = normal(rng, 50, 4), 5 * normal(rng, 60, 4)

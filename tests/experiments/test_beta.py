@@ -11,7 +11,7 @@ import pytest
 import lde_bench as lb
 from lde_bench.data import Dataset
 from lde_bench.densities import create
-from lde_bench.errors import InputError
+from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.experiments import experiment_of
 from lde_bench.experiments.beta import Beta, beta_budget
 from lde_bench.generators import load_generator
@@ -218,3 +218,9 @@ def test_codes_are_held_to_what_codes_are_drawn_from():
     assert wider.null_high is not None
     assert same.null_low <= same.value <= same.null_high
     assert wider.value > 3 * wider.null_high
+
+
+def test_codes_that_are_all_one_are_told_and_not_called_bad_input():
+    prior = create("gaussian", features=2)
+    with pytest.raises(TrainingDiverged, match="more than half of the codes"):
+        code_mmd2(np.zeros((100, 2), np.float32), prior, seed=0)

@@ -142,3 +142,15 @@ def test_the_parts_are_no_models_of_images_of_their_own():
 def test_the_autoencoder_says_its_name_in_what_it_tells():
     with pytest.raises(ValueError, match="gmmn\\+ae autoencoder: the image array should be"):
         create_generator("gmmn+ae", (8, 8)).reconstructs(np.zeros((2, 5), np.float32))
+
+
+def test_a_bright_pixel_keeps_its_gradient_in_bfloat16():
+    autoencoder = SigmoidAutoencoder((1, 4, 4))
+    autoencoder.decoder[-2].bias.data.fill_(8.0)  # a probability of 0.9997, which bfloat16 rounds to 1
+    x = torch.full((5, 16), 0.99)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = autoencoder.loss(x, 0.0)
+    loss.backward()
+    gradient = autoencoder.decoder[-2].bias.grad
+    assert float(gradient.min()) > 0
+    assert float(loss.detach()) < 0.2

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lde_bench.errors import InputError
 from lde_bench.training.batches import ArrayBatches, FreshBatches, MappedBatches
 
 
@@ -45,6 +46,13 @@ def test_taking_all_is_the_array_and_taking_some_repeats_none():
 
 def noisy(rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return rows + generator.normal(size=rows.shape)
+
+
+def test_more_rows_at_once_than_the_memory_holds_are_refused(monkeypatch):
+    monkeypatch.setattr("lde_bench.memory.physical_memory", lambda: 50)
+    with pytest.raises(InputError, match=r"20 training rows of \d+ numbers take .* GB, and this machine has"):
+        indices(20).take(100)
+    assert len(indices(20).take(2)) == 2
 
 
 def test_augmentation_is_a_function_of_the_step_too_and_leaves_the_array_alone():

@@ -421,17 +421,20 @@ def units(density: Density, twin: Density, rows: Tensor, scale: Tensor, shift: T
 
 
 def gradients(density: Density, rows: Tensor) -> Law:
-    """Every parameter gets a gradient from log p, in evaluation mode (a bias before BatchNorm has none in training)."""
+    """Every parameter gets a gradient from log p, in evaluation mode (a bias before BatchNorm has none in training),
+    and those gradients and that of the rows are finite.
+    """
     density.eval()
     density.zero_grad(set_to_none=True)
+    rows = rows.detach().clone().requires_grad_()
     density.log_prob(rows).sum().backward()
-    idle = [
-        name
-        for name, parameter in density.named_parameters()
-        if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any())
-    ]
+    learnt = {name: each.grad for name, each in density.named_parameters() if each.requires_grad}
+    idle = [name for name, gradient in learnt.items() if gradient is None or not gradient.any()]
+    found = {**learnt, "the rows": rows.grad}
+    broken = [name for name, each in found.items() if each is not None and not torch.isfinite(each).all()]
     density.zero_grad(set_to_none=True)
-    return Law.of(len(idle), 0.0, f"parameters without gradient: {', '.join(idle) or 'none'}")
+    told = f"parameters without gradient: {', '.join(idle) or 'none'}"
+    return Law.of(len(idle) + len(broken), 0.0, told + (f"; not finite: {', '.join(broken)}" if broken else ""))
 
 
 @torch.no_grad()
