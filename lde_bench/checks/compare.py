@@ -28,14 +28,16 @@ from lde_bench.evaluation.statistics import (
 from lde_bench.report.document import Grid, Lead, Notes
 from lde_bench.report.numbers import DASH, error_text
 from lde_bench.report.render.text import print_blocks
+from lde_bench.report.rows import budgets_are_equal, training_seconds
 from lde_bench.runs.find import Side, find_side
-from lde_bench.runs.rows import (
-    group_word,
-)
+from lde_bench.runs.rows import group_word, row_options
 from lde_bench.seeds import derive_seed
 
 #: A difference is called one below this probability; the interval has the level that goes with it.
 SIGNIFICANCE = 0.05
+
+#: Options of training of which a note tells where they differ, in words.
+TREATMENT = {"patches": "training patches", "augment": "augmentations", "precision": "precisions"}
 
 RESAMPLES = 10_000
 
@@ -184,6 +186,19 @@ def _notes(a: Side, b: Side, naive: Difference | None, blocks: GroupMeans | None
     budgets = [side.record.budget.label for side in (a, b)]
     if budgets[0] != budgets[1]:
         notes.append(f"The budgets differ: {a.label} was trained under {budgets[0]}, {b.label} under {budgets[1]}.")
+    else:
+        spent = [training_seconds([record for _, record in side.trials]) for side in (a, b)]
+        if not budgets_are_equal(spent):
+            notes.append(
+                f"The budgets came out unequal: {a.label} trained for {spent[0]:,.0f} CPU seconds a trial, {b.label} "
+                f"for {spent[1]:,.0f}; the better one need not be so at equal ones."
+            )
+    mine, other = (row_options(side.record) for side in (a, b))
+    notes += [
+        f"The {words} differ: {a.label} has {mine.get(name) or 'none'}, {b.label} {other.get(name) or 'none'}."
+        for name, words in TREATMENT.items()
+        if mine.get(name) != other.get(name)
+    ]
     trials = " and ".join(_count(len(side.trials), "trial") for side in (a, b))
     if len(a.trials) > 1 and len(b.trials) > 1:
         notes.append(

@@ -67,7 +67,7 @@ def beta(
 
     budget = beta_budget(profile, steps, seconds)
     set_threads(running.threads)
-    (images,) = source.load("digits8x8", running)
+    (images,) = source.load("digits8x8", running, folds=[])
     planned = Beta().plan(
         budget,
         running.training(),

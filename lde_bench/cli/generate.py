@@ -69,7 +69,7 @@ def generate(
     budget = Budget.of(profile, steps, seconds)
     set_threads(running.threads)
     use_vgg(vgg, running.cache_dir)
-    (images,) = source.load("natural32", running)
+    (images,) = source.load("natural32", running, folds=[])
     planned = Generate().plan(
         budget,
         running.training(),

@@ -129,9 +129,7 @@ class Density(Model):
     def describe_training(
         self, budget: Budget, precision: str, device: torch.device, plan: Plan | None = None
     ) -> dict[str, Any]:
-        revised = {name: revision for name, revision in sorted(self.revisions().items()) if revision > 1}
-        told = {"revisions": revised} if revised else {}  # the names of runs were given without
-        return super().describe_training(budget, precision, device, plan) | self.treatment() | told
+        return super().describe_training(budget, precision, device, plan) | self.treatment() | self.revised()
 
     # -- public ----------------------------------------------------------------------------------------------------
 
@@ -161,6 +159,10 @@ class Density(Model):
     def inner_densities(self) -> Iterator[Density]:
         """The densities that this one wraps, not those that they wrap."""
         return _densities_below(self)
+
+    def revised(self) -> dict[str, Any]:
+        later = {name: revision for name, revision in sorted(self.revisions().items()) if revision > 1}
+        return {"revisions": later} if later else {}
 
     def revisions(self) -> dict[str, int]:
         """The revisions of the density and of all that it wraps, by name."""

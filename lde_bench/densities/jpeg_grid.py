@@ -28,20 +28,22 @@ from lde_bench.data.patches import FEATURES, FLIPS, PIXELS, SIDE, SYMMETRIES, Of
 from lde_bench.densities.base import Density
 from lde_bench.densities.ensemble import JointLearner
 from lde_bench.densities.jpeg_lattice import Coordinates, LatticeMade
+from lde_bench.densities.resmade_mog import ResMadeMog
 from lde_bench.densities.view_mixture import View, ViewMixture
 from lde_bench.errors import InputError
 from lde_bench.training.batches import Batches, FreshBatches
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner
-from lde_bench.training.model import Card
+from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
 
 #: One step in so many is of a density of one place, in turn; all others are of the density of patches from anywhere.
 EVERY = 3
 
-#: Width of the density of a place, and how it is trained, stretched to the steps that it gets.
+#: Width of the density of a place unless another is given.
 WIDTH = 1024
-PLAN = replace(LatticeMade.plans["long"], rate=6e-3)
+#: How the density of a place is trained, stretched to the steps that it gets.
+PLAN = replace(ResMadeMog.plans["long"], rate=6e-3)
 
 
 def _share(offset: Offset) -> float:
@@ -71,9 +73,14 @@ class JpegGrid(ViewMixture):
     Meant to stand outside `+sym`, whose quarter turns its places do not share. The prior of a place is its share of the
     grid, nothing is learnt of it. What trains the densities of places is `PLAN` and no plan that is given.
 
+    Args:
+        base: q.
+        width: of the residual stream of the density of a place.
+
     Raises:
-        InputError: as of `ViewMixture`; or `base` is fitted in closed form, so that nothing says how long to train the
-            others, or holds a `+jpeg`; or it is fitted to rows whose places are not known.
+        InputError: as of `ViewMixture`; or `width` is no whole number from 1 up; or `base` is fitted in closed form, so
+            that nothing says how long to train the others, or holds a `+jpeg`; or it is fitted to rows whose places
+            are not known.
     """
 
     name = "jpeg"
@@ -95,15 +102,17 @@ class JpegGrid(ViewMixture):
     #: The share of all other places, whose patches are left to the density of patches from anywhere.
     own_weight = 1 - sum(view.weight for view in views)
 
-    def __init__(self, base: Density) -> None:
+    def __init__(self, base: Density, width: int = WIDTH) -> None:
         if any(isinstance(inner, JpegGrid) for inner in base.modules()):
             raise InputError("+jpeg is there twice; leave out one.")
-        super().__init__(base, [self.density_at(place) for place in PLACES])
+        width = positive_integer("width", width)
+        super().__init__(base, [self.density_at(place, width) for place in PLACES])
+        self.width = width
 
     @staticmethod
-    def density_at(place: Offset) -> Density:
+    def density_at(place: Offset, width: int) -> Density:
         """The density of patches at a place, untrained."""
-        return LatticeMade(place, hidden=WIDTH)
+        return LatticeMade(place, hidden=width)
 
     def reference_seconds(self, plan: Plan) -> float:
         places = PLAN.reference_seconds * plan.steps / PLAN.steps
@@ -111,7 +120,7 @@ class JpegGrid(ViewMixture):
 
     def treatment(self) -> dict[str, Any]:
         """How the densities of the places are trained."""
-        own = {"every": EVERY, "places": len(PLACES), "width": WIDTH, "rate": PLAN.rate}
+        own = {"every": EVERY, "places": len(PLACES), "width": self.width, "rate": PLAN.rate}
         return super().treatment() | {"jpeg": own}
 
     def training_batches(self, batches: Batches) -> Batches:

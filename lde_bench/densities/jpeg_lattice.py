@@ -30,9 +30,9 @@ from torch.nn import functional as F
 
 from lde_bench.data.patches import FEATURES, GREY_LEVELS, SIDE, Offset, complete
 from lde_bench.densities.base import LOG_2PI
-from lde_bench.densities.masked import MaskedLinear, hidden_degrees, input_degrees
+from lde_bench.densities.masked import MaskedLinear, input_degrees
 from lde_bench.densities.mixture import Mixture
-from lde_bench.densities.resmade_mog import ResMadeMog
+from lde_bench.densities.resmade_mog import ResidualMade
 from lde_bench.densities.triangular import cholesky, moments
 from lde_bench.training.batches import Batches
 
@@ -179,7 +179,7 @@ class LatticeMixture(NamedTuple):
         return torch.erf(0.5 / (math.sqrt(2) * self.log_sigma.exp()))
 
 
-class LatticeMade(ResMadeMog):
+class LatticeMade(ResidualMade):
     """Residual MADE of `Coordinates` whose conditionals are `LatticeMixture`; a part of `+jpeg`, no row of its own.
 
     Args:
@@ -197,10 +197,8 @@ class LatticeMade(ResMadeMog):
     factor: Tensor
 
     def __init__(self, offset: Offset, components: int = 10, hidden: int = 512, blocks: int = 2) -> None:
-        super().__init__(FEATURES, components, hidden, blocks)
-        degrees = hidden_degrees(FEATURES, hidden)
-        self.inputs = MaskedLinear(input_degrees(FEATURES).repeat(3), degrees)
-        self.gates = MaskedLinear(degrees, input_degrees(FEATURES).repeat_interleave(2), strict=True)
+        super().__init__(FEATURES, components, hidden, blocks, views=3)
+        self.gates = MaskedLinear(self.degrees, input_degrees(FEATURES).repeat_interleave(2), strict=True)
         self.log_sigma = nn.Parameter(torch.zeros(FEATURES))
         lattice = torch.from_numpy(Coordinates.at(offset).lattice)
         step = lattice.diagonal()
@@ -225,8 +223,6 @@ class LatticeMade(ResMadeMog):
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
-        if not hasattr(self, "gates"):
-            return
         with torch.no_grad():
             self.gates.weight.mul_(0.1)
             self.gates.bias.copy_(torch.tensor([-3.0, 0.0]).repeat(FEATURES))
@@ -286,7 +282,7 @@ class LatticeMade(ResMadeMog):
             # Bounded, or a scale that grows with its logarithm would make samples run away.
             size = torch.asinh(place).clamp(-SEEN, SEEN)
             seen = torch.cat([white * torch.exp(-log_scale), size, wave], -1)  # [B, 3 D]
-        h = F.gelu(self.blocks(self.inputs(seen)))
+        h = self.trunk(seen)
         smooth = Mixture.from_head(self.outputs(h)).rescaled(log_scale).rescaled(scale.log()).shifted(expected)
         gates = self.gates(h)
         logits, change = (gates if x.dtype == torch.float64 else gates.float()).unflatten(-1, (FEATURES, 2)).unbind(-1)

@@ -40,7 +40,44 @@ class MaskedBlock(nn.Module):
         return h + self.second(F.gelu(self.first(F.gelu(h))))
 
 
-class ResMadeMog(AutoregressiveMixture):
+class ResidualMade(AutoregressiveMixture):
+    """The masked layers of a residual MADE; a subclass gives `conditionals`.
+
+    Args:
+        features: D.
+        components: K, Gaussians per dimension.
+        hidden: width of the residual stream.
+        blocks: residual blocks of two masked layers each.
+        views: numbers that the network sees of every dimension, [B, views D], all of the first one first.
+    """
+
+    def __init__(self, features: int, components: int, hidden: int, blocks: int, views: int = 1) -> None:
+        super().__init__(features, components)
+        self.degrees = hidden_degrees(self.features, positive_integer("hidden", hidden))
+        self.inputs = MaskedLinear(input_degrees(self.features).repeat(views), self.degrees)
+        self.blocks = nn.Sequential(*(MaskedBlock(self.degrees) for _ in range(positive_integer("blocks", blocks))))
+        self.outputs = MixtureOutputs(self.degrees, self.features, self.components)
+
+    def reset_parameters(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                module.reset_parameters()
+        for block in self.blocks:
+            assert isinstance(block, MaskedBlock)
+            with torch.no_grad():
+                block.second.weight.mul_(0.1)  # every block starts close to the identity
+        self.outputs.start(weight_scale=0.1)
+
+    def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
+        # A width of 512 is 2 million weights, and one of 1,536 is 12 million.
+        return GradientLearner(self, plan, device, precision, compiler(self), compiler, fused=True)
+
+    def trunk(self, seen: Tensor) -> Tensor:
+        """The units that the outputs see: [B, views D] -> [B, hidden]."""
+        return F.gelu(self.blocks(self.inputs(seen)))
+
+
+class ResMadeMog(ResidualMade):
     """Residual MADE MoG with a causal running scale; meant for whitened input (`resmade-mog+w`).
 
     Args:
@@ -117,31 +154,13 @@ class ResMadeMog(AutoregressiveMixture):
     }
 
     def __init__(self, features: int, components: int = 10, hidden: int = 512, blocks: int = 2) -> None:
-        super().__init__(features, components)
-        degrees = hidden_degrees(self.features, positive_integer("hidden", hidden))
-        self.inputs = MaskedLinear(input_degrees(self.features), degrees)
-        self.blocks = nn.Sequential(*(MaskedBlock(degrees) for _ in range(positive_integer("blocks", blocks))))
-        self.outputs = MixtureOutputs(degrees, self.features, self.components)
+        super().__init__(features, components, hidden, blocks)
         self.register_buffer("unit", torch.ones(()))
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                module.reset_parameters()
-        for block in self.blocks:
-            assert isinstance(block, MaskedBlock)
-            with torch.no_grad():
-                block.second.weight.mul_(0.1)  # every block starts close to the identity
-        self.outputs.start(weight_scale=0.1)
 
     def prepare(self, batches: Batches) -> None:
         rows = np.asarray(batches.take(UNIT_ROWS), dtype=np.float64)
         self.unit.fill_(float(np.sqrt(np.square(rows).mean())) or 1.0)
-
-    def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
-        # A width of 512 is 2 million weights, and one of 1,536 is 12 million.
-        return GradientLearner(self, plan, device, precision, compiler(self), compiler, fused=True)
 
     def conditionals(self, x: Tensor) -> Mixture:
         past = F.pad(x.square().cumsum(-1)[:, :-1], (1, 0))  # sum of squares before i: [B, D]
@@ -149,5 +168,5 @@ class ResMadeMog(AutoregressiveMixture):
         log_scale = 0.5 * torch.log((past + self.unit.square()) / count)
         # The network too sees x in units of the running scale. Fed x itself, its means would grow like |x|^2 and about
         # one sample in a hundred would run away.
-        h = self.blocks(self.inputs(x * torch.exp(-log_scale)))
-        return Mixture.from_head(self.outputs(F.gelu(h))).rescaled(log_scale)  # [B, D, K]
+        h = self.trunk(x * torch.exp(-log_scale))
+        return Mixture.from_head(self.outputs(h)).rescaled(log_scale)  # [B, D, K]

@@ -28,7 +28,6 @@ from lde_bench.report.rows import Row
 from lde_bench.report.section import Section, row_title
 from lde_bench.report.table import Column, Table, standard_columns
 from lde_bench.runs.record import Record
-from lde_bench.runs.rows import with_components
 from lde_bench.runs.store import RunPaths
 from lde_bench.training.curve import CurvePoint
 from lde_bench.training.plan import Budget
@@ -207,7 +206,13 @@ def _run(trial: DensityTrial, choice: Choice | None) -> TimedTrial | None:
     """The run of a trial by the plan of the choice, with its looks and patches by the pace that the search measured; of
     a fit that ends by itself as it is. None where there is no choice.
     """
-    if trial.plan(trial.model()).closed_form:
+    plan = trial.plan(trial.model())
+    if plan.own_fit:
+        raise InputError(
+            f"{trial.spec.label} brings a fit of its own, which no clock bounds; leave it out, or let it be a "
+            "torch.nn.Module without fit, which lde-bench trains."
+        )
+    if plan.closed_form:
         return TimedTrial.of(trial, {})
     if choice is None:
         return None
@@ -222,7 +227,7 @@ def _run(trial: DensityTrial, choice: Choice | None) -> TimedTrial | None:
 
 def _best_by_side(rows: Sequence[Row]) -> dict[Side, Row]:
     best: dict[Side, Row] = {}
-    for row in sorted(rows, key=lambda row: row.nats):
+    for row in sorted((row for row in rows if row.unverified is None), key=lambda row: row.nats):
         best[side_of(row.method)] = row
     return best
 
@@ -272,7 +277,7 @@ def _side_by_side(sections: Sequence[Section]) -> tuple[Line, list[Block]]:
     sides: dict[str, str] = {}
     for number, section in enumerate(ordered):
         for row in section.table.rows:
-            title = with_components(row.method, row.components)
+            title = row_title(row)
             nats.setdefault(title, [None] * len(ordered))[number] = row.nats
             sides[title] = side_of(row.method)
     best_first = sorted(nats, key=lambda title: [-(value or float("-inf")) for value in reversed(nats[title])])

@@ -4,6 +4,7 @@ earlier give.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -68,6 +69,10 @@ class StagedGenerator(Generator):
             for name, part in self.parts().items()
         }
 
+    def revised(self) -> dict[str, Any]:
+        parts = {name: told for name, part in self.parts().items() if (told := part.revised())}
+        return super().revised() | ({"revised_parts": parts} if parts else {})
+
     def expected_seconds(self, budget: Budget, plan: Plan | None = None, rows: int | None = None) -> float:
         if budget.seconds is not None:
             return budget.seconds
@@ -111,6 +116,7 @@ class StagedGenerator(Generator):
         starts: dict[str, Start] = {}
         whole = TrainingState()
         spent = 0.0
+        code = options.pop("code", "")
         for index, stage in enumerate(self.stages(rows, held_out)):
             share = expected[stage.name] / sum(expected.values())
             if index == 0 and shared is not None:
@@ -126,18 +132,25 @@ class StagedGenerator(Generator):
                     checkpoint=checkpoint and checkpoint.with_suffix(f".{stage.name}{checkpoint.suffix}"),
                     on_progress=_within(on_progress, spent, share),
                     notify=notify,
+                    code=code,
                     **options,
                 )
+            # What is trained on other codes is another training: seconds, unlike steps, need not give the same again.
+            code = f"{code}, on {_hash(parts[stage.name])}"
             starts[stage.name] = state.start(setups[stage.name]["clip"])
             _join(whole, state)
             spent += share
         self.eval()
         self.training_state, self.training_starts = whole, starts
         first = next(iter(setups.values()))
-        self.training_setup = {key: first[key] for key in SHARED_SETUP if key in first} | {
-            name: {key: value for key, value in setup.items() if key not in SHARED_SETUP}
-            for name, setup in setups.items()
-        }
+        self.training_setup = (
+            {key: first[key] for key in SHARED_SETUP if key in first}
+            | {
+                name: {key: value for key, value in setup.items() if key not in SHARED_SETUP}
+                for name, setup in setups.items()
+            }
+            | self.revised()
+        )
         return self
 
     def fit_shared_part(
@@ -190,6 +203,14 @@ class StagedGenerator(Generator):
         )
         assert part.training_state is not None
         return part.training_state, part.training_setup
+
+
+def _hash(part: Model) -> str:
+    """SHA-256 of the weights of a part, its first 12 digits."""
+    found = hashlib.sha256()
+    for name, value in part.state_dict().items():
+        found.update(name.encode() + value.detach().cpu().numpy().tobytes())
+    return found.hexdigest()[:12]
 
 
 def _taken(part: Model, path: Path) -> tuple[TrainingState, dict[str, Any]]:

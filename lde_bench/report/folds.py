@@ -100,10 +100,10 @@ class FoldSummary:
 
 
 def fold_summaries(tables: Iterable[Table]) -> list[FoldSummary]:
-    """One summary for each dataset, version and budget with tables of two folds or more."""
+    """One summary for each dataset, version and budget with tables of two folds or more; of none without a score."""
     folds: dict[tuple[str, ...], dict[int, Table]] = {}
     for table in tables:
-        if (named := re.fullmatch(r"(.+)-fold(\d+)", table.dataset)) and table.rows:
+        if (named := re.fullmatch(r"(.+)-fold(\d+)", table.dataset)) and table.rows and table.score:
             key = (table.experiment, named[1], table.dataset_version, table.benchmark_version, table.budget)
             folds.setdefault(key, {})[int(named[2])] = table
     return [_summary(key, dict(sorted(group.items()))) for key, group in folds.items() if len(group) > 1]

@@ -65,12 +65,13 @@ def write_page(
     for picture in pictures(document.blocks):
         write_bytes_atomic(beside / picture.file, picture.data)
         kept.add(picture.file)
-    for path in beside.iterdir():  # of an earlier report, whose text is replaced below
-        if path.suffix in (".svg", ".png") and path.name not in kept:
-            path.unlink()
     page, twin = folder / "report.html", folder / "report.md"
+    before = twin.read_text(encoding="utf-8") if twin.is_file() else ""
     write_text_atomic(page, to_html(document))
     write_text_atomic(twin, document_to_markdown(document, PICTURES))
+    for path in beside.iterdir():
+        if path.name not in kept and f"({PICTURES}/{path.name})" in before:  # the report before is gone, and it alone
+            path.unlink()  # showed this picture
     return [page, twin]
 
 

@@ -158,7 +158,7 @@ def build_rows(
     # Where no items belong together, blocks of them tell the error of a paired difference.
     paired = [means or block_means(trials) for means, (_, trials) in zip(by_photograph, groups, strict=True)]
     top_means = paired[top] if groups else None
-    spent = [_training_seconds(trials) for _, trials in groups]
+    spent = [training_seconds(trials) for _, trials in groups]
     equal = budgets_are_equal([spent[number] for number in models])
     rows = []
     for number, (label, trials) in enumerate(groups):
@@ -219,7 +219,7 @@ def budgets_are_equal(seconds: Sequence[float | None]) -> bool:
     return all(abs(each - middle) <= BUDGET_TOLERANCE * middle for each in known)
 
 
-def _training_seconds(trials: Sequence[Record]) -> float | None:
+def training_seconds(trials: Sequence[Record]) -> float | None:
     """The mean CPU seconds of training of those of a row's trials that did not end by themselves, None without one; of
     a record that does not tell, of the whole trial.
     """

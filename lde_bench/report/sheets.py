@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from lde_bench.report.section import Section, part, row_title
 from lde_bench.runs.record import DatasetInfo
 from lde_bench.runs.rows import is_image
 from lde_bench.runs.store import RunPaths
+
+log = logging.getLogger(__name__)
 
 
 def sample_sheets(section: Section, cache_dir: Path | None) -> list[Block]:
@@ -68,10 +71,10 @@ def _row_samples(section: Section, row: Row) -> np.ndarray | None:
         paths = RunPaths(path.parent, record.run_id)
         if not paths.weights.is_file():
             continue
-        weights = paths.checked_weights(record)
         try:
-            return np.asarray(load_density(weights).sample(64, seed=0))
-        except InputError:  # weights of another version, or of a model that is not here
+            return np.asarray(load_density(paths.checked_weights(record)).sample(64, seed=0))
+        except InputError as error:  # damaged, of another version, or of a model that is not here
+            log.info("The report does without samples of %s", error)
             continue
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lde_bench.errors import InputError
 from lde_bench.report.rows import Row
 from lde_bench.runs.store import RunPaths
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
 
 #: Inches: of a whole figure, of the room for labels, of a line of text.
 WIDTH, LABELS, LINE = 7.2, 1.35, 0.17
@@ -98,5 +102,14 @@ def unrolled(rows: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
 
 def first_picture(row: Row, places: Mapping[str, RunPaths]) -> dict[str, np.ndarray] | None:
     """What the picture of a row is drawn from: the arrays beside the first of its records that has some."""
-    kept = (places[run_id].load_picture() for run_id in row.run_ids if run_id in places)
-    return next((arrays for arrays in kept if arrays is not None), None)
+    for run_id in row.run_ids:
+        if run_id not in places:
+            continue
+        try:
+            arrays = places[run_id].load_picture()
+        except InputError as error:
+            log.warning("The picture does without %s", error)
+            continue
+        if arrays is not None:
+            return arrays
+    return None

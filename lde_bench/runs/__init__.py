@@ -6,7 +6,7 @@ from lde_bench.runs.executor import run_sweep
 from lde_bench.runs.frame import load_results
 from lde_bench.runs.merge import Merged, merge_results
 from lde_bench.runs.plan import Plan, Task
-from lde_bench.runs.provenance import code_version, provenance, utc_now
+from lde_bench.runs.provenance import provenance, source_hash, utc_now
 from lde_bench.runs.record import (
     Budget,
     Cost,
@@ -33,12 +33,12 @@ __all__ = [
     "RunPaths",
     "Sizes",
     "Task",
-    "code_version",
     "digest",
     "load_results",
     "make_run_id",
     "merge_results",
     "provenance",
     "run_sweep",
+    "source_hash",
     "utc_now",
 ]

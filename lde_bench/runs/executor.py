@@ -166,20 +166,24 @@ def attempt(
         try:
             with process_unchanged():  # whatever a class of a user's own did outside its own methods
                 record = task.run(store, partial(watcher.progress, task), watcher.note)
+            if record is not None:
+                record = store.write(record.beside_others() if side_by_side else record)
         except StorageError:  # a full disk is every task's
             raise
         except Exception as error:  # one task's failure is its own
             log.debug("%s failed", node.run_id, exc_info=True)
             return fail(task, store, describe_failure(error))
-        if record is not None:
-            record = store.write(record.beside_others() if side_by_side else record)
         task.paths(store).discard_unfinished()
         return Outcome("done", record)
 
 
 def fail(task: Task, store: ResultStore, reason: str) -> Outcome:
-    """Record that a task failed."""
-    record = task.failed_record(reason)
+    """Record that a task failed; without a record, where what failed cannot even be made to be described."""
+    try:
+        record = task.failed_record(reason)
+    except Exception:
+        log.debug("no record of %s", task.title, exc_info=True)
+        record = None
     return Outcome("failed", None if record is None else store.write(record), reason)
 
 

@@ -6,8 +6,10 @@ that names host and process of its holder, who touches it every few seconds (`fi
 that died on this machine is taken over at once, one from elsewhere when it was not touched for `LEASE_SECONDS` by the
 clock of whoever waits, so that clocks need not agree.
 
-A holder that was halted for longer than that may find that another took over. Nothing is lost by it: both run the same
-trial, and of two records of one run the first stands.
+A holder that was halted for longer than that may find that another took over. Both then run the same trial, and of two
+records of one run the first stands. The files beside it are those of whoever wrote last: where its bits differ, as on
+another kind of machine, they are not those that the record names by their hash, and are refused until the trial is run
+again elsewhere; its figures stay.
 """
 
 from __future__ import annotations

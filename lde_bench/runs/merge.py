@@ -127,7 +127,7 @@ def _copies(found: Sequence[_Source], store: ResultStore, there: _Source | None)
     if there is None or found[0] is not there:
         copies[paths.record if record.done else paths.failed] = found[0].path
     missing = {target: source for target, source in copies.items() if not target.exists()}
-    if there is None:
+    if there is None or not there.record.done:
         for target in copies.keys() - missing.keys():
             # The remains of a merge or of a trial that was killed before its record was written.
             if not filecmp.cmp(copies[target], target, shallow=False):

@@ -6,6 +6,7 @@ Records are published, so nothing here names a host, a user or a folder of the m
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import platform
 import re
@@ -48,6 +49,15 @@ def provenance(started: str, finished: str, argv: Sequence[str] | None = None) -
 
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@functools.cache
+def source_hash() -> str:
+    """SHA-256 of the source of this package, its first 12 digits: that of the code that runs, committed or not."""
+    source = hashlib.sha256()
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        source.update(path.relative_to(_PACKAGE).as_posix().encode() + path.read_bytes())
+    return source.hexdigest()[:12]
 
 
 @functools.cache

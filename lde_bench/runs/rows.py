@@ -88,12 +88,13 @@ def input_of(record: Record) -> str | None:
 
 def ended_by_itself(training: Mapping[str, Any]) -> bool:
     """Whether by what a record says of it a fit ended by itself, all parts of it, so that a longer one would be the
-    same: without iteration, or as validation no longer rose.
+    same: without iteration, or as validation no longer rose. Of a fit that a user's class brings nobody knows.
     """
-    parts = [part for part in training.values() if isinstance(part, dict)]
+    parts = [part for part in training.values() if isinstance(part, dict) and "closed_form" in part]
     if parts:
         return all(map(ended_by_itself, parts))
-    return bool(training.get("closed_form") or training.get("stopped_early"))
+    closed = training.get("closed_form") and not training.get("own_fit")
+    return bool(closed or training.get("stopped_early"))
 
 
 def refusal(record: Record) -> str | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import os
 import platform
 import queue
@@ -31,7 +30,7 @@ from lde_bench.memory import keep_freed_memory
 from lde_bench.progress import say
 from lde_bench.runs.executor import Outcome, Sweep, Watcher, attempt, describe_failure, fail
 from lde_bench.runs.plan import Node, Plan, Task
-from lde_bench.runs.provenance import package_versions
+from lde_bench.runs.provenance import package_versions, source_hash
 from lde_bench.runs.record import Record
 from lde_bench.runs.store import ResultStore
 from lde_bench.training.loop import Progress
@@ -103,11 +102,8 @@ class Report:
 @functools.cache
 def versions() -> dict[str, str]:
     """What computes here: the source of this package, Python, and the packages that can change a number."""
-    source = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        source.update(path.relative_to(_PACKAGE).as_posix().encode() + path.read_bytes())
     packages = {name: version or "none" for name, version in package_versions().items()}
-    return {"lde-bench": source.hexdigest()[:12], "python": platform.python_version(), **packages}
+    return {"lde-bench": source_hash(), "python": platform.python_version(), **packages}
 
 
 def data_of(plan: Plan) -> dict[str, str]:

@@ -71,7 +71,8 @@ class Model(nn.Module):
         features: D, from 1 up.
     """
 
-    name: ClassVar[str]
+    #: Empty of a model that is part of others and has no name to call it by.
+    name: ClassVar[str] = ""
     card: ClassVar[Card]
     plans: ClassVar[dict[str, Plan]]
     #: Raised when the usual arguments come to mean another network: of the rest that names a run nothing would tell.
@@ -256,7 +257,9 @@ class Model(nn.Module):
             "compile": compiler.compiled,
             "threads": torch.get_num_threads(),
             **({"stopped_early": True} if state.stopped_early else {}),
+            **({"own_fit": True} if plan.own_fit else {}),
             **self.treatment(),
+            **self.revised(),
         }
         return self
 
@@ -267,6 +270,10 @@ class Model(nn.Module):
     def treatment(self) -> dict[str, Any]:
         """What `fit` does to the rows that neither the arguments nor the plan tell."""
         return {}
+
+    def revised(self) -> dict[str, Any]:
+        """Which revision it is, where it is not the first: part of what names a run, and of its record."""
+        return {"revision": self.revision} if self.revision > 1 else {}
 
     def plan(self, budget: Budget) -> Plan:
         """The training plan under a budget's profile."""

@@ -58,6 +58,9 @@ class Plan:
     patience: int | None = None
     #: The fit needs no iteration: explicit steps or seconds do not apply.
     closed_form: bool = False
+    #: The one step is a fit that a user's class brings, of whatever length: no budget bounds it, and a longer one may
+    #: give another result.
+    own_fit: bool = False
     #: Whether `precision="auto"` may take bfloat16 training steps where the processor has them.
     bf16: bool = True
     #: Measured seconds of a 63-feature, 10-component trial, evaluation included, on 2 cores with bf16: what is said
@@ -134,7 +137,8 @@ class Plan:
     def describe(self) -> dict[str, Any]:
         """What shapes the result, as JSON-able values, for the run record and the name of the run."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        del values["reference_seconds"]  # says how long it takes, changes nothing
+        for name in ("reference_seconds", "own_fit"):  # say how long it takes, change nothing
+            del values[name]
         for name in ("rows", "halve_at", "momentum", "decay", "of_nats"):  # the names of runs were given without
             if getattr(self, name) == getattr(Plan, name):
                 del values[name]

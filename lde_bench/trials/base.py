@@ -23,9 +23,9 @@ from lde_bench.runs import (
     ResultStore,
     RunPaths,
     Task,
-    code_version,
     make_run_id,
     provenance,
+    source_hash,
     utc_now,
 )
 from lde_bench.runs.rows import ended_by_itself, with_components
@@ -176,7 +176,7 @@ class Trial(ABC):
             precision=self.options.precision,
             compile=self.options.compile,
             checkpoint=checkpoint,
-            code=f"lde-bench {__version__} at {code_version()}",
+            code=f"lde-bench {__version__}, source {source_hash()}",
             on_progress=on_progress,
             notify=notify,
         )

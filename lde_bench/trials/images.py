@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
@@ -25,6 +27,7 @@ from lde_bench.evaluation.sample_measures import MINIMUM_ROWS, SampleSets
 from lde_bench.features import feature_space, feature_spaces
 from lde_bench.features.base import FeatureSpace
 from lde_bench.features.pixels import PIXELS
+from lde_bench.files import describe_os_error
 from lde_bench.generators import create_generator, density_spec, generator_arguments, generator_class
 from lde_bench.generators.base import Generator
 from lde_bench.generators.reconstruction import PAPER_WEIGHT
@@ -143,7 +146,7 @@ class ImageTrial(Trial):
         return {
             "benchmark_version": BENCHMARK_VERSION,
             "dataset": [self.dataset.name, self.dataset.version, content],
-            "model": model.config | ({"revision": model.revision} if model.revision > 1 else {}),
+            "model": model.config | model.revised(),
             "training": model.describe_training(self.budget, self.options.precision, device),
             "budget": self.budget.describe(),
             "device": device.type,
@@ -197,8 +200,13 @@ class ImageTrial(Trial):
         return digest(self._training(self.model(), self.dataset.training_hash) | {"origin": self.origin})[:16]
 
     def encoder(self, model: Generator) -> str:
-        """Names the trained encoder of a model whose codes have a density; empty of others."""
-        return "" if model.code_density is None else self.shared_id
+        """Names the trained encoder of a model whose codes have a density; empty of others.
+
+        Under a budget in seconds each has its own: how far it gets depends on the density.
+        """
+        if model.code_density is None:
+            return ""
+        return self.shared_id if self.prerequisites() else self.training_id
 
     def run(
         self,
@@ -400,13 +408,26 @@ def draw_samples(model: Generator, wanted: int, seed: int) -> np.ndarray:
     if n * model.features <= HELD_NUMBERS:
         samples = model.sample(n, seed=seed)
     else:  # the file has no name and is gone with the array
-        samples = np.memmap(tempfile.TemporaryFile(), np.float32, "w+", shape=(n, model.features))  # noqa: SIM115
+        file = tempfile.TemporaryFile()  # noqa: SIM115
+        _reserve(file, n * model.features * np.dtype(np.float32).itemsize)
+        samples = np.memmap(file, np.float32, "r+", shape=(n, model.features))
         for block, drawn in model.sample_blocks(n, seed):
             samples[block] = drawn.numpy()
     bad = sum(int((~np.isfinite(samples[block])).any(1).sum()) for block in row_blocks(samples))
     if bad:
         raise TrainingDiverged(f"{bad} of {len(samples)} samples hold NaN or infinity; try a lower rate.")
     return samples
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Take so many bytes of the disk now: a mapped page that finds it full ends the process without a word."""
+    if not hasattr(os, "posix_fallocate"):
+        file.truncate(size)
+        return
+    try:
+        os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        raise describe_os_error(error, Path(tempfile.gettempdir())) from error
 
 
 def check_samples(specs: Sequence[MethodSpec], samples: int, shape: tuple[int, int, int]) -> None:

@@ -237,6 +237,24 @@ def test_another_budget_is_comparable_and_said(store, put):
     assert told.notes[0] == "The budgets differ: a K=10 was trained under quick, b K=10 under standard."
 
 
+def test_unequal_training_under_one_budget_is_said(store, put):
+    put("a", likelihoods(1), cost=cost(100.0), training={"precision": "fp32"})
+    put("b", likelihoods(2), cost=cost(300.0), training={"precision": "fp32", "patches": "fresh"})
+    told = compare(find_side("a", store.folder), find_side("b", store.folder))
+    assert told.notes[:2] == (
+        "The budgets came out unequal: a K=10 trained for 100 CPU seconds a trial, b K=10 for 300; the better one need "
+        "not be so at equal ones.",
+        "The training patches differ: a K=10 has fixed, b K=10 fresh.",
+    )
+    put("c", likelihoods(1), cost=cost(105.0), training={"precision": "fp32"})
+    told = compare(find_side("a", store.folder), find_side("c", store.folder))
+    assert not any("unequal" in note or "differ" in note for note in told.notes)
+
+
+def cost(seconds: float) -> dict[str, Any]:
+    return {"wall_seconds": 1, "cpu_seconds": 999, "sample_cost": "one", "training_cpu_seconds": seconds}
+
+
 def test_a_run_that_measured_no_log_likelihood_is_named_and_cannot_be_compared(put, store):
     path = put("lde", likelihoods(), result={"measures": {"separation": {"value": 0.5}}})
     with pytest.raises(InputError, match="measured no test log-likelihood"):

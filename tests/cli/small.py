@@ -49,8 +49,8 @@ def make_small(patch: pytest.MonkeyPatch, folder: Path, cache: Path) -> None:
 def few_patches(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(natural8x8, "COUNTS", {"train": 3000, "validation": 200, "test": 400})
     patch.setitem(bsds300.PROFILES, "quick", bsds300.ProfileDefaults(None, None, 1, ("gaussian",)))
-    # A checkpoint is continued by the code that wrote it; a commit made while the tests run is none of their business.
-    patch.setattr(trials, "code_version", lambda: ("of the tests", False))
+    # A checkpoint is continued by the code that wrote it; an edit made while the tests run is none of their business.
+    patch.setattr(trials, "source_hash", lambda: "of the tests")
 
 
 if __name__ == "__main__":

@@ -56,13 +56,12 @@ class Gaussians(JpegGrid):
     """With a Gaussian at each place, whose likelihoods are known."""
 
     @staticmethod
-    def density_at(place: Offset) -> Density:
+    def density_at(place: Offset, width: int) -> Density:
         return lb.create("gaussian", FEATURES)
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr("lde_bench.densities.jpeg_grid.WIDTH", 16)
     monkeypatch.setattr("lde_bench.densities.jpeg_lattice.ROWS", 2000)
 
 
@@ -133,7 +132,7 @@ def test_a_flipped_patch_is_at_the_same_place_and_a_transposed_one_is_not(fitted
 
 
 def test_it_stands_around_the_symmetries_too_and_is_scored_without_them(fresh):
-    density = lb.create("made-mog+sym+jpeg", FEATURES, components=2, hidden=8).double()
+    density = lb.create("made-mog+sym+jpeg", FEATURES, components=2, hidden=8, width=16).double()
     assert isinstance(density, JpegGrid)
     x = torch.from_numpy(fresh.draw(20, np.random.default_rng(15))).double()
     inner = next(density.base.inner_densities())
@@ -153,7 +152,7 @@ def test_steps_go_round_the_places_and_are_counted_for_each():
 
 def test_the_loss_of_a_step_is_that_of_whose_turn_it_is_in_nats_of_the_pixels(fresh):
     torch.manual_seed(0)
-    density = lb.create("made-mog+jpeg", FEATURES, components=2, hidden=8)
+    density = lb.create("made-mog+jpeg", FEATURES, components=2, hidden=8, width=16)
     device, plan = torch.device("cpu"), Plan(steps=EVERY, schedule="constant")
     x = torch.from_numpy(fresh.draw(64, np.random.default_rng(14)))
     with torch.no_grad():
@@ -166,7 +165,7 @@ def test_the_loss_of_a_step_is_that_of_whose_turn_it_is_in_nats_of_the_pixels(fr
 def test_what_it_wraps_learns_of_patches_from_anywhere_what_it_would_learn_alone(fresh):
     # The base's own 14 of 21 steps: the same rows and the same weights as of 14 steps alone, at a constant rate.
     method, arguments = "made-mog+w", {"components": 2, "hidden": 16}
-    whole = lb.create(method + "+jpeg", FEATURES, **arguments)
+    whole = lb.create(method + "+jpeg", FEATURES, width=16, **arguments)
     alone = lb.create(method, FEATURES, **arguments)
     plan = Plan(steps=1, batch_size=32, schedule="constant")
     for density, steps in ((whole, 21), (alone, 14)):
@@ -187,7 +186,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(fresh, tmp_path, monkeypatch):
             raise Killed
 
     def fit(**more) -> np.ndarray:
-        density = lb.create("made-mog+jpeg", FEATURES, components=2, hidden=8)
+        density = lb.create("made-mog+jpeg", FEATURES, components=2, hidden=8, width=16)
         return density.fit(batches_of(fresh), rows, steps=45, device="cpu", notify=notices.append, **more).log_prob(
             rows
         )
@@ -201,7 +200,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(fresh, tmp_path, monkeypatch):
 
 
 def test_it_is_saved_and_loaded(fresh, tmp_path):
-    density = lb.create("made-mog+jpeg", FEATURES, components=2, hidden=8)
+    density = lb.create("made-mog+jpeg", FEATURES, components=2, hidden=8, width=16)
     density.fit(batches_of(fresh), steps=EVERY * len(PLACES), device="cpu")
     rows = np.random.default_rng(11).normal(0, 0.05, (20, FEATURES))
     density.save(tmp_path / "d")
@@ -213,7 +212,7 @@ def test_rows_of_unknown_places_are_refused(fresh, rows):
     drawn = fresh.draw(50, np.random.default_rng(12))
     given = drawn if rows == "an array" else FreshBatches(fresh.draw, FEATURES, 0)
     with pytest.raises(InputError, match="train it on patches drawn afresh"):
-        lb.create("made-mog+jpeg", FEATURES).fit(given, steps=1)
+        lb.create("made-mog+jpeg:width=16", FEATURES).fit(given, steps=1)
     assert isinstance(ArrayBatches(drawn, 0).size, int)
 
 
@@ -223,7 +222,7 @@ def test_rows_that_are_no_patches_are_refused():
     with pytest.raises(InputError, match="whiten inside"):
         lb.create("gaussian+jpeg+w", FEATURES)
     with pytest.raises(InputError, match="leave out one"):
-        lb.create("made-mog+jpeg+jpeg", FEATURES)
+        lb.create("made-mog+jpeg+jpeg", FEATURES, width=16)
 
 
 def test_a_density_in_closed_form_says_not_how_long_to_train_the_others(fresh):

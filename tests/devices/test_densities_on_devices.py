@@ -103,13 +103,12 @@ def test_the_laws_of_a_trial_hold(name, device: Device):
 @pytest.mark.slow
 def test_places_of_the_jpeg_grid_live_on_a_device(device: Device, monkeypatch):
     """They alone are of patches, need batches that know where these lie, and keep tensors of their own."""
-    monkeypatch.setattr("lde_bench.densities.jpeg_grid.WIDTH", 63)
     monkeypatch.setattr("lde_bench.densities.jpeg_lattice.ROWS", 500)
     brightness = np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8)
     fresh = FreshPatches(Photographs.of({0: brightness}))
     batches = FreshBatches(fresh.draw, PATCH, 0, draw_at=fresh.draw_at)
     rows = fresh.draw(20, np.random.default_rng(1))
-    method = "made-mog+haar+neg+sym+jpeg:components=2,hidden=63"
+    method = "made-mog+haar+neg+sym+jpeg:components=2,hidden=63,width=63"
     found = []
     for where in (device.name, "cpu"):
         density = lb.create(method, PATCH)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -198,7 +199,11 @@ def test_a_hostile_name_is_text_and_nothing_else(report):
 def test_the_same_records_give_the_same_bytes_and_no_leftovers(report, records, folder):
     files = {path.name: path.read_bytes() for path in (folder / "here" / PICTURES).iterdir()}
     (folder / "here" / PICTURES / "old.svg").write_text("of an earlier report")
+    with (folder / "here" / "report.md").open("a") as earlier:
+        earlier.write(f"![that showed it]({PICTURES}/old.svg)")
+    (folder / "here" / PICTURES / "mine.svg").write_text("which no report showed")
     assert write_report(folder, records) == report
+    (folder / "here" / PICTURES / "mine.svg").unlink()
     assert {path.name: path.read_bytes() for path in (folder / "here" / PICTURES).iterdir()} == files
     assert set(re.findall(rf"\]\({PICTURES}/([^)]+)\)", report[1])) == set(files)
 
@@ -285,6 +290,17 @@ def test_samples_kept_beside_a_record_are_shown_on_one_scale(records, tmp_path):
     assert "Neither samples nor weights were kept of gaussian, lde+w K=10, gmm K=200" in plain(twin)
     assert re.search(r"black is 0\.\d\d below the patch mean", twin)
     assert (tmp_path / "here" / PICTURES).joinpath(re.findall(r"/(\S+-0\.png)", twin)[0]).is_file()
+
+
+@pytest.mark.slow
+def test_weights_that_are_not_those_of_the_record_are_left_out_and_told(records, tmp_path, caplog):
+    caplog.set_level("INFO")
+    done = replace(records[0], training={**records[0].training, "weights_sha256": "0" * 64})
+    weights = RunPaths(tmp_path / "results", done.run_id).weights
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    weights.write_bytes(b"of another run")
+    write_report(tmp_path, [done, *records[1:5]])
+    assert str(weights) in caplog.text
 
 
 @pytest.mark.slow

@@ -200,6 +200,8 @@ def test_folds_have_a_mean_over_them_beside_one_fold_alone(make_samples):
     assert "2500.00           35.36        2400.00             0.50   2476 ± 33" in text
     assert row.fold_nats == tuple(nats)
     assert fold_summaries(build_tables(records[:1])) == []
+    without = [replace(table, score="") for table in build_tables(records)]
+    assert fold_summaries(without) == []
 
 
 # ---- the page

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import subprocess
@@ -110,6 +111,29 @@ def test_a_failed_trial_is_recorded_with_its_reason_and_does_not_stop_the_others
     assert records[1].reason == "TrainingDiverged: the loss is NaN at step 12"
     assert records[3].reason == "MemoryError"
     assert ("failed", "run-1") in events
+
+
+def test_a_record_that_cannot_be_written_and_a_failure_without_one_fail_their_trials_alone(sweep, monkeypatch):
+    run, failed_record = Trial.run, Trial.failed_record
+
+    def unwritable(trial, *rest):
+        record = run(trial, *rest)
+        assert record.result is not None
+        return replace(record, result=replace(record.result, test_nats=math.nan)) if trial.run_id == "run-1" else record
+
+    def unmade(trial, reason):
+        if trial.run_id == "run-3":
+            raise RuntimeError("the model cannot be made")
+        return failed_record(trial, reason)
+
+    monkeypatch.setattr(Trial, "run", unwritable)
+    monkeypatch.setattr(Trial, "failed_record", unmade)
+    records, calls, events = sweep({"run-3": ValueError("the model cannot be made")})
+    assert len(calls) == len(TRIALS)
+    assert {record.run_id: record.done for record in records} == {
+        trial.run_id: trial.run_id != "run-1" for trial in TRIALS if trial.run_id != "run-3"
+    }
+    assert [name for event, name in events if event == "failed"] == ["run-1", "run-3"]
 
 
 def test_a_failed_trial_is_tried_again_by_the_next_sweep(sweep):

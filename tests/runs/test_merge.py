@@ -85,6 +85,14 @@ def test_a_success_wins_over_a_failure_whichever_comes_first(fill, tmp_path):
     assert ResultStore(tmp_path / "failed").load() == done.load()
 
 
+def test_files_of_a_trial_that_failed_after_it_kept_them_are_not_taken_for_those_of_the_success(fill, tmp_path):
+    done, failed = fill("done", "run"), fill("failed", "run", failed=True)
+    stale = failed.folder / done.paths(done.load()[0]).weights.relative_to(done.folder)
+    stale.write_bytes(b"of the failure")
+    with pytest.raises(InputError, match=r"run.*is in the way"):
+        merge_results([done.folder], failed.folder)
+
+
 def test_a_merge_that_was_killed_is_ended_and_what_else_stands_in_the_way_is_named(fill, tmp_path, monkeypatch):
     a = fill("a", "run-1", "run-2")
     left: list[Path] = []

@@ -9,7 +9,7 @@ import pytest
 
 from lde_bench.evaluation import bits
 from lde_bench.runs import Record
-from lde_bench.runs.rows import bits_per_dim, input_of
+from lde_bench.runs.rows import bits_per_dim, ended_by_itself, input_of
 
 
 def of_before(record: Record, method: str) -> Record:
@@ -54,3 +54,18 @@ def test_scaling_the_numbers_by_their_levels_costs_the_bits_of_a_level(levels):
 
     nats = -5 * entropy(0.1) * math.log(2)
     assert bits.bits_per_dim(nats, 5, levels) == pytest.approx(entropy(0.1 * levels))
+
+
+@pytest.mark.parametrize(
+    ("training", "ended"),
+    [
+        ({"closed_form": True}, True),
+        ({"closed_form": False, "stopped_early": True, "revisions": {"jpeg": 3}}, True),
+        ({"closed_form": False, "revisions": {"jpeg": 3}}, False),
+        ({"closed_form": True, "own_fit": True}, False),
+        ({"ae": {"closed_form": False}, "gaussian": {"closed_form": True}}, False),
+        ({"ae": {"closed_form": False, "stopped_early": True}, "gaussian": {"closed_form": True}}, True),
+    ],
+)
+def test_only_a_fit_that_more_time_would_not_change_ended_by_itself(training, ended):
+    assert ended_by_itself(training) is ended

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 import pytest
 import torch
 
-from lde_bench.errors import TrainingDiverged
+from lde_bench.errors import StorageError, TrainingDiverged
 from lde_bench.evaluation.parzen import parzen_log_prob
 from lde_bench.generators import create_generator, parse_generator
 from lde_bench.trials import images
@@ -24,6 +26,17 @@ def test_samples_that_do_not_fit_in_memory_are_those_that_do(model, monkeypatch)
     assert not isinstance(whole, np.memmap)
     np.testing.assert_array_equal(spooled, whole)
     np.testing.assert_array_equal(parzen_log_prob(whole[:9], spooled, 0.2), parzen_log_prob(whole[:9], whole, 0.2))
+
+
+def test_a_full_disk_is_told_before_samples_are_drawn(model, monkeypatch):
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(images, "HELD_NUMBERS", 1000)
+    monkeypatch.setattr("os.posix_fallocate", full)
+    monkeypatch.setattr(model, "draw", lambda *_: pytest.fail("drawn"))
+    with pytest.raises(StorageError, match="the disk is full"):
+        draw_samples(model, 5000, seed=3)
 
 
 @pytest.mark.parametrize("held", [1000, 10**6])

@@ -12,6 +12,7 @@ from lde_bench.data import Dataset
 from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.evaluation.laws.suite import skewed_rows
 from lde_bench.experiments.parzen import Parzen
+from lde_bench.generators.aae import AAE
 from lde_bench.generators.ae import AE
 from lde_bench.runs import Plan, ResultStore, run_sweep
 from lde_bench.training.plan import Budget
@@ -82,6 +83,25 @@ def test_models_that_share_an_autoencoder_need_it_and_budgets_of_seconds_share_n
         (4, "vae, trial 1", True, []),
     ]
     assert [needs for *_, needs in told(images(digits, "ae+gmm", "ae+gaussian", seconds=1.0))] == [[], []]
+
+
+@pytest.mark.parametrize(("budget", "encoders"), [({"steps": 3}, 1), ({"seconds": 1.0}, 2)])
+def test_only_models_of_one_trained_autoencoder_name_the_same_encoder(digits, budget, encoders):
+    trials = images(digits, "ae+gmm", "ae+gaussian", "vae", **budget)
+    named = [trial.encoder(trial.model()) for trial in trials]
+    assert len(set(named[:2])) == encoders
+    assert named[2] == ""
+
+
+@pytest.mark.parametrize(("method", "renamed"), [("aae", True), ("aae+gmm", True), ("ae+gmm", False)])
+def test_an_autoencoder_that_came_to_mean_another_network_renames_the_models_on_it(
+    digits, method, renamed, monkeypatch
+):
+    before = images(digits, method)[0]
+    names = before.run_id, before.training_id
+    monkeypatch.setattr(AAE, "revision", AAE.revision + 1)
+    after = images(digits, method)[0]
+    assert (names[0] != after.run_id, names[1] != after.training_id) == (renamed, renamed)
 
 
 def test_the_seconds_of_a_plan_count_no_training_twice(digits, patches):

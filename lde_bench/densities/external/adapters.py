@@ -231,7 +231,7 @@ class OwnFit(Adapter):
 
     # One step: the class's own fit.
     plans: ClassVar[dict[str, Plan]] = dict.fromkeys(
-        PROFILES, Plan(steps=1, batch_size=1, closed_form=True, bf16=False)
+        PROFILES, Plan(steps=1, batch_size=1, closed_form=True, own_fit=True, bf16=False)
     )
 
     def __init__(self, features: int, **arguments: Any) -> None:
