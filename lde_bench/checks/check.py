@@ -9,9 +9,10 @@ from dataclasses import asdict
 import torch
 
 from lde_bench.cards import check_method
-from lde_bench.densities import create, only_features
+from lde_bench.densities import create, method_classes, only_features
 from lde_bench.densities.external import probe
 from lde_bench.densities.spec import parse_method
+from lde_bench.errors import InputError
 from lde_bench.evaluation.law import Law
 from lde_bench.evaluation.laws import check
 from lde_bench.evaluation.laws.images import check_images
@@ -72,8 +73,14 @@ def _try(method: str) -> None:
         density = create_generator(method, (8, 8)).code_density
         if density is not None:
             probe(density)
-    else:
-        probe(create(method, features=only_features(parse_method(method)) or 2))
+        return
+    spec = parse_method(method)
+    if any(kind.needs_places for kind in method_classes(spec)):
+        raise InputError(
+            f"{method}: it is a density of patches whose place in their photograph is known, of which there are no "
+            "tiny ones; train it (lde-bench bsds300 --patches fresh), and its record has the laws it was held to."
+        )
+    probe(create(spec, features=only_features(spec) or 2))
 
 
 def _verdict(law: Law) -> str:

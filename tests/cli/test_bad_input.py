@@ -68,6 +68,7 @@ FAULTS = {
     "unknown-in-list": (("list", "ldee"), "did you mean 'lde'?"),
     "unknown-in-check": (("check", "gausian"), "did you mean 'gaussian'?"),
     "check-nothing": (("check",), "--all"),
+    "check-of-places": (("check", "made-mog+jpeg"), "its record has the laws"),
     "check-all-and-some": (("check", "lde", "--all"), "--all"),
     "no-baseline": (("regress", "--baseline", "none.json"), "none.json"),
     "unknown-command": (("bsds301",), "bsds301"),

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lde_bench.densities import create, density_class, method_classes, only_features
+from lde_bench.densities import create, density_class, only_features
 from lde_bench.densities.base import Density
 from lde_bench.densities.external import probe
 from lde_bench.densities.spec import parse_method
@@ -22,20 +22,10 @@ from lde_bench.evaluation.law import Law, judge
 from lde_bench.evaluation.laws import measures
 from lde_bench.evaluation.laws.integral import ROWS
 from lde_bench.evaluation.laws.quadrature import GRIDS
-from lde_bench.training.batches import FreshBatches
 
 #: Constructor arguments that make a network tiny, given where the class has them and the method does not spell them.
 #: With three sigmoidal transforms at random weights a thousandth of the mass would lie beyond any grid.
-TINY = {
-    "components": 3,
-    "hidden": 64,
-    "width": 64,
-    "blocks": 1,
-    "layers": 1,
-    "transforms": 2,
-    "bins": 3,
-    "sigmoids": 4,
-}
+TINY = {"components": 3, "hidden": 64, "blocks": 1, "layers": 1, "transforms": 2, "bins": 3, "sigmoids": 4}
 #: Features, training rows and steps of the short fits: 63 is the width of the real patches.
 FITS = {1: (512, 30), 2: (512, 30), 5: (512, 30), 63: (192, 4)}
 #: Dimensions whose conditional is integrated at D = 63: both ends, and around the powers of two of dilated networks.
@@ -73,9 +63,7 @@ class _Subject:
         features = rows.shape[1]
         steps = FITS.get(features, FITS[63])[1]
         density = self.make(features=features)
-        needs_places = any(isinstance(part, Density) and part.needs_places for part in density.modules())
-        given = _at_any_place(rows, self.seed) if needs_places else rows
-        return density.fit(given, seed=self.seed, steps=steps, device="cpu", precision="fp32", compile=False)
+        return density.fit(rows, seed=self.seed, steps=steps, device="cpu", precision="fp32", compile=False)
 
     def in_other_units(self, features: int) -> Case:
         """As `single`, and the same training on the rows in other units, powers of two: their product is exact."""
@@ -124,15 +112,6 @@ def skewed_rows(n: int, features: int, seed: int) -> np.ndarray:
     for i in range(1, features):
         rows[:, i] = 0.8 * rows[:, i] + 0.6 * rows[:, i - 1]
     return (rows * generator.uniform(1.5, 3.0, features) + generator.normal(size=features)).astype(np.float32)
-
-
-def _at_any_place(rows: np.ndarray, seed: int) -> FreshBatches:
-    """Rows [n, D] as patches that lie anywhere: those at one place are like those at any other."""
-
-    def draw(n: int, generator: np.random.Generator) -> np.ndarray:
-        return rows[generator.integers(len(rows), size=n)]
-
-    return FreshBatches(draw, rows.shape[1], seed, draw_at=lambda offset, n, generator: draw(n, generator))
 
 
 def _widely(case: Case) -> Law:
@@ -260,13 +239,13 @@ def _check_law(law: str, subject: _Subject, widths: tuple[int, ...]) -> Law:
 def _tiny(make: str | Callable[..., Density]) -> Callable[..., Density]:
     if isinstance(make, str):
         spec = parse_method(make)
-        known = {name for kind in method_classes(spec) for name in inspect.signature(kind).parameters}
+        known = inspect.signature(density_class(spec.name)).parameters
         # What else a class of a user's own calls `hidden` or `layers` need not be a number.
         tiny = {"components": TINY["components"]} if density_class(spec.name).origin else TINY
         arguments = {key: value for key, value in tiny.items() if key in known}
         return functools.partial(create, spec.with_arguments(**arguments))
-    own = inspect.signature(make).parameters
-    return functools.partial(make, **{key: value for key, value in TINY.items() if key in own})
+    known = inspect.signature(make).parameters
+    return functools.partial(make, **{key: value for key, value in TINY.items() if key in known})
 
 
 def _samples_of_trained(density: Density) -> int:
