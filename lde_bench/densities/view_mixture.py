@@ -90,7 +90,7 @@ class ViewMixture(Wrapper):
 
     @property
     def first_views(self) -> tuple[View, ...]:
-        """Of each of the others the first of its views."""
+        """Give of each of the others the first of its views."""
         return self.views[:: self.repeats]
 
     def each_view(self) -> list[Density]:
