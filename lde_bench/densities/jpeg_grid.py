@@ -42,7 +42,7 @@ EVERY = 3
 
 #: Width of the density of a place unless another is given.
 WIDTH = 1024
-#: How the density of a place is trained, stretched to the steps that it gets.
+#: How the density of a place is trained, stretched to its share of the steps of the plan of `base`.
 PLAN = replace(ResMadeMog.plans["long"], rate=6e-3)
 
 

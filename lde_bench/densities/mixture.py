@@ -98,10 +98,9 @@ def _log_normal_between(below: Tensor, above: Tensor, width: Tensor) -> Tensor:
     flat = -0.5 * middle.square() - 0.5 * LOG_2PI + torch.log(width)
     log_above = _log_ndtr(above)
     far = above < -FAR
-    # Far out both logarithms are large and their difference is not.
-    # Not 0 where it is not wanted: there the gradient of a quotient that nothing reads would be nan.
-    over = below / torch.where(far, above, 1)
-    ratio = width * middle - torch.log(torch.where(far, over, 1))
+    # Far out both logarithms are large and their difference is not. Elsewhere the quotient is 1: even where nothing
+    # reads it a gradient of 0/0 would be nan.
+    ratio = width * middle - torch.log(torch.where(far, below, 1) / torch.where(far, above, 1))
     ratio = torch.where(far, ratio, _log_ndtr(below) - log_above)
     wide = log_above + torch.log(-torch.expm1(torch.where(narrow, -1, ratio)))
     return torch.where(narrow, flat, wide)
