@@ -15,7 +15,15 @@ from sklearn.linear_model import LogisticRegression
 
 from lde_bench.arrays import Rows
 from lde_bench.evaluation.nulls import Null, with_null
-from lde_bench.evaluation.sample_measures import Figure, Measure, SampleMetric, SampleSets, check_sets, subset
+from lde_bench.evaluation.sample_measures import (
+    Figure,
+    Measure,
+    SampleMetric,
+    SampleSets,
+    check_sets,
+    share_error,
+    subset,
+)
 
 #: Rows of each set, half of which train the classifier; and numbers in them, which bound its memory on large images.
 ROWS = 4000
@@ -159,5 +167,5 @@ def accuracy_null(accuracy: float, items: int) -> Null:
 
 
 def _measure(accuracy: float, items: int, null: Null | None, detail: str) -> Measure:
-    error = (accuracy * (1 - accuracy) / items) ** 0.5
+    error = share_error(accuracy, items)
     return with_null(accuracy, error, null, detail, "accuracy on as many validation items, with the chance in both")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lde_bench.arrays import Rows, row_blocks
 from lde_bench.evaluation.nulls import HALVINGS, halvings, null_of_halves, with_null
-from lde_bench.evaluation.sample_measures import Measure, SampleSets, mean_and_error
+from lde_bench.evaluation.sample_measures import Measure, SampleSets, mean_and_error, share_error
 
 #: Rows whose distances to a whole set are held at once.
 BLOCK_ROWS = 1024
@@ -136,8 +136,10 @@ def ball_measures(sets: SampleSets, metric: str, per_item: PerItem) -> dict[str,
         if draws:
             null = null_of_halves(np.reshape([draw[name].double().mean().item() for draw in draws], (-1, 2)))
             null = null.within(0.0, 1.0 if part.dtype == torch.bool else math.inf)
+        value, error = mean_and_error(part.double().numpy())
         figures[name] = with_null(
-            *mean_and_error(part.double().numpy()),
+            value,
+            share_error(value, len(part)) if part.dtype == torch.bool else error,
             null,
             f"{n} held-out items and {n} samples, {sets.space.words}; error over items, the other set held fixed",
             f"{HALVINGS} random halvings of {2 * n} validation items",

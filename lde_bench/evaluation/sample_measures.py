@@ -317,3 +317,14 @@ def subset(rows: Rows, count: int, generator: np.random.Generator) -> np.ndarray
 def mean_and_error(values: np.ndarray) -> tuple[float, float]:
     """The mean of independent values [n] and its standard error."""
     return float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def share_error(share: float, items: int) -> float:
+    """Standard error of a share of so many independent items: that of two more hits and two more misses.
+
+    sqrt(p (1 - p) / n) is 0 where all items hit or none does, as if their number did not matter; the share moved
+    towards a half, (h + 2) / (n + 4), gives intervals that hold what they promise (Agresti and Coull 1998,
+    "Approximate is better than 'exact' for interval estimation of binomial proportions", section 3).
+    """
+    moved = (share * items + 2) / (items + 4)
+    return math.sqrt(moved * (1 - moved) / (items + 4))

@@ -30,6 +30,7 @@ from lde_bench.evaluation.sample_measures import (
     measure_samples,
     sample_figures,
     sample_metrics,
+    share_error,
 )
 from lde_bench.features.pixels import Pixels
 from lde_bench.generators.decoder_model import DecoderModel
@@ -324,6 +325,25 @@ def test_identity_a_set_is_wholly_inside_itself_duplicates_too():
     rows[:10] = rows[0]  # radius 0: only an exact zero distance is inside
     assert precision_recall(real=rows, generated=rows.copy()) == (1.0, 1.0)
     assert density_coverage(real=rows, generated=rows.copy())[1] == 1.0
+
+
+def test_the_error_of_a_share_of_all_or_none_still_counts_the_items():
+    for share in (0.0, 1.0):
+        assert share_error(share, 96) == pytest.approx(math.sqrt(0.02 * 0.98 / 100))
+    assert share_error(0.3, 2000) == pytest.approx(math.sqrt(0.3 * 0.7 / 2000), rel=0.002)
+    # Two errors on either side hold a share of 0.99 in 95 % of draws or more, where sqrt(p (1 - p) / n) does in 87 %.
+    hits = np.arange(201)
+    holds = [abs(hit / 200 - 0.99) <= 1.96 * share_error(hit / 200, 200) for hit in hits]
+    assert binom.pmf(hits[holds], 200, 0.99).sum() >= 0.95
+
+
+def test_a_precision_of_one_and_a_classifier_that_never_errs_are_no_certainties():
+    rng = np.random.default_rng(23)
+    crowded, apart = 0.01 * normal(rng, 200, 6), normal(rng, 200, 6, mean=40)
+    inside = measure_samples(sets_of(samples=crowded), ["precision-recall"])["precision"]
+    told = measure_samples(sets_of(samples=apart), ["classifier-two-sample"])["c2st_accuracy"]
+    assert inside.value == told.value == 1
+    assert inside.standard_error == told.standard_error == share_error(1.0, 200)
 
 
 def test_symmetry_swapped_arguments_swap_precision_and_recall_and_not_density_and_coverage():
