@@ -21,7 +21,6 @@ from lde_bench.evaluation.statistics import (
     Inference,
     bootstrap_interval,
     difference_by_group,
-    difference_of_methods,
     difference_of_models,
     paired_difference_of_items,
 )
@@ -30,7 +29,7 @@ from lde_bench.report.numbers import DASH, error_text
 from lde_bench.report.render.text import print_blocks
 from lde_bench.report.rows import budgets_are_equal, training_seconds
 from lde_bench.runs.find import Side, find_side
-from lde_bench.runs.rows import group_word, row_options
+from lde_bench.runs.rows import difference_of_rows, group_word, is_patch, row_options, share_weights
 from lde_bench.seeds import derive_seed
 
 #: A difference is called one below this probability; the interval has the level that goes with it.
@@ -109,8 +108,11 @@ def compare(a: Side, b: Side) -> Comparison:
     assert difference is not None
     group = group_word(a.record.dataset)
     of_methods = len(a.trials) > 1 and len(b.trials) > 1
-    if of_methods:
-        found = difference_of_methods(difference, units, a.trial_nats, b.trial_nats)
+    if clustered is None and is_patch(a.record.dataset):
+        # Patches of one photograph are alike, and nobody knows which these are.
+        found = Inference(difference.mean, None, None)
+    elif of_methods:
+        found = difference_of_rows(difference, units, a.records, b.records)
     else:
         found = difference_of_models(difference, units)
     return Comparison(
@@ -129,7 +131,7 @@ def compare(a: Side, b: Side) -> Comparison:
         interval=None if each is None else bootstrap_interval(each, seed=SEED, resamples=RESAMPLES),
         p_value=found.p_value,
         about="methods" if of_methods else "models",
-        verdict=_verdict(a.label, b.label, found, _count(units, group), of_methods),
+        verdict=_verdict(a.label, b.label, found, _few(a, units, group, blocks), of_methods),
         notes=tuple(_notes(a, b, naive, blocks)),
     )
 
@@ -168,10 +170,18 @@ def _describe_identity(side: Side) -> str:
     return f"{name} version {version} (content {content[:12]}, {items:,} test items, benchmark version {benchmark})"
 
 
-def _verdict(a: str, b: str, found: Inference, units: str, of_methods: bool) -> str:
+def _few(a: Side, units: int, group: str, blocks: GroupMeans | None) -> str:
+    """Why there is no verdict, where there is none."""
+    if is_patch(a.record.dataset) and a.photographs() is None:
+        return f"the data do not tell which patches are of one {group}, and such ones are alike"
+    of = _count(units, group) if blocks is None else f"{_count(units, 'block')} of items"
+    return f"{of} are too few to judge by, at least {MINIMUM_GROUPS} are needed"
+
+
+def _verdict(a: str, b: str, found: Inference, few: str, of_methods: bool) -> str:
     p_value = found.p_value
     if p_value is None:
-        return f"No verdict: {units} are too few to judge by, at least {MINIMUM_GROUPS} are needed"
+        return f"No verdict: {few}"
     odds = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
     whose = "" if of_methods else " between these trained models"
     if p_value >= SIGNIFICANCE:
@@ -187,7 +197,7 @@ def _notes(a: Side, b: Side, naive: Difference | None, blocks: GroupMeans | None
     if budgets[0] != budgets[1]:
         notes.append(f"The budgets differ: {a.label} was trained under {budgets[0]}, {b.label} under {budgets[1]}.")
     else:
-        spent = [training_seconds([record for _, record in side.trials]) for side in (a, b)]
+        spent = [training_seconds(side.records) for side in (a, b)]
         if not budgets_are_equal(spent):
             notes.append(
                 f"The budgets came out unequal: {a.label} trained for {spent[0]:,.0f} CPU seconds a trial, {b.label} "
@@ -201,9 +211,14 @@ def _notes(a: Side, b: Side, naive: Difference | None, blocks: GroupMeans | None
     ]
     trials = " and ".join(_count(len(side.trials), "trial") for side in (a, b))
     if len(a.trials) > 1 and len(b.trials) > 1:
+        spread = (
+            "the differences of their trials, which share trained weights"
+            if share_weights(a.records, b.records)
+            else "each mean over seeds, by Welch's t"
+        )
         notes.append(
-            f"The verdict counts what another seed changes ({trials}): the variance over test items plus that of each "
-            "mean over seeds, by Welch's t. The interval is over test items alone."
+            f"The verdict counts what another seed changes ({trials}): the variance over test items plus that of "
+            f"{spread}. The interval is over test items alone."
         )
     else:
         notes.append(

@@ -203,10 +203,29 @@ def difference_of_methods(
         first: mean log-likelihood of each trial of one method (nats), two or more.
         second: of the other.
     """
+    return _with_seeds(difference, independent, first, second)
+
+
+def difference_of_shared_trials(difference: Difference, independent: int, each: Sequence[float]) -> Inference:
+    """What a difference says of two methods that have trained weights in common, trial by trial.
+
+    What another seed changes in both of them cancels: the variance is that over test items plus s^2 / n of the
+    differences of the trials, with degrees of freedom as in `difference_of_methods`.
+
+    Args:
+        difference: averaged over the trials, with its error over test items.
+        independent: as in `difference_of_models`.
+        each: the difference of the two in each trial (nats), two or more.
+    """
+    return _with_seeds(difference, independent, each)
+
+
+def _with_seeds(difference: Difference, independent: int, *spreads: Sequence[float]) -> Inference:
+    """The error over test items with those of these means over seeds."""
     if difference.standard_error is None:
         return Inference(difference.mean, None, None)
     parts = [(difference.standard_error**2, independent - 1)]
-    parts += [(naive_standard_error(trials) ** 2, len(trials) - 1) for trials in (first, second)]
+    parts += [(naive_standard_error(trials) ** 2, len(trials) - 1) for trials in spreads]
     variance = sum(part for part, _ in parts)
     fourth = sum(part**2 / freedom for part, freedom in parts)
     return Inference(difference.mean, math.sqrt(variance), variance**2 / fourth if fourth else float(independent - 1))

@@ -7,6 +7,7 @@ Oord, Bethge 2016, arXiv 1511.01844): the better-founded measures of the same sa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -205,7 +206,8 @@ class Parzen(Experiment):
         return sorted(methods, key=place_of)
 
     def published(self, data: DatasetInfo) -> tuple[PublishedFigure, ...]:
-        return load_published_parzen(data.name.partition("-")[0]) if is_official(data) else ()
+        named = re.fullmatch(r"(\w+?)(-union)?(-fold\d+)?", data.name)
+        return load_published_parzen(named[1]) if named and is_official(data) else ()
 
     def columns(self, table: Table) -> list[Column]:
         columns = standard_columns(table)

@@ -68,8 +68,8 @@ def load_published_parzen(dataset: str) -> tuple[PublishedFigure, ...]:
 
 
 def is_official(data: DatasetInfo) -> bool:
-    """Whether a dataset is what its name says, and not a file of a user's own that is called so."""
-    return not data.version.endswith("unofficial") and data.version != user_file.VERSION
+    """Whether a dataset is what its name says, and no file or folder of a user's own that is called so."""
+    return not data.version.endswith("unofficial") and not data.version.startswith(user_file.VERSION)
 
 
 def published_text(nats: float | None, plus_minus: float | None) -> str:

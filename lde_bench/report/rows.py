@@ -10,7 +10,6 @@ import numpy as np
 from lde_bench.evaluation.sample_measures import Measure
 from lde_bench.evaluation.statistics import (
     Difference,
-    difference_of_methods,
     paired_difference,
     two_standard_deviations,
 )
@@ -21,9 +20,11 @@ from lde_bench.runs.rows import (
     PLAIN_DATA,
     bits_per_dim,
     block_means,
+    difference_of_rows,
     ended_by_itself,
     group_means,
     input_of,
+    is_patch,
     is_reference,
     row_options,
     unverified,
@@ -155,8 +156,12 @@ def build_rows(
     ]
     means = [_mean(nats) for nats in values]
     top = max(models or range(len(groups)), key=lambda number: means[number] or 0.0, default=0)
-    # Where no items belong together, blocks of them tell the error of a paired difference.
-    paired = [means or block_means(trials) for means, (_, trials) in zip(by_photograph, groups, strict=True)]
+    # Where no items belong together, blocks of them tell the error of a paired difference; patches do belong together,
+    # also where nobody knows which.
+    paired = [
+        means or (None if is_patch(trials[0].dataset) else block_means(trials))
+        for means, (_, trials) in zip(by_photograph, groups, strict=True)
+    ]
     top_means = paired[top] if groups else None
     spent = [training_seconds(trials) for _, trials in groups]
     equal = budgets_are_equal([spent[number] for number in models])
@@ -168,7 +173,7 @@ def build_rows(
         if here is not None and top_means is not None and number != top:
             difference = paired_difference(here, top_means)
             if len(values[number]) > 1 and len(values[top]) > 1:
-                found = difference_of_methods(difference, len(here.ids), values[number], values[top])
+                found = difference_of_rows(difference, len(here.ids), trials, groups[top][1])
                 difference = Difference(found.mean, found.standard_error)
         error = photographs.standard_error if photographs is not None else None
         plain = all(row_options(record)[name] == value for name, value in PLAIN_DATA.items())

@@ -53,6 +53,11 @@ class Side:
         return self.trials[0][1]
 
     @property
+    def records(self) -> list[Record]:
+        """Of every trial."""
+        return [record for _, record in self.trials]
+
+    @property
     def test_nats(self) -> float:
         """Mean over trials."""
         return float(np.mean(self.trial_nats))
@@ -70,13 +75,13 @@ class Side:
 
     def photographs(self) -> GroupMeans | None:
         """Each photograph's mean, averaged over trials; None where the dataset has no photographs."""
-        return group_means([record for _, record in self.trials])
+        return group_means(self.records)
 
     def blocks(self) -> GroupMeans | None:
         """The mean of each block of items, averaged over trials; None where items belong together, or records do not
         tell.
         """
-        return block_means([record for _, record in self.trials])
+        return block_means(self.records)
 
     def items(self) -> np.ndarray | None:
         """Each test item's log-likelihood, float64 [n], averaged over trials; None where a trial's are not kept.

@@ -14,7 +14,14 @@ from lde_bench.data import describe
 from lde_bench.data.patches import FEATURES as PATCH_FEATURES
 from lde_bench.data.patches import GREY_LEVELS
 from lde_bench.evaluation import bits
-from lde_bench.evaluation.statistics import GroupMeans, average_over_trials
+from lde_bench.evaluation.statistics import (
+    Difference,
+    GroupMeans,
+    Inference,
+    average_over_trials,
+    difference_of_methods,
+    difference_of_shared_trials,
+)
 from lde_bench.runs.record import DatasetInfo, Record
 
 #: The training data at these values are what the benchmark means by a plain run; others are told.
@@ -213,3 +220,42 @@ def _average(means: Sequence[GroupMeans | None]) -> GroupMeans | None:
     if not known or len(known) < len(means):
         return None
     return average_over_trials([GroupMeans.of(each.ids, each.counts, each.mean_nats) for each in known])
+
+
+def difference_of_rows(
+    difference: Difference, independent: int, first: Sequence[Record], second: Sequence[Record]
+) -> Inference:
+    """What the difference of two rows of several trials each says of their methods.
+
+    Args:
+        difference: `first` minus `second` (nats), averaged over the trials of each, with its error over test items.
+        independent: see `lde_bench.evaluation.statistics.difference_of_models`.
+        first: trials of one row, with log-likelihoods.
+        second: of the other.
+    """
+    nats = [[record.test_nats for record in trials if record.test_nats is not None] for trials in (first, second)]
+    if share_weights(first, second):
+        pairs = _by_seeds(first, second)
+        each = [mine.test_nats - other.test_nats for mine, other in pairs if mine.test_nats and other.test_nats]
+        return difference_of_shared_trials(difference, independent, each)
+    return difference_of_methods(difference, independent, *nats)
+
+
+def share_weights(first: Sequence[Record], second: Sequence[Record]) -> bool:
+    """Whether two rows have trained weights in common in every trial: of the whole model, as `+sym` has those of the
+    model that it averages, or of the autoencoder whose codes they are densities of.
+    """
+    pairs = _by_seeds(first, second)
+    return len(pairs) == len(first) == len(second) and all(
+        any(mine.training.get(part) and mine.training[part] == other.training.get(part) for part in _SHARED)
+        for mine, other in pairs
+    )
+
+
+#: What names trained weights in a record.
+_SHARED = ("training_id", "encoder")
+
+
+def _by_seeds(first: Sequence[Record], second: Sequence[Record]) -> list[tuple[Record, Record]]:
+    """The trials of both rows that have the same seeds."""
+    return [(mine, other) for mine in first for other in second if mine.seeds == other.seeds]

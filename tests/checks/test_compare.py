@@ -20,6 +20,9 @@ from lde_bench.runs.find import find_side
 
 GROUPS = np.repeat(np.arange(30), 40)
 
+#: A dataset whose items are independent.
+RING = {"name": "ring"}
+
 
 @pytest.fixture
 def store(tmp_path):
@@ -160,8 +163,8 @@ def test_from_records_alone_the_clustered_figures_come_and_what_is_missing_is_sa
 
 def test_without_photographs_the_naive_figures_are_the_verdict(store, put):
     first, second = likelihoods(1), likelihoods(2, shift=5)
-    put("a", first, groups=None)
-    put("b", second, groups=None)
+    put("a", first, groups=None, data=RING)
+    put("b", second, groups=None, data=RING)
     told = compare(find_side("a", store.folder), find_side("b", store.folder))
     assert (told.standard_error_clustered, told.interval, told.photographs) == (None, None, None)
     assert told.difference == pytest.approx((first - second).mean(), abs=1e-10)
@@ -169,8 +172,8 @@ def test_without_photographs_the_naive_figures_are_the_verdict(store, put):
 
 
 def test_without_photographs_and_items_one_sentence_says_so(store, put):
-    put("a", likelihoods(1), groups=None)
-    put("b", likelihoods(2), groups=None, keep=False)
+    put("a", likelihoods(1), groups=None, data=RING)
+    put("b", likelihoods(2), groups=None, keep=False, data=RING)
     with pytest.raises(NothingMeasured, match="no error can be told: the dataset has no photographs"):
         compare(find_side("a", store.folder), find_side("b", store.folder))
 
@@ -178,7 +181,7 @@ def test_without_photographs_and_items_one_sentence_says_so(store, put):
 def test_without_photographs_and_items_the_blocks_of_the_records_tell(store, put):
     first, second = likelihoods(1), likelihoods(2, shift=5)
     for name, values in (("a", first), ("b", second)):
-        path = put(name, values, groups=None, keep=False)
+        path = put(name, values, groups=None, keep=False, data=RING)
         record = Record.from_json(path.read_text())
         assert record.result is not None
         result = replace(record.result, blocks=GroupMeans.of_blocks(values))
@@ -189,6 +192,35 @@ def test_without_photographs_and_items_the_blocks_of_the_records_tell(store, put
     assert told.degrees_of_freedom == blocks - 1
     assert "b K=10 is better by" in told.verdict
     assert f"The naive error is over {blocks} blocks of items" in " ".join(told.notes)
+
+
+def test_patches_of_unknown_photographs_are_not_judged_as_if_they_were_independent(store, put):
+    put("a", likelihoods(1), groups=None, data={"name": "bsds300-hdf5"})
+    put("b", likelihoods(2, shift=5), groups=None, data={"name": "bsds300-hdf5"})
+    told = compare(find_side("a", store.folder), find_side("b", store.folder))
+    assert (told.standard_error, told.p_value) == (None, None)
+    assert told.standard_error_naive > 0
+    assert told.verdict.startswith("No verdict: the data do not tell which patches are of one photograph")
+
+
+@pytest.mark.parametrize(("identity", "shared"), [("training_id", True), ("encoder", True), ("weights_sha256", False)])
+def test_what_another_seed_changes_in_both_cancels_where_they_share_trained_weights(store, put, identity, shared):
+    # The gain of 0.6 is nearly the same in every trial, while seeds of one method differ by 1 to 2.5 nats.
+    items = np.random.default_rng(5).normal(0, 0.1, len(GROUPS))
+    for trial, (level, gain) in enumerate([(150.0, 0.60), (151.5, 0.62), (149.0, 0.59)]):
+        training = {identity: f"weights {trial}"}
+        put("made-mog", items + level, trial=trial, training=training)
+        put("made-mog+sym", items + level + gain, trial=trial, training=training)
+    told = compare(find_side("made-mog+sym", store.folder), find_side("made-mog", store.folder))
+    assert told.difference == pytest.approx(0.6033, abs=1e-3)
+    if shared:
+        # The photographs differ by the same in every one, so that the error is that of the three gains.
+        assert told.standard_error == pytest.approx(np.std([0.60, 0.62, 0.59], ddof=1) / math.sqrt(3), rel=1e-3)
+        assert told.p_value < 0.001
+        assert "which share trained weights" in " ".join(told.notes)
+    else:
+        assert told.standard_error > 1
+        assert told.p_value > 0.5
 
 
 def test_too_few_photographs_give_figures_and_no_verdict(store, put):

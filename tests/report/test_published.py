@@ -2,7 +2,11 @@ from __future__ import annotations
 
 from typing import get_args
 
+import pytest
+
+from lde_bench.experiments.parzen import Parzen
 from lde_bench.report.published import PlusMinus, load_published, paper_lde
+from lde_bench.runs.record import DatasetInfo, Sizes
 
 
 def test_the_papers_own_figures_are_those_of_its_table():
@@ -45,3 +49,21 @@ def test_what_is_to_be_known_of_a_figure_stands_beside_its_source():
 def test_the_deeper_sigmoidal_flow_is_held_against_its_own_figure():
     flows = {figure.method: figure.value for figure in load_published() if figure.method.startswith("maf-ddsf")}
     assert flows == {"maf-ddsf": "157.73 ± 0.04", "maf-ddsf:transforms=10": "157.43 ± 0.30"}
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "there"),
+    [
+        ("mnist", "1", True),
+        ("tfd-fold3", "2", True),
+        ("tfd-union-fold1", "1", True),
+        ("mnist", "user", False),
+        ("mnist", "user-images-64-crop", False),
+        ("mnist-mine", "1", False),
+        ("tfd-fold1", "2-unofficial", False),
+        ("faces48", "1", False),
+    ],
+)
+def test_published_figures_of_images_stand_beside_the_data_they_are_of_only(name, version, there):
+    data = DatasetInfo(name, version, "ab" * 32, 0, Sizes(1, 1, 1))
+    assert bool(Parzen().published(data)) is there

@@ -13,6 +13,7 @@ import pytest
 from shown import build_tables, print_tables, to_latex, to_markdown, to_text, write_tables
 
 from lde_bench.cards import describe_method
+from lde_bench.evaluation.statistics import GroupMeans
 from lde_bench.report.experiment import INPUT_NOTE
 from lde_bench.report.section import budget_text
 from lde_bench.report.table import to_csv, to_payload
@@ -199,8 +200,11 @@ def test_rows_that_take_over_weights_say_whose_seconds_they_count(make):
 
 
 def test_patches_of_unknown_photographs_get_no_error_that_takes_them_as_independent(make):
-    (table,) = build_tables([make(dataset="bsds300-hdf5", groups=None)])
-    assert column(table, "SE by photograph") == ["–"]
+    made = [make(method, None, nats, dataset="bsds300-hdf5", groups=None) for method, nats in (("a", 9.0), ("b", 8.0))]
+    blocks = GroupMeans.of_blocks(np.random.default_rng(0).normal(size=2000))
+    (table,) = build_tables([replace(one, result=replace(one.result, blocks=blocks)) for one in made])
+    assert column(table, "SE by photograph") == ["–", "–"]
+    assert column(table, "difference to best") == ["best", "-1.00 ± –"]
 
 
 def test_a_file_of_a_users_own_called_bsds300_is_not_held_against_the_paper(make):
