@@ -31,7 +31,7 @@ def main() -> None:
     data = load_dataset(options.dataset, data_dir=options.data_dir, progress=True)
     if data.image_shape is None:
         raise InputError(f"{options.dataset} is no set of images; its recipe is in lde_bench/data.")
-    print(f"{data.name} version {data.version}: {data.image_shape[0]}x{data.image_shape[1]}, {data.sizes}")
+    print(f"{data.name} version {data.version}: {data.image_shape[1]}x{data.image_shape[2]}, {data.sizes}")
     arrays = {split: getattr(data, split) for split in SPLITS}
     groups = {f"{split}_groups": getattr(data, f"{split}_groups") for split in SPLITS}
     arrays |= {name: array for name, array in groups.items() if array is not None}

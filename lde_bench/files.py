@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from lde_bench.errors import StorageError
+from lde_bench.errors import InputError, StorageError
 
 
 def describe_os_error(error: OSError, path: Path) -> StorageError:
@@ -22,6 +22,18 @@ def describe_os_error(error: OSError, path: Path) -> StorageError:
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
         return StorageError(f"{path}: a file stands where a folder is needed, or the reverse; choose another path.")
     return StorageError(f"{path}: cannot be written ({error.strerror or error}); choose another folder.")
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path with `~` and `~user` replaced by the home folder that it names.
+
+    Raises:
+        InputError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{path}: there is no such user or home folder; write the path out.") from error
 
 
 def ensure_folder(path: Path) -> Path:
@@ -75,9 +87,16 @@ def check_writable(path: Path) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    """SHA-256 (hex) of a file's bytes.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path and its rights.") from error
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:

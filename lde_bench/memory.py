@@ -8,6 +8,9 @@ import os
 
 from lde_bench.errors import InputError
 
+#: What torch says on Windows, on Linux and macOS, and of a GPU.
+_TORCH_SAYS = ("not enough memory", "can't allocate memory", "out of memory")
+
 #: Names of glibc's <malloc.h>, and the values that its own adaptation ends at: 32 MiB, and twice that.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _LARGEST = -1, -3, 32 << 20
 
@@ -51,5 +54,5 @@ def keep_freed_memory() -> None:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out; torch says so by a RuntimeError."""
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and ("not enough memory" in str(error) or "out of memory" in str(error))
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _TORCH_SAYS)
     )

@@ -20,7 +20,11 @@ def derive_seed(*names: str | int) -> int:
 
 
 def derive_generator(*names: str | int) -> np.random.Generator:
-    """Random numbers of the seed derived from the names, the same in every version of NumPy (Philox)."""
+    """Random numbers of the seed derived from the names.
+
+    NumPy promises the bits of Philox, and not what its generator makes of them, for ever: tests hold the datasets that
+    are made of these to their hashes.
+    """
     return np.random.Generator(np.random.Philox(derive_seed(*names)))
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from lde_bench.seeds import derive_generator
+
 CONFTEST = Path(__file__).parents[1] / "conftest.py"
 DRAWS = """
 import json
@@ -86,3 +88,12 @@ def test_draws_depend_on_the_name_of_the_test_alone(drawn: Callable[..., dict[st
     if find_spec("pytest_randomly"):
         for seed in ("1", "2"):
             assert drawn("--randomly-seed", seed) == first
+
+
+def test_what_datasets_are_made_of_is_the_same_in_this_version_of_numpy():
+    # Splits and samples of datasets rest on these: NumPy keeps its bits for ever, and not what it makes of them.
+    generator = derive_generator("a", 1)
+    assert generator.permutation(10).tolist() == [3, 8, 4, 0, 6, 9, 2, 7, 1, 5]
+    assert generator.integers(0, 1000, 5).tolist() == [80, 908, 485, 142, 21]
+    assert generator.standard_normal(3) == pytest.approx([-1.9075454545106854, 0.15586001001664207, 0.5425908195968792])
+    assert generator.random(2) == pytest.approx([0.5428998462941004, 0.9904607192687553])

@@ -94,6 +94,13 @@ def _run(argv: Sequence[str] | None) -> int:
         word, number = ("ended", signal.SIGTERM) if isinstance(stopped, Terminated) else ("interrupted", signal.SIGINT)
         print(f"lde-bench: {word}; give the same command again to resume.", file=sys.stderr)
         return 128 + number
+    except OSError as error:
+        path = f"{error.filename}: " if error.filename is not None else ""
+        print(
+            f"lde-bench: {path}the system refuses ({error.strerror or error}); check the path and its rights.",
+            file=sys.stderr,
+        )
+        return 2
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise

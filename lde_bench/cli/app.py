@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter, Token
 
+from lde_bench.errors import InputError
 from lde_bench.version import __version__
 
 if TYPE_CHECKING:
@@ -209,6 +210,16 @@ class Sweeping:
         TrialCount, Parameter(help="How often a trial whose worker died is given to another before it has failed.")
     ] = 3
     fail_fast: Annotated[bool, Parameter(negative=(), help="Stop at the first trial that fails.")] = False
+
+    def check(self) -> None:
+        """Raises `InputError` for numbers that are too small, and for workers both of this machine and elsewhere."""
+        for name, value, least in (("workers", self.workers, 1), ("retries", self.retries, 0)):
+            if value is not None and value < least:
+                raise InputError(
+                    f"--{name} {value} is not a whole number from {least} up; give another or leave it out."
+                )
+        if self.workers is not None and self.scheduler is not None:
+            raise InputError("--workers starts workers here and --scheduler has its own; leave out one of the two.")
 
 
 #: What stands where a command is given none of them.

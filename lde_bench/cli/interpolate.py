@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -92,7 +93,7 @@ def interpolate(
     budget = Budget.of(profile, steps, seconds)
     set_threads(running.threads)
     use_vgg(vgg, running.cache_dir)
-    domains = [_domain(each, pictures, running) for each in named or DOMAINS]
+    domains = _domains(named or DOMAINS, pictures, running)
     planned = Interpolate().plan(
         budget,
         running.training(),
@@ -107,10 +108,30 @@ def interpolate(
     return Job(planned, sweeping, running)
 
 
-def _domain(named: str | Path, pictures: PictureOptions, running: Running) -> Dataset:
-    """A registered dataset of images, or a folder of one's own."""
+def _domains(named: Sequence[str | Path], pictures: PictureOptions, running: Running) -> list[Dataset]:
+    """Registered datasets of images, or folders of one's own; each is given what it takes of the options.
+
+    Raises:
+        InputError: see `lde_bench.experiments.parzen.load_images`; or neither takes an option that is given.
+    """
+    from lde_bench.data import datasets
+    from lde_bench.errors import InputError
     from lde_bench.experiments.parzen import load_images
 
-    if isinstance(named, Path):
-        return load_images(None, named, cache_dir=running.cache_dir, **pictures.asked())[0]
-    return load_images(named, folds=[], data_dir=running.data_dir, cache_dir=running.cache_dir, **pictures.asked())[0]
+    asked: dict[str, Any] = {name: value for name, value in pictures.asked().items() if value is not None}
+    if running.data_dir is not None:
+        asked["data_dir"] = running.data_dir
+    domains, taken = [], set[str]()
+    for each in named:
+        entry = None if isinstance(each, Path) else datasets().get(each)
+        takes = set(asked) - ({"data_dir"} if isinstance(each, Path) else set())
+        if entry is not None:
+            takes -= set() if entry.from_pictures else {"side", "fit", "skip_bad"}
+            takes -= set() if entry.reads_files else {"data_dir"}
+        where = (None, each) if isinstance(each, Path) else (each, None)
+        options = {name: asked[name] for name in takes}
+        domains += load_images(*where, folds=[], cache_dir=running.cache_dir, **options)[:1]
+        taken |= takes
+    if left := [f"--{name.replace('_', '-')}" for name in asked if name not in taken]:
+        raise InputError(f"neither domain takes {' or '.join(left)}; leave it out.")
+    return domains

@@ -41,6 +41,13 @@ def protocol(
 
     if record is not None and (method, K, steps) != (None, None, None):
         raise InputError("a record has its method, K and steps already; give --record or what to train, not both.")
+    if record is not None and (profile, source, running.seed, running.training()) != (
+        "quick",
+        "auto",
+        0,
+        RUNNING.training(),
+    ):
+        raise InputError("a record has its budget, data and seed already; leave out what says how to train.")
     set_threads(running.threads)
     store = ResultStore(running.results_dir)
     if record is not None:

@@ -46,13 +46,15 @@ class Job:
         """Run the trials, or print the plan of them; the exit code. `argv` is the command, which a worker is told.
 
         Raises:
-            InputError: the share is none of the plan, the results folder cannot be written, or no worker is to be had.
+            InputError: the share is none of the plan, the results folder cannot be written, no worker is to be had, or
+                what is asked of them cannot be.
             SweepStopped: a trial failed, and `--fail-fast` was given.
             NothingMeasured: no trial gave a number.
         """
         from lde_bench.progress import say
         from lde_bench.runs import Plan, ResultStore
 
+        self.sweeping.check()
         plan, store = Plan.of(self.planned), ResultStore(self.running.results_dir)
         if self.sweeping.only is not None:
             plan = plan.share(self.sweeping.only.index, self.sweeping.only.count)
@@ -63,6 +65,8 @@ class Job:
         records = self._records(plan, store, argv)
         if not records:
             say("This share of the plan holds no row of the table.")
+            if self.running.json:
+                print(json_module.dumps({"tables": []}))
             return 0
         return finish(records, store, self.running.json, self.suffix)
 
@@ -171,7 +175,8 @@ def finish(records: Sequence[Record], store: ResultStore, json: bool, suffix: st
     for shared in dict.fromkeys(map(_comparable, records)):
         comparable = [record for record in stored if _comparable(record) == shared]
         folder = store.paths(comparable[0]).folder
-        written += write_tables(comparable, folder, stem, experiment_of)
+        beside = [record for record in stored if store.paths(record).folder == folder]
+        written += write_tables(comparable, folder, stem + _tag(comparable[0], beside), experiment_of)
         everywhere += build_tables(comparable, experiment_of)
     for summary in fold_summaries(everywhere):
         folder = _folder(store, first, summary.dataset, summary.dataset_version)
@@ -193,6 +198,23 @@ def finish(records: Sequence[Record], store: ResultStore, json: bool, suffix: st
 def _comparable(record: Record) -> tuple[Hashable, ...]:
     """What the records of one file of tables share."""
     return record.experiment, record.budget, record.benchmark_version, record.dataset
+
+
+def _tag(record: Record, beside: Sequence[Record]) -> str:
+    """What tells the files of the tables of these data from those of others in one folder; the first to come need none.
+
+    Args:
+        record: one of the table.
+        beside: those of the folder.
+    """
+    data = record.dataset
+    alike = [
+        other.dataset.content_hash + other.benchmark_version
+        for other in sorted(beside, key=lambda other: str((other.provenance or {}).get("started")))
+        if (other.dataset.seed, other.dataset.sizes.test) == (data.seed, data.sizes.test)
+    ]
+    mine = data.content_hash + record.benchmark_version
+    return "" if mine in alike[:1] else f"-{data.content_hash[:6]}-b{record.benchmark_version}"
 
 
 def _folder(store: ResultStore, record: Record, dataset: str, version: str) -> Path:

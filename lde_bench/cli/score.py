@@ -54,6 +54,11 @@ def score(
     if not is_window and sigma is not None:
         raise InputError(f"--sigma is for an .npy of samples, and {model} is none; leave it out, or give samples.")
     source = Path(model) if is_window else _weights(model, results_dir)
+    for what, path in (("the data", data), ("the samples" if is_window else "the weights", source)):
+        if output.exists() and path.exists() and output.samefile(path):
+            raise InputError(
+                f"{output}: holds {what}, and log-likelihoods would take their place; give another --output."
+            )
     with counting(f"scoring {data.name}") as on_progress:
         if sigma is None:
             scored = score_file(

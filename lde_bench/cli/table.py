@@ -81,4 +81,4 @@ def table(
     )
     options = running.training(patches, augment)
     planned = AnyData().plan(budget, options, loaded, components=K, methods=methods, trials=trials, seed=running.seed)
-    return Job(planned, sweeping, running)
+    return Job(planned, sweeping, running, "" if test is None else f"-test{test}")

@@ -22,6 +22,7 @@ from lde_bench.data.mixing import mixed
 from lde_bench.data.patches import FreshPatches
 from lde_bench.data.pictures import FITS, Fit
 from lde_bench.errors import InputError
+from lde_bench.files import expanded
 from lde_bench.registry import did_you_mean
 
 __all__ = [
@@ -94,7 +95,7 @@ def load_dataset(
     the files that cannot be used. `progress` shows a bar on stderr if that is a terminal.
 
     Raises `InputError` for an unknown name, a size that is not a positive whole number or is more than there is, a
-    side, fit or `skip_bad` that the dataset does not take, and files that are absent or damaged.
+    side, fit, `skip_bad` or `data_dir` that the dataset does not take, and files that are absent or damaged.
     """
     request = _request(
         data_dir=data_dir,
@@ -119,6 +120,8 @@ def load_dataset(
     entry = known["natural8x8" if source == "embedded" else name]
     if not entry.from_pictures and (asked := request.picture_options):
         raise InputError(f"{name} is not made of picture files and takes no {' or '.join(asked)}; leave it out.")
+    if request.data_dir is not None and not entry.reads_files:
+        raise InputError(f"{entry.name} is made of no files, so that --data-dir has no use; leave it out.")
     return entry.load(request)
 
 
@@ -138,6 +141,7 @@ def load_recorded(
     if parts := mixing.parts_of(name, version):
         return mixed(*(load_recorded(*each, data_dir=data_dir, cache_dir=cache_dir) for each in parts))
     side, fit = size_of(version) or (None, None)
+    data_dir = data_dir if describe(name, version).reads_files else None
     return load_dataset(name, data_dir=data_dir, cache_dir=cache_dir, side=side, fit=fit)
 
 
@@ -193,8 +197,8 @@ def _request(
     if fit is not None and fit not in FITS:
         raise InputError(f"fit={fit!r} is unknown; choose {' or '.join(FITS)}.")
     return Request(
-        data_dir=None if data_dir is None else Path(data_dir).expanduser(),
-        cache_dir=None if cache_dir is None else Path(cache_dir).expanduser(),
+        data_dir=None if data_dir is None else expanded(data_dir),
+        cache_dir=None if cache_dir is None else expanded(cache_dir),
         train=_count("train", train, "a number of rows"),
         validation=_count("validation", validation, "a number of rows"),
         test=_count("test", test, "a number of rows"),

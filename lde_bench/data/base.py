@@ -197,6 +197,7 @@ class DatasetEntry:
         images: settings of the models of images.
         folds: names of the datasets that are its folds; an experiment takes them all.
         from_pictures: whether its images are made of picture files, so that it takes `side`, `fit` and `skip_bad`.
+        reads_files: whether it is made of files of the user's or of a download, so that it takes `data_dir`.
         bibtex: keys of what to cite, into `lde_bench/report/data/references.bib`.
     """
 
@@ -210,6 +211,7 @@ class DatasetEntry:
     images: ImageSettings | None = None
     folds: tuple[str, ...] = ()
     from_pictures: bool = False
+    reads_files: bool = True
     bibtex: tuple[str, ...] = ()
 
 

@@ -23,6 +23,7 @@ from lde_bench.data.cache import Recipe, cache_folder, load_prepared
 from lde_bench.data.fetch import download, read_archive
 from lde_bench.data.patches import Photographs, decode_grey
 from lde_bench.errors import InputError
+from lde_bench.files import expanded
 from lde_bench.seeds import derive_seed
 
 NAME = "bsds300"
@@ -75,7 +76,7 @@ def find(folder: Path) -> Files | None:
 def _find(folder: Path) -> Files | None:
     if folder.is_file():
         return _from_archive(folder) if folder.suffix in (".tgz", ".gz") else None
-    for place in (folder, folder / "bsds300", folder / "BSDS300"):
+    for place in (folder / "bsds300", folder / "BSDS300", folder):
         for images in (place / "images", place):
             if all((images / split).is_dir() for split in PHOTOGRAPHS):
                 return _from_folder(images)
@@ -162,7 +163,7 @@ def load(request: Request) -> Dataset:
             what = "no BSDS300 there" if request.data_dir.exists() else "no such folder"
             raise InputError(f"{request.data_dir}: {what}; {REMEDY}")
     elif folder := os.environ.get("LDE_BENCH_DATA"):
-        files = find(Path(folder).expanduser())
+        files = find(expanded(folder))
     if files is not None and files.sha256 != OFFICIAL_FILES_SHA256:
         log.warning("%s: these are not the 300 official files, so figures compare with no other BSDS300.", files.origin)
     return load_prepared(recipe(files, request), request)

@@ -22,6 +22,7 @@ from lde_bench.data.archives import open_hdf5, reading
 from lde_bench.data.base import SPLITS, Dataset, DatasetEntry, Request
 from lde_bench.data.patches import FEATURES
 from lde_bench.errors import InputError
+from lde_bench.files import expanded
 from lde_bench.memory import check_memory
 
 NAME = "bsds300-hdf5"
@@ -54,7 +55,7 @@ def load(request: Request) -> Dataset:
     named = request.data_dir or os.environ.get("LDE_BENCH_DATA")
     if not named:
         raise InputError(f"{NAME} needs a data folder; {REMEDY}")
-    folder = Path(named).expanduser()
+    folder = expanded(named)
     path = find(folder)
     if path is None:
         raise InputError(f"{folder}: no {FILE} there; {REMEDY}")

@@ -8,6 +8,7 @@ Keys `train`, `validation`, `test` (float32 [n, 63]), `train_groups`, ... (int64
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import logging
 import os
@@ -23,7 +24,7 @@ from lde_bench.data.archives import open_hdf5
 from lde_bench.data.base import SPLITS, ContentHash, Dataset, Request
 from lde_bench.data.patches import FEATURES, PROTOCOL, FreshPatches, Photographs, cut_split
 from lde_bench.errors import InputError
-from lde_bench.files import atomic_path
+from lde_bench.files import atomic_path, expanded
 from lde_bench.seeds import derive_seed
 
 _FORMAT = "1"
@@ -72,9 +73,9 @@ def cache_folder(cache_dir: Path | None) -> Path:
     Raises `InputError` when the user has no home folder.
     """
     if cache_dir is not None:
-        return cache_dir
+        return expanded(cache_dir)
     if chosen := os.environ.get("LDE_BENCH_CACHE"):
-        return Path(chosen).expanduser()
+        return expanded(chosen)
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lde-bench"
     except RuntimeError as error:
@@ -99,6 +100,8 @@ def load_prepared(recipe: Recipe, request: Request) -> Dataset:
 def read_or_prepare(path: Path, read: Callable[[Path], _Read], prepare: Callable[[Path], None]) -> _Read:
     """What `read` makes of the prepared file, written first where it is not there, and again where it is damaged.
 
+    Of several processes one writes it, and the others wait.
+
     Args:
         path: of the file.
         read: raises `Damaged` over a file that cannot be trusted.
@@ -108,17 +111,38 @@ def read_or_prepare(path: Path, read: Callable[[Path], _Read], prepare: Callable
         InputError: the file just written cannot be read back.
     """
     if path.is_file():
-        try:
+        with contextlib.suppress(Damaged):
             return read(path)
-        except Damaged as damage:
-            log.warning("%s is damaged (%s) and is rebuilt.", path, damage)
-    prepare(path)
+    with _alone(path):
+        if path.is_file():  # damaged, or another process has just written it
+            try:
+                return read(path)
+            except Damaged as damage:
+                log.warning("%s is damaged (%s) and is rebuilt.", path, damage)
+        prepare(path)
     try:
         return read(path)
     except Damaged as damage:
         raise InputError(
             f"{path}: the file just written cannot be read back ({damage}); choose another --cache-dir."
         ) from damage
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """The time in which no other process prepares this file; what one that was killed left of it is removed.
+
+    Where a lock cannot be had, as in a folder that may not be written to, there is none.
+    """
+    from filelock import FileLock
+
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError, NotImplementedError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(FileLock(path.with_name(f".{path.name}.lock")))
+            for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+                left.unlink(missing_ok=True)
+        yield
 
 
 def stored_test_rows(name: str, version: str, seed: int, rows: int, cache_dir: Path | None = None) -> np.ndarray | None:

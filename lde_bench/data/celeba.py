@@ -114,14 +114,18 @@ def load(request: Request) -> Dataset:
     partition = partition or (beside if beside.is_file() else None)
     splits = split(files, read_partition(partition) if partition else None)
     archive = files.origin.is_file()
-    official = len(files.stamps) == IMAGES and (not archive or files.origin.stat().st_size == ARCHIVE_BYTES)
-    if not official:
+    whole = len(files.stamps) == IMAGES and (not archive or files.origin.stat().st_size == ARCHIVE_BYTES)
+    if not whole:
         log.warning(
             "%s: %d images, which are not the %d of CelebA, so figures compare with no other CelebA.",
             files.origin,
             len(files.stamps),
             IMAGES,
         )
+    parted = partition is None or splits == split(files, None)
+    if not parted:
+        log.warning("%s: parts CelebA in its own way, so figures compare with no other CelebA.", partition)
+    official = whole and parted
     return load_image_files(Origin(NAME, VERSION if official else f"{VERSION}-unofficial", files, splits), request)
 
 

@@ -46,6 +46,7 @@ DATASETS = (
         load,
         items="images",
         images=colour_settings(SIDE),
+        reads_files=False,
         bibtex=("alpaydin1998optical",),
     ),
 )

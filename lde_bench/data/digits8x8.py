@@ -46,6 +46,7 @@ DATASETS = (
         load,
         items="images",
         images=ImageSettings(latent=8, warmup=96 / 390, grid=np.arange(0.02, 0.4, 0.02)),
+        reads_files=False,
         bibtex=("alpaydin1998optical",),
     ),
 )

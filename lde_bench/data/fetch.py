@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sys
 import tarfile
@@ -12,19 +11,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from lde_bench.errors import InputError
-from lde_bench.files import describe_os_error, ensure_folder
+from lde_bench.files import describe_os_error, ensure_folder, file_sha256
 
 _TIMEOUT = 20.0  # seconds without a byte
 _SHA256_DIGITS = 64
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    try:
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path and its rights.") from error
 
 
 def download(urls: Sequence[str], sha256: str, path: Path, *, remedy: str, progress: bool = False) -> Path:
@@ -45,10 +35,13 @@ def download(urls: Sequence[str], sha256: str, path: Path, *, remedy: str, progr
         transfer = _Transfer(path.with_name(f"{path.name}.part"), sha256, progress)
         try:
             with FileLock(path.with_name(f"{path.name}.lock")):  # two runs at once share one download
-                return Path(pooch.retrieve(url, known, path.name, path.parent, downloader=transfer))
-        except ValueError:  # pooch's word for a wrong hash, and that of some malformed addresses
-            transfer.partial.unlink(missing_ok=True)
-            faults.append(f"{url} sent a file with the wrong SHA-256")
+                try:
+                    return Path(pooch.retrieve(url, known, path.name, path.parent, downloader=transfer))
+                except InputError:  # which is a ValueError too
+                    raise
+                except ValueError:  # pooch's word for a wrong hash, and that of some malformed addresses
+                    transfer.partial.unlink(missing_ok=True)
+                    faults.append(f"{url} sent a file with the wrong SHA-256")
         except OSError as error:  # requests' errors are OSErrors too
             if error.errno is not None:
                 raise describe_os_error(error, path) from error

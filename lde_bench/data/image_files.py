@@ -62,8 +62,9 @@ def settings_of(version: str) -> ImageSettings | None:
 def in_folder(folder: Path, suffixes: Sequence[str] | None = None) -> ImageFiles:
     """All files of a folder and of those in it but hidden ones, whatever they hold; those with `suffixes` if given.
 
-    A file is called by its path from the folder on, with slashes. It is known by size and time of change: what is
-    decoded once is not decoded again as long as these stay.
+    A file is called by its path from the folder on, with slashes. It is known by its size, and by when it was written
+    and last changed in any way, its rights among them: what is decoded once is not decoded again as long as these stay.
+    Folders that are symbolic links are not entered.
 
     Raises:
         InputError: it is no folder, cannot be read, or holds no such file.
@@ -80,8 +81,7 @@ def in_folder(folder: Path, suffixes: Sequence[str] | None = None) -> ImageFiles
         for file in filter(_is_shown, files):
             path = Path(place, file)
             if suffixes is None or path.suffix.lower() in suffixes:
-                found = path.stat()
-                stamps[path.relative_to(folder).as_posix()] = f"{found.st_size} {found.st_mtime_ns}"
+                stamps[path.relative_to(folder).as_posix()] = _stamp(path)
     if not stamps:
         raise InputError(f"{folder}: holds no images; give a folder of image files.")
 
@@ -94,6 +94,14 @@ def in_folder(folder: Path, suffixes: Sequence[str] | None = None) -> ImageFiles
             raise BadPicture(f"cannot be read ({error.strerror})") from error
 
     return ImageFiles(folder, dict(sorted(stamps.items())), read)
+
+
+def _stamp(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError as error:  # a link to nowhere: `read` says so of the one file
+        return str(error.strerror)
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
 
 def in_zip(path: Path, remedy: str) -> ImageFiles:

@@ -10,6 +10,7 @@ import numpy as np
 
 from lde_bench.data.base import SPLITS, Dataset, Request
 from lde_bench.errors import InputError
+from lde_bench.files import expanded
 from lde_bench.seeds import derive_generator
 
 
@@ -81,9 +82,10 @@ def search_folder(request: Request, folders: Iterable[str]) -> Path | None:
     root, names = _data_folder(request), list(folders)
     if root is None:
         return None
-    if root.is_dir() and root.name in {name.rpartition("/")[2] for name in names}:
-        return root
-    return next((root / name for name in names if (root / name).is_dir()), None)
+    if found := next((root / name for name in names if (root / name).is_dir()), None):
+        return found
+    root = root.resolve()  # `.` has no name
+    return root if root.is_dir() and root.name in {name.rpartition("/")[2] for name in names} else None
 
 
 def _data_folder(request: Request) -> Path | None:
@@ -91,7 +93,7 @@ def _data_folder(request: Request) -> Path | None:
     named = request.data_dir or os.environ.get("LDE_BENCH_DATA")
     if not named:
         return None
-    root = Path(named).expanduser()
+    root = expanded(named)
     if request.data_dir is not None and not root.exists():
         raise InputError(f"{root}: no such folder; give --data-dir a folder that exists.")
     return root

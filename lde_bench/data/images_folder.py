@@ -12,6 +12,7 @@ from pathlib import Path
 from lde_bench.data.base import Dataset, DatasetEntry, Request
 from lde_bench.data.image_files import Origin, in_folder, load_image_files, settings_of, split_by_hash
 from lde_bench.errors import InputError
+from lde_bench.files import expanded
 
 VERSION = "user-images"
 
@@ -25,7 +26,7 @@ def load_folder(folder: Path, request: Request) -> Dataset:
         InputError: there is no such folder, it holds no files or too few, or some cannot be used and `skip_bad` is not
             asked for.
     """
-    folder = folder.expanduser().resolve()
+    folder = expanded(folder).resolve()
     files = in_folder(folder)
     name = re.sub(r"[^\w.-]+", "-", folder.name) or "images"
     return load_image_files(Origin(name, VERSION, files, split_by_hash(files.stamps)), request, fit="crop")

@@ -42,13 +42,15 @@ def mixed(a: Dataset, b: Dataset) -> Dataset:
     0 of `a`, 1 of `b`.
 
     Raises:
-        InputError: they are no images of one shape.
+        InputError: they are no images of one shape, or the same ones.
     """
     if a.image_shape is None or a.image_shape != b.image_shape:
         raise InputError(
             f"{a.name} and {b.name} cannot be mixed: their images are {_told(a)} and {_told(b)}; give two datasets of "
             "images of one size."
         )
+    if a.content_hash == b.content_hash:
+        raise InputError(f"{a.name} and {b.name} have the same images; give two domains that differ.")
     longest = 2 * max(len(a.train), len(b.train))
     counts = {split: 2 * min(len(getattr(a, split)), len(getattr(b, split))) for split in SPLITS}
     counts["train"] = longest

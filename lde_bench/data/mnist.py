@@ -7,9 +7,9 @@ the IEEE, 1998. The 60,000 training images are shuffled once and split 55,000 / 
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
+import logging
 import zlib
 from pathlib import Path
 
@@ -42,6 +42,8 @@ LABELS_GZ_SHA256 = {
 }
 SITES = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
 HEADER = 16  # bytes: magic number, count, height, width
+log = logging.getLogger(__name__)
+
 LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
 LABELS_SHA256 = {
     "train": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -100,8 +102,10 @@ def read_labels(request: Request) -> dict[str, np.ndarray] | None:
     for split, stem in LABELS.items():
         path = _at_hand(request, stem)
         if path is None and _at_hand(request, FILES[split]) is None:
-            with contextlib.suppress(InputError):  # the images are there: whoever wants labels will say so
+            try:
                 path = _download(request, stem, LABELS_GZ_SHA256[split])
+            except InputError as error:  # the images are there: whoever wants labels will say so
+                log.warning("MNIST is loaded without its labels: %s", error)
         if path is None:
             return None
         labels[split] = np.frombuffer(_official(path, LABELS_SHA256[split]), np.uint8, offset=LABELS_HEADER)

@@ -75,5 +75,6 @@ DATASETS = (
         items="images",
         group="photograph",
         images=colour_settings(SIDE),
+        reads_files=False,
     ),
 )

@@ -94,6 +94,7 @@ DATASETS = (
         load,
         items="patches",
         group="photograph",
+        reads_files=False,
         bibtex=("uria2016nade",),
     ),
 )

@@ -16,10 +16,14 @@ from typing import Protocol
 import numpy as np
 
 from lde_bench.data.base import SPLITS, Dataset, DatasetEntry, Request
+from lde_bench.memory import check_memory
 from lde_bench.seeds import derive_seed
 
 VERSION = "1"
 DEFAULT_SIZES = {"train": 100_000, "validation": 10_000, "test": 20_000}
+
+#: Numbers in a row of the widest of these densities.
+WIDEST = 63
 
 
 class Density(Protocol):
@@ -106,6 +110,7 @@ def _loader(name: str, density: Density) -> Callable[[Request], Dataset]:
                 for of in ("normal", "choice")
             )
             n = DEFAULT_SIZES[split] if asked is None else asked
+            check_memory(f"{n:,} {split} rows", 8 * n * WIDEST, f"ask for fewer: a smaller {split}.")
             arrays[split] = density.sample(n, *streams).astype(np.float32)
         return Dataset.of(name, VERSION, request.seed, arrays, true_log_prob=density.log_prob)
 
@@ -113,7 +118,9 @@ def _loader(name: str, density: Density) -> Callable[[Request], Dataset]:
 
 
 def _entry(name: str, description: str, density: Density) -> DatasetEntry:
-    return DatasetEntry(name, VERSION, description, "lde-bench, exact log-density", _loader(name, density))
+    return DatasetEntry(
+        name, VERSION, description, "lde-bench, exact log-density", _loader(name, density), reads_files=False
+    )
 
 
 DATASETS = (

@@ -92,4 +92,6 @@ def _groups(path: Path, array: np.ndarray, items: int) -> np.ndarray:
             f"{path}: '{GROUPS}' is {array.dtype} {list(array.shape)}; it should be one whole number for each of the "
             f"{items} test rows."
         )
+    if array.size and int(array.max()) > np.iinfo(np.int64).max:
+        raise InputError(f"{path}: '{GROUPS}' holds {array.max()}; number the groups below 2^63.")
     return array.astype(np.int64)

@@ -106,7 +106,7 @@ def load_images(
         raise InputError("name the images once: --dataset NAME, or --images FOLDER for your own; see lde-bench list.")
     if images is not None:
         for what, value in (("--data-dir", data_dir), ("--folds", folds)):
-            if value is not None:
+            if value:
                 raise InputError(f"{images} is read from where it is and has no folds, so leave out {what}.")
         return [load_image_folder(images, cache_dir=cache_dir, side=side, fit=fit, skip_bad=skip_bad, progress=True)]
     assert dataset is not None

@@ -7,6 +7,7 @@ read. Wherever they come from, they are the same numbers: their hash is a consta
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +16,10 @@ import numpy as np
 
 from lde_bench.data.archives import read_npz, reading
 from lde_bench.data.base import content_hash
-from lde_bench.data.fetch import download, file_sha256
+from lde_bench.data.fetch import download
 from lde_bench.errors import InputError
 from lde_bench.features.kept import keep, kept_path
-from lde_bench.files import ensure_folder
+from lde_bench.files import ensure_folder, expanded, file_sha256
 
 #: Every layer kept, and its place among the `features` of torchvision's VGG19.
 LAYERS = {"conv1_1": 0, "conv1_2": 2, "conv2_1": 5, "conv2_2": 7, "conv3_1": 10}
@@ -43,6 +44,9 @@ REMEDY = (
 )
 
 
+log = logging.getLogger(__name__)
+
+
 def load_weights(named: Path | None) -> dict[str, np.ndarray]:
     """The arrays `NAMES` of the file that is `named`, else of the first that is at hand, else of a download.
 
@@ -54,8 +58,15 @@ def load_weights(named: Path | None) -> dict[str, np.ndarray]:
     if named is not None:
         return _read(named)
     for path in _places():
-        if path.is_file():
+        if not path.is_file():
+            continue
+        try:
             return _read(path)
+        except InputError:
+            if path != kept_path(KEPT_FILE):
+                raise
+            log.warning("%s is damaged, and is fetched again.", path)
+            path.unlink()
     return _downloaded()
 
 
@@ -66,9 +77,13 @@ def _downloaded() -> dict[str, np.ndarray]:
     with FileLock(ensure_folder(kept.parent) / f"{KEPT_FILE}.lock"):
         if kept.is_file():  # another run has just fetched it
             return _read(kept)
-        path = download(URLS, TORCHVISION_SHA256, kept.with_name(TORCHVISION_FILE), remedy=REMEDY, progress=True)
+        path = kept.with_name(TORCHVISION_FILE)
+        if path.is_file() and not file_sha256(path).startswith(TORCHVISION_SHA256):
+            path.unlink()
+        path = download(URLS, TORCHVISION_SHA256, path, remedy=REMEDY, progress=True)
         weights = _read(path)
-        path.unlink()  # what is needed of it has been kept
+        if kept.is_file():  # all that is needed of it
+            path.unlink()
         return weights
 
 
@@ -76,7 +91,7 @@ def _places() -> Iterator[Path]:
     import torch
 
     if root := os.environ.get("LDE_BENCH_DATA"):
-        folder = Path(root).expanduser() / "vgg19"
+        folder = expanded(root) / "vgg19"
         yield from sorted(folder.glob("vgg19*.npz"))
         yield folder / TORCHVISION_FILE
     yield kept_path(KEPT_FILE)

@@ -34,11 +34,11 @@ class Section:
 
     @property
     def name(self) -> str:
-        """Short and unique on the page: dataset, budget and some digits of what was hashed."""
+        """Short and unique on the page: dataset, budget, some digits of what was hashed, and seeds that are not 0."""
         table = self.table
         words = (
             f"{table.experiment}-{table.dataset}-{table.dataset_version}-{table.budget}-{table.content_hash[:6]}"
-            f"-b{table.benchmark_version}"
+            f"-b{table.benchmark_version}{f'-seed{self.data.seed}' if self.data.seed else ''}"
         )
         return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 

@@ -39,7 +39,8 @@ def run_on_workers(
 
     Args:
         make_plan: makes the plan again on a worker; a function that can be imported there, or a `partial` of one.
-        workers, scheduler: one of the two; the latter an address, or the file that tells it.
+        workers: from 1 up, here; None with a scheduler.
+        scheduler: its address, or the file that tells it; None with workers.
         threads: of each trial; None: this machine's divided among the workers, or all that a worker was given.
         retries: how often in a row a trial whose worker died, and that got no further, is given to another.
         resource: take workers alone that state this Dask resource.

@@ -92,6 +92,12 @@ def test_a_window_around_samples_is_scored_and_asks_for_its_width(cli, here):
     np.save("rows.npy", np.zeros((3, 2)))
     assert cli("score", "samples.npy", "--data", "rows.npy", "--sigma", "0.5", "-o", "out.npy").code == 0
     np.testing.assert_allclose(np.load("out.npy"), -np.log(2 * np.pi * 0.25), rtol=1e-12)
+    for path in ("samples.npy", "rows.npy"):
+        before = Path(path).read_bytes()
+        outcome = cli("score", "samples.npy", "--data", "rows.npy", "--sigma", "0.5", "-o", path)
+        assert outcome.code == 2
+        assert "log-likelihoods would take" in outcome.err
+        assert Path(path).read_bytes() == before
     for wrong in (("samples.npy",), ("m.safetensors", "--sigma", "1"), ("samples.npy", "--sigma", "1", "--float64")):
         outcome = cli("score", *wrong, "--data", "rows.npy", "-o", "other.npy")
         assert outcome.code == 2

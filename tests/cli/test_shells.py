@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from lde_bench.cli import main
 
@@ -101,13 +102,16 @@ def test_figures_need_no_backend_of_the_users(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate")]
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate"), None]
 )
 def test_memory_that_runs_out_is_one_sentence(
-    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: Exception | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> None:
-        raise error
+        if error is None:
+            torch.empty(10**14)
+        else:
+            raise error
 
     monkeypatch.setattr("lde_bench.catalogue.print_catalogue", fail)
     assert main(["list"]) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +51,19 @@ def test_a_symmetry_average_and_a_mixture_of_trials_are_rows_like_any(cli, recor
     assert all(law["passed"] for record in by_method.values() for law in record["laws"].values())
     sources = by_method["gaussian+sym", 0]["training"]["weights_of"]
     assert sources == [by_method["gaussian", 0]["run_id"]]
+
+
+@pytest.mark.slow
+def test_tables_of_other_data_in_one_folder_do_not_replace_each_other(cli, here):
+    folder = Path("results/table/ring-v1/quick-2-steps")
+    job = ("table", "--dataset", "ring", "--methods", "gaussian", "--steps", "2", "--test", "50", "--validation", "50")
+    assert cli(*job, "--train", "100").code == 0
+    (first,) = folder.glob("table*.csv")
+    before = first.read_bytes()
+    time.sleep(1)  # records tell the second in which they were begun
+    assert cli(*job, "--train", "200").code == 0
+    assert first.read_bytes() == before
+    assert len(list(folder.glob("table*.csv"))) == 2
+    assert cli(*job, "--train", "100").code == 0  # whose table is the first still
+    assert first.read_bytes() == before
+    assert len(list(folder.glob("table*.csv"))) == 2

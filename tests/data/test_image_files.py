@@ -102,7 +102,7 @@ def test_pictures_are_decoded_once_and_again_when_one_has_changed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = load(folder)
-    cached = [path.name for path in Path(os.environ["LDE_BENCH_CACHE"]).iterdir()]
+    cached = [path.name for path in Path(os.environ["LDE_BENCH_CACHE"]).glob("*.h5")]
     assert len(cached) == 1
     assert cached[0].startswith("holidays-user-images-4-crop-")
     with monkeypatch.context() as patch:
@@ -160,6 +160,44 @@ load_image_folder({str(folder)!r}, side=4)
     assert ended.returncode == -signal.SIGKILL
     cache = Path(os.environ["LDE_BENCH_CACHE"])
     assert not list(cache.glob("*.h5"))
+    assert len(list(cache.glob(".*.h5.*.tmp"))) == 1
+    assert sum(load(folder).sizes.values()) == 60
+    assert not list(cache.glob(".*.h5.*.tmp"))
+
+
+def test_folders_of_one_name_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    for place, parent in enumerate("ab"):
+        (tmp_path / parent / "frames").mkdir(parents=True)
+        for number in range(60):
+            path = tmp_path / parent / "frames" / f"{number}.bmp"
+            Image.new("RGB", (8, 8), (number, 99 * place, 100)).save(path)
+            os.utime(path, ns=(0, 0))
+    one, other = (load(tmp_path / parent / "frames") for parent in "ab")
+    assert {round(float(row[16]) * 255) for row in np.asarray(one.train)} == {0}
+    assert {round(float(row[16]) * 255) for row in np.asarray(other.train)} == {99}
+
+
+def test_a_link_to_nowhere_is_a_bad_file_like_any(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "gone.png").symlink_to("nowhere")
+    with pytest.raises(InputError, match=r"1 of 61 files cannot be used as images \(gone\.png cannot be read"):
+        load(folder)
+    assert sum(load(folder, skip_bad=True).sizes.values()) == 60
+    assert "gone.png" in caplog.text
+
+
+def test_a_picture_whose_rights_are_mended_is_looked_at_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    victim = folder / "0" / "3.png"
+    victim.chmod(0)
+
+    def refuse(self: Path) -> bytes:
+        if self == victim and not self.stat().st_mode & 0o400:  # root may read whatever the rights say
+            raise PermissionError(13, "Permission denied")
+        return read_bytes(self)
+
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert sum(load(folder, skip_bad=True).sizes.values()) == 59
+    victim.chmod(0o644)
     assert sum(load(folder).sizes.values()) == 60
 
 
@@ -179,7 +217,7 @@ def test_bad_files_are_named_counted_and_stop_the_run_unless_left_out(
     assert "no image that Pillow can read" in message
     assert message.endswith("; mend or remove them, or leave them out with --skip-bad.")
     assert message.count(". ") == 0
-    assert not list(own_cache.glob("*.h5*"))  # nothing half-written
+    assert not list(own_cache.glob("*.h5"))  # nothing half-written
     data = load(folder, skip_bad=True)
     assert "3 of 60 files cannot be used" in caplog.text
     assert "are left out." in caplog.text
@@ -241,12 +279,14 @@ def test_options_of_pictures_are_refused_where_there_are_none() -> None:
         lb.load_dataset("natural32", skip_bad=True)
 
 
-def test_the_stand_ins_are_read_and_say_so(tmp_path: Path) -> None:
+def test_the_stand_ins_are_read_and_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_pictures(tmp_path / "faces-color", [f"{number:05}.jpg" for number in range(50)])
     save_pictures(
         tmp_path / "shoes",
         [f"{kind}/{kind} ({number}).jpg" for number in range(20) for kind in ("Boot", "Sandal", "Shoe")],
     )
+    monkeypatch.chdir(tmp_path / "shoes")
+    assert lb.load_dataset("shoes", data_dir=".", side=8).version == "1-stand-in-8-stretch"
     faces = lb.load_dataset("faces-color", data_dir=tmp_path, side=8)
     assert (faces.version, faces.image_shape, faces.train_labels) == ("1-8-stretch", (3, 8, 8), None)
     assert lb.load_dataset("faces-color", data_dir=tmp_path / "faces-color").version == "1-64-stretch"
@@ -270,6 +310,10 @@ def test_shoes_reads_ut_zap50k_with_its_dots(tmp_path: Path) -> None:
     (tmp_path / "shoes").mkdir()  # the stand-in is not looked at where the original is there
     data = lb.load_dataset("shoes", data_dir=tmp_path, side=4)
     assert data.version == "1-4-stretch"
+    (tmp_path / "more" / "shoes").mkdir(parents=True)
+    (tmp_path / "more" / "shoes" / "ut-zap50k-images").symlink_to(tmp_path / "ut-zap50k-images")
+    inside = lb.load_dataset("shoes", data_dir=tmp_path / "more" / "shoes", side=4)  # a root that is called so
+    assert inside.version == "1-4-stretch"
     split_of: dict[str, set[str]] = {}
     for split in SPLITS:
         for place, label in zip(places(getattr(data, split)), getattr(data, f"{split}_labels"), strict=True):
@@ -335,7 +379,9 @@ def test_celeba_keeps_to_the_official_partition_where_it_is_there(small_celeba: 
     expected = {"train": set(range(5, 13)), "validation": {3, 4}, "test": {1, 2}}
     (small_celeba / celeba.PARTITION).write_text("\n".join(lines) + "\n")
     for place in (small_celeba, small_celeba / celeba.ARCHIVE):
-        assert shown(lb.load_dataset("celeba", data_dir=place, side=8)) == expected
+        data = lb.load_dataset("celeba", data_dir=place, side=8)
+        assert shown(data) == expected
+        assert data.version == "1-unofficial-8-stretch"  # these are not the official parts
     (small_celeba / "Eval").mkdir()
     (small_celeba / celeba.PARTITION).rename(small_celeba / "Eval" / celeba.PARTITION)
     assert shown(lb.load_dataset("celeba", data_dir=small_celeba, side=8)) == expected

@@ -219,10 +219,12 @@ def test_patches_at_an_offset_come_from_all_places_there_and_only_there():
     marked = np.zeros((32, 40), np.uint8)
     marked[1::8, 2::8] = np.arange(1, 21).reshape(4, 5) * 12  # a mark of its own in every block
     x = FreshPatches(Photographs.of({1: marked})).draw_at((1, 2), 4000, np.random.default_rng(5))
-    corner = complete(x)[:, [0, 7, 56, 63]] * 256  # under any symmetry the mark of a patch is at a corner
-    marks = np.round(np.ptp(corner, axis=1) / 12)
-    counts = np.bincount(marks.astype(int))
-    assert (counts[1:] > 0).sum() >= 12
+    corner = complete(x)[:, [0, 7, 56, 63]] * 256
+    marks = np.round(np.ptp(corner, axis=1) / 12).astype(int)
+    # 12 of the 20 marks begin a patch that is whole; it is at a corner under two of the eight symmetries, those that
+    # leave the grid of a patch where it was in the photograph.
+    assert np.unique(marks).tolist() == [0, *(5 * row + column + 1 for row in range(3) for column in range(4))]
+    assert np.mean(marks == 0) == pytest.approx(0.75, abs=4 * (0.75 * 0.25 / 4000) ** 0.5)
     assert FreshPatches(Photographs.of({1: marked})).draw_at((1, 2), 0, np.random.default_rng(5)).shape == (0, FEATURES)
 
 

@@ -12,11 +12,11 @@ import torch
 from scipy.signal import correlate
 
 from lde_bench.data.base import content_hash
-from lde_bench.data.fetch import file_sha256
 from lde_bench.errors import InputError
 from lde_bench.features import kept, vgg19_weights
 from lde_bench.features.vgg19 import Vgg19, perceptual_distance, use_weights, vgg19
 from lde_bench.features.vgg19_weights import KEPT_FILE, LAYERS, NAMES, TORCHVISION_FILE, load_weights
+from lde_bench.files import file_sha256
 
 
 @pytest.fixture
@@ -145,6 +145,24 @@ def test_the_weights_are_found_in_every_place(place, vgg_weights, vgg_file, pth,
     target.parent.mkdir(parents=True)
     (vgg_file if target.suffix == ".npz" else pth).rename(target)
     assert content_hash(load_weights(None)) == content_hash(vgg_weights)
+
+
+def test_a_damaged_copy_of_our_own_is_fetched_again(site, vgg_weights, tmp_path, caplog):
+    path = tmp_path / "cache" / KEPT_FILE
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"no zip")
+    assert content_hash(load_weights(None)) == content_hash(vgg_weights)
+    assert "is damaged, and is fetched again" in caplog.text
+    assert path.stat().st_size > 1000
+    assert not (tmp_path / "cache" / TORCHVISION_FILE).exists()
+
+
+def test_a_large_file_that_was_damaged_on_its_way_is_fetched_again(site, vgg_weights, tmp_path):
+    path = tmp_path / "cache" / TORCHVISION_FILE
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"half of it")
+    assert content_hash(load_weights(None)) == content_hash(vgg_weights)
+    assert not path.exists()
 
 
 def test_the_large_file_is_read_once(vgg_weights, pth, tmp_path):
