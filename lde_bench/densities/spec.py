@@ -18,8 +18,10 @@ from lde_bench.errors import InputError
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 #: `package.module:Class`, with what may stand behind it.
 _EXTERNAL = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*)((?:\+[^:=]*)?)(?::(.*))?")
-#: The commas between arguments, not those within a list.
-_COMMA = re.compile(r",(?![^\[]*\])")
+#: What nests in a value, and ends; text in quotes is passed over.
+_QUOTED, _OPENS, _CLOSES = re.compile(r'"(?:[^"\\]|\\.)*"'), "[{", "]}"
+#: Text with one of these is spelled in quotes.
+_TELLING = set(',"[]{}')
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class MethodSpec:
 
     def _spell(self, arguments: dict[str, Any]) -> str:
         head = "+".join((self.name, *self.wrappers))
-        tail = ",".join(f"{key}={_spell_value(value)}" for key, value in sorted(arguments.items()))
+        tail = ",".join(f"{key}={_spell_value(key, value)}" for key, value in sorted(arguments.items()))
         return f"{head}:{tail}" if tail else head
 
     def with_arguments(self, **arguments: Any) -> MethodSpec:
@@ -49,8 +51,43 @@ class MethodSpec:
         return MethodSpec(self.name, self.wrappers, {**arguments, **self.arguments})
 
 
-def _spell_value(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+def _spell_value(key: str, value: Any) -> str:
+    """The text that `parse_value` makes this value of."""
+    if isinstance(value, str):
+        plain = value == value.strip() != "" and not _TELLING & set(value) and parse_value(value) == value
+        return value if plain else json.dumps(value)
+    try:
+        return json.dumps(value, separators=(",", ":"), default=_of_numpy)
+    except TypeError as error:
+        raise InputError(
+            f"{key} = {value!r} cannot be spelled in the name of a method; give a number, a text, true or false, or a "
+            "list of such."
+        ) from error
+
+
+def _of_numpy(value: Any) -> Any:
+    """A number of NumPy's as Python's."""
+    import numpy as np  # which the command line need not wait for
+
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError
+
+
+def _arguments_of(tail: str) -> list[str]:
+    """The parts between the commas that stand in no list, no object and no quotes."""
+    parts, depth, start, place = [], 0, 0, 0
+    while place < len(tail):
+        if quoted := _QUOTED.match(tail, place):
+            place = quoted.end()
+            continue
+        sign = tail[place]
+        depth += (sign in _OPENS) - (sign in _CLOSES)
+        if sign == "," and depth <= 0:
+            parts.append(tail[start:place])
+            start = place + 1
+        place += 1
+    return [*parts, tail[start:]]
 
 
 def parse_value(text: str) -> Any:
@@ -86,7 +123,7 @@ def parse_method(text: str) -> MethodSpec:
             "'gmm:components=200' or 'package.module:Class'."
         )
     arguments: dict[str, Any] = {}
-    for item in filter(None, _COMMA.split(tail)):
+    for item in filter(None, _arguments_of(tail)):
         key, equals, value = item.partition("=")
         if not equals or not key.strip().isidentifier() or not value.strip():
             raise InputError(f"method '{text}': '{item}' is not key=value; write arguments as in 'gmm:components=200'.")
