@@ -5,6 +5,7 @@ with its source.
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any
 
 from lde_bench.cards import check_method, describe_method, method_cards
@@ -97,7 +98,7 @@ def _method(name: str) -> dict[str, Any]:
         "differences": kind.card.differences,
         "input": method_input(name),
         "sample_cost": kind.card.sample_cost,
-        "arguments": _arguments(kind, "features"),
+        "arguments": _arguments(kind, "features") | spec.arguments,
         "parameters_at_63_features": density.parameter_count(),
         "plans": {profile: _plan(density.plan(Budget.of(profile))) for profile in PROFILES},
     }
@@ -106,7 +107,8 @@ def _method(name: str) -> dict[str, Any]:
 def _image_model(name: str) -> dict[str, Any]:
     spec = parse_generator(name)
     kind = generator_class(spec.name)
-    model = create_generator(spec, IMAGE_SHAPE, **({"latent": LATENT} if "latent" in generator_arguments(spec) else {}))
+    latent = {"latent": LATENT} if "latent" in generator_arguments(spec) else {}
+    model = create_generator(spec, IMAGE_SHAPE, **latent)
     parts = model.parts()
     budgets = {profile: Budget.of(profile) for profile in PROFILES}
     cards = method_cards(name).values()
@@ -116,7 +118,7 @@ def _image_model(name: str) -> dict[str, Any]:
         "source": "; ".join(dict.fromkeys(card.source for card in cards)),
         "differences": kind.card.differences,
         "sample_cost": kind.card.sample_cost,
-        "arguments": _arguments(kind, "image_shape"),
+        "arguments": _arguments(kind, "image_shape") | latent | spec.arguments,
         "parameters_at_28x28": model.parameter_count(),
         "plans": {
             f"{profile} {part}".strip(): _plan(model.part_plan(each, budget))
@@ -159,6 +161,8 @@ def _plain(default: Any) -> Any:
     """A default in JSON's own types; the class of a user's own may have any."""
     if default is inspect.Parameter.empty:
         return "(required)"
+    if isinstance(default, float) and not math.isfinite(default):
+        return str(default)  # which JSON has no number for
     return default if isinstance(default, bool | int | float | str | None) else str(default)
 
 
@@ -172,7 +176,7 @@ def print_card(name: str) -> None:
     of_images = _is_image_model(name)
     defaults = ", ".join(f"{key}={value}" for key, value in card["arguments"].items()) or "none"
     if of_images:
-        parameters = f"{_count(card['parameters_at_28x28'])} at {_at(IMAGE_SHAPE)}"
+        parameters = f"{_count(card['parameters_at_28x28'])} at {_at(IMAGE_SHAPE, card['arguments'])}"
     else:
         parameters = f"{_count(card['parameters_at_63_features'])} at {FEATURES} features and these arguments"
     facts = {
@@ -187,18 +191,21 @@ def print_card(name: str) -> None:
         facts["training"] = "its own fit, once"
     else:
         for profile, plan in card["plans"].items():
-            facts[profile] = (
-                f"{plan['steps']:,} steps of {plan['batch_size']:,}, rate {plan['rate']:g} ({plan['schedule']}), about "
-                f"{duration(plan['reference_seconds'])} on 2 cores with bf16"
-            )
+            steps = f"{plan['steps']:,} steps of {plan['batch_size']:,}, rate {plan['rate']:g} ({plan['schedule']})"
+            how = "in closed form" if plan["closed_form"] else steps
+            facts[profile] = f"{how}, about {duration(plan['reference_seconds'])} on 2 cores with bf16"
     width = max(map(len, facts))
     lines = [f"{card['name']}: {card['summary']}", *(f"  {key:<{width}} {fact}" for key, fact in facts.items())]
     print("\n".join(lines))
 
 
-def _at(image_shape: tuple[int, int, int]) -> str:
+def _at(image_shape: tuple[int, int, int], arguments: dict[str, Any] | None = None) -> str:
+    """The size of images and codes, of one model with its `arguments` or of all."""
     _, height, width = image_shape
-    return f"{height}x{width} pixels, latent {LATENT} where there is one"
+    latent = f", latent {LATENT} where there is one"
+    if arguments is not None:
+        latent = f", latent {arguments['latent']}" if "latent" in arguments else ""
+    return f"{height}x{width} pixels{latent}"
 
 
 def print_catalogue() -> None:

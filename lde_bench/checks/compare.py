@@ -75,9 +75,13 @@ def compare(a: Side, b: Side) -> Comparison:
     """A minus B on identical test items.
 
     Raises:
-        InputError: the two were not measured on the same test items under the same benchmark version.
+        InputError: the two were not measured on the same test items under the same benchmark version, or one has no
+            test log-likelihood.
         NothingMeasured: there are neither photographs nor log-likelihoods of the items, so no error can be told.
     """
+    for side in (a, b):
+        if len(side.trial_nats) < len(side.trials):
+            raise InputError(f"{side.record.run_id} measured no test log-likelihood; name a run that did.")
     if a.label == b.label:  # two trials, budgets or data of one method: the runs tell them apart
         a, b = (replace(side, label=f"{side.label} ({side.record.run_id})") for side in (a, b))
     if a.identity != b.identity:

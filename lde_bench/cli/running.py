@@ -210,7 +210,7 @@ def _tag(record: Record, beside: Sequence[Record]) -> str:
     data = record.dataset
     alike = [
         other.dataset.content_hash + other.benchmark_version
-        for other in sorted(beside, key=lambda other: str((other.provenance or {}).get("started")))
+        for other in sorted(beside, key=lambda other: str(other.provenance.get("started") or ""))
         if (other.dataset.seed, other.dataset.sizes.test) == (data.seed, data.sizes.test)
     ]
     mine = data.content_hash + record.benchmark_version

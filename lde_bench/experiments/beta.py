@@ -131,7 +131,7 @@ class Beta(Experiment):
         return [*model_columns(), *measures, null_column("code_mmd2", FIGURES["code_mmd2"]), cost_column()]
 
     def first_notes(self, table: Table) -> list[str]:
-        return [*figure_notes(table.rows, table.figures), *_comparison_notes()]
+        return [*figure_notes(table.rows, table.figures), *_comparison_notes(alike=table.budget.endswith("-steps"))]
 
     def panels(self, rows: Sequence[Row]) -> list[Block]:
         return []  # every measure has its column
@@ -219,12 +219,13 @@ def _panel_figures(row: Row) -> str:
     return words.replace("-", "\N{MINUS SIGN}")
 
 
-def _comparison_notes() -> list[str]:
-    """Which nats and which errors compare."""
+def _comparison_notes(*, alike: bool) -> list[str]:
+    """Which nats and which errors compare; `alike` where every model had the same number of steps."""
+    budget = "the same number of steps" if alike else "the steps of their own plans"
     return [
         "ELBO and IWAE are nats of images whose pixels were made black or white at random by their brightness "
         "(Bernoulli pixels): they compare with each other, not with densities of pixels, and not with nats of codes. "
         "At any beta they are those of the prior N(0, I) and weight 1.",
-        "All models have networks of one kind and the same number of steps; the VAEs learn by cross-entropy, the "
-        "autoencoder by the squared error itself.",
+        f"All models have networks of one kind and {budget}; the VAEs learn by cross-entropy, the autoencoder by the "
+        "squared error itself.",
     ]

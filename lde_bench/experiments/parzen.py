@@ -248,6 +248,7 @@ class Parzen(Experiment):
             *self.comparison(section),
             *part(section, title, *agreement(section.table.rows, "Parzen")),
             *parts.components(section),
+            *([] if pair is None else parts.photographs(section, pair)),
             *_windows(section),
         ]
 
@@ -298,7 +299,7 @@ def _window_notes(table: Table) -> list[str]:
     if table.shows_published:
         notes.append(
             "Published: Table 2 of Yoo, Lee, Kwak 2020 (arXiv 1902.04294), its own rows and those it cites, and of the "
-            "VAEs Yeung et al. 2017 (arXiv 1706.03643), ± as printed, the standard error."
+            "VAEs Yeung et al. 2017 (arXiv 1706.03643), ± as printed: a standard error where a source says what."
         )
     return notes
 

@@ -22,7 +22,7 @@ from lde_bench.experiments.time_to_nats_search import COMPONENTS, OTHER_CANDIDAT
 from lde_bench.report import parts
 from lde_bench.report.document import Block, Grid, Heading, Line, Link, Paragraph
 from lde_bench.report.experiment import Experiment
-from lde_bench.report.numbers import DASH
+from lde_bench.report.numbers import DASH, error_text
 from lde_bench.report.plots import draw_learning_curves
 from lde_bench.report.rows import Row
 from lde_bench.report.section import Section, row_title
@@ -172,8 +172,8 @@ class TimeToNats(Experiment):
         if "ours" in best:
             ours = best.pop("ours")
             told += [
-                f"{row_title(ours)}, the best {SIDES['ours']}, is {ours.nats - row.nats:+.2f} nats from "
-                f"{row_title(row)}, the best {SIDES[side]}."
+                f"{row_title(ours)}, the {table.top} {SIDES['ours']}, is {ours.nats - row.nats:+.2f} ± "
+                f"{error_text(_error_between(ours, row))} nats from {row_title(row)}, the {table.top} {SIDES[side]}."
                 for side, row in best.items()
                 if side in SIDES
             ]
@@ -223,6 +223,15 @@ def _run(trial: DensityTrial, choice: Choice | None) -> TimedTrial | None:
     if data.fresh is not None and steps * choice.rows_per_step > EPOCHS * len(data.train):
         options = replace(options, patches="fresh")
     return TimedTrial.of(replace(trial, options=options), changes)
+
+
+def _error_between(one: Row, other: Row) -> float | None:
+    """The standard error of the difference of two rows, one of which the differences of the table are taken to; None
+    where neither is.
+    """
+    if one.is_highest:
+        return other.difference_standard_error
+    return one.difference_standard_error if other.is_highest else None
 
 
 def _best_by_side(rows: Sequence[Row]) -> dict[Side, Row]:

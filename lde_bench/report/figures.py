@@ -16,7 +16,7 @@ from lde_bench.files import write_bytes_atomic
 from lde_bench.report.numbers import DASH
 from lde_bench.report.published import PublishedFigure
 from lde_bench.report.published_comparison import figure_of
-from lde_bench.report.rows import PAPER_LDE, Row
+from lde_bench.report.rows import PAPER_LDE, Row, marked
 from lde_bench.report.table import Table
 from lde_bench.runs.rows import is_reference, with_components
 
@@ -87,9 +87,11 @@ def draw_rows(table: Table) -> Figure:
     rows = sorted(table.rows, key=lambda row: -row.nats)
     published = [figure_of(row, table.published) for row in rows]
     low, high = value_range([*(row.nats for row in rows), *(held[0].test_nats for held in published if held)])
+    reached = [end for row in rows if row.nats >= low for end in _reach(row, table)]
+    low, high = min([low, *reached]), max([high, *reached])
     margin = 0.08 * (high - low)
     # Two lines at most: a longer name makes the picture wider, and takes nothing from the axis.
-    titles = [with_components(row.label, row.components) for row in rows]
+    titles = [marked(row, with_components(row.label, row.components)) for row in rows]
     names = [_folded(title, max(28, len(title) // 2 + 8)) for title in titles]
     longest = max((len(line) for name in names for line in name.splitlines()), default=0)
     figure = Figure(figsize=(4.9 + 0.068 * longest, 1.9 + 0.29 * len(rows)), layout="constrained")
@@ -118,10 +120,22 @@ def draw_rows(table: Table) -> Figure:
     return figure
 
 
+def _error_of(row: Row, table: Table) -> float | None:
+    """The standard error that is drawn of a row."""
+    paired = table.is_patch or table.is_grouped
+    return row.difference_standard_error if paired else row.standard_error_naive
+
+
+def _reach(row: Row, table: Table) -> list[float]:
+    """The ends of what is drawn of a row: its bar and its trials."""
+    bar = 2 * (_error_of(row, table) or 0.0)
+    return [row.nats - bar, row.nats + bar, *row.trial_nats]
+
+
 def _draw_ours(axes: Axes, place: int, row: Row, table: Table, edge: float) -> None:
     """Our figure of a row on its line, or an arrow at the `edge`."""
     paired = table.is_patch or table.is_grouped
-    error = row.difference_standard_error if paired else row.standard_error_naive
+    error = _error_of(row, table)
     bars = f"of the paired difference to the {table.top} row" if paired else f"over test {table.items}"
     reference = is_reference(row.method)
     told = "ours, a row that models nothing" if reference else f"ours (bars: two standard errors {bars})"

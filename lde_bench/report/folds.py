@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from lde_bench.report.render.latex import to_latex
 from lde_bench.report.render.markdown import to_markdown
 from lde_bench.report.rows import Row
 from lde_bench.report.table import Table
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -100,16 +103,29 @@ class FoldSummary:
 
 
 def fold_summaries(tables: Iterable[Table]) -> list[FoldSummary]:
-    """One summary for each dataset, version and budget with tables of two folds or more; of none without a score."""
-    folds: dict[tuple[str, ...], dict[int, Table]] = {}
+    """One summary for each dataset, version and budget with tables of two folds or more; of none without a score.
+
+    Where a fold comes with two contents, as of files of a user's own, nobody knows which belongs to the others: there
+    is no summary, and a warning says so.
+    """
+    folds: dict[tuple[str, str, str, str, str], dict[int, Table]] = {}
+    mixed: set[tuple[str, str, str, str, str]] = set()
     for table in tables:
         if (named := re.fullmatch(r"(.+)-fold(\d+)", table.dataset)) and table.rows and table.score:
             key = (table.experiment, named[1], table.dataset_version, table.benchmark_version, table.budget)
-            folds.setdefault(key, {})[int(named[2])] = table
-    return [_summary(key, dict(sorted(group.items()))) for key, group in folds.items() if len(group) > 1]
+            if int(named[2]) in folds.setdefault(key, {}):
+                mixed.add(key)
+            folds[key][int(named[2])] = table
+    for _, dataset, _, _, budget in mixed:
+        log.warning("%s, %s: a fold has records of two contents, so there is no mean over folds.", dataset, budget)
+    return [
+        _summary(key, dict(sorted(group.items())))
+        for key, group in folds.items()
+        if len(group) > 1 and key not in mixed
+    ]
 
 
-def _summary(key: tuple[str, ...], folds: dict[int, Table]) -> FoldSummary:
+def _summary(key: tuple[str, str, str, str, str], folds: dict[int, Table]) -> FoldSummary:
     rows: dict[tuple[str, int | None], dict[int, Row]] = {}
     for fold, table in folds.items():
         for row in table.rows:

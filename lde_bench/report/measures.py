@@ -241,8 +241,8 @@ def _measure_notes(rows: Sequence[Row], names: Sequence[str], space: str) -> lis
     versions = sorted({row.samples.version for row in rows if row.samples})
     null = " or ".join(NULLS.get(version, "real images") for version in versions)
     notes.append(
-        f"{OUTSIDE}: outside the band that holds 95 % of the figures of {null}; the last line is the widest such band "
-        "of the rows."
+        f"{OUTSIDE}: outside the band that holds 95 % of the figures of {null}; the last line spans the bands of all "
+        "rows, each of which is judged by its own."
     )
     power = [m for row in rows if row.samples and (m := row.samples.measures.get(POWER)) is not None]
     if power:

@@ -98,7 +98,8 @@ def photographs(section: Section, pair: tuple[str, str] | None) -> list[Block]:
     first, second = chosen
     one, two = (group_means(section.trials(row)) for row in (first, second))
     if one is None or two is None:
-        return []
+        unknown = f"The records do not tell which {section.table.items} are of one {group}"
+        return [] if pair is None else part(section, title, Paragraph(f"{unknown}; see lde-bench compare."))
     difference = paired_difference(one, two)
     error = error_text(difference.standard_error)
     names = row_title(first), row_title(second)
@@ -198,7 +199,8 @@ def laws(section: Section, held: str) -> list[Block]:
     lines: list[list[Line]] = []
     for title, records in groups.items():
         broken = any(not law.passed for record in records for law in record.laws.values())
-        verdict: Line = Strong("FAILED") if broken else "passed"
+        unknown = any(not law.verified for record in records for law in record.laws.values())
+        verdict: Line = Strong("FAILED") if broken else Strong("not verified") if unknown else "passed"
         lines.append([title, verdict, *(_law_cell(records, name) for name in names)])
     words = (
         f"Each trained model is held to the laws of {held} on validation rows; a cell is what was measured and its "
@@ -211,10 +213,12 @@ def _law_cell(records: Sequence[Record], name: str) -> Line:
     laws = [law for record in records if (law := record.laws.get(name)) is not None]
     if not laws:
         return DASH
-    worst = max(laws, key=lambda law: (not law.passed, law.value if law.value is not None else 0.0))
+    worst = max(laws, key=lambda law: law.strain)
     value, bound = (DASH if number is None else f"{number:.2g}" for number in (worst.value, worst.bound))
     measured = f"{value} of {bound}"
-    return measured if worst.passed else Strong(f"FAILED: {measured}")
+    if not worst.passed:
+        return Strong(f"FAILED: {measured}")
+    return measured if worst.verified else Strong(f"not verified: {measured}")
 
 
 def costs(section: Section) -> list[Block]:

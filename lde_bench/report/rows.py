@@ -120,6 +120,11 @@ class Row:
         return self.samples.measures if self.samples else {}
 
 
+def marked(row: Row, title: str) -> str:
+    """A row's title, with what could not be verified of it where it may be no density."""
+    return title if row.unverified is None else f"{title} ({row.unverified.partition(':')[0]})"
+
+
 def by_space(rows: Sequence[Row]) -> list[Row]:
     """The rows once for every feature space in which they were measured, with the measures of that space."""
     views = []

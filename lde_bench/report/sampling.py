@@ -13,7 +13,7 @@ from lde_bench.files import atomic_path, check_writable, write_bytes_atomic
 from lde_bench.generators import load_any
 from lde_bench.generators.base import Generator
 from lde_bench.progress import say
-from lde_bench.report.plots import as_pictures, draw_sheet, grey_range
+from lde_bench.report.plots import as_pictures, draw_sheet, grey_range, square_shape
 from lde_bench.report.sheets import real_images
 from lde_bench.runs import Record, RunPaths
 from lde_bench.runs.find import find_side
@@ -45,7 +45,7 @@ def run_sample(name: str, number: int, output: Path, seed: int, results_dir: Pat
     model = load_trained_model(paths, record)
     samples = model.sample(number, seed=seed)
     if kind == ".png":
-        images = as_images(samples, model.image_shape if isinstance(model, Generator) else None)
+        images = as_images(samples, _shape_of(model, record))
         write_bytes_atomic(output, draw_sheet(images))
     else:
         with atomic_path(output) as temporary, temporary.open("wb") as handle:
@@ -120,10 +120,26 @@ def as_images(samples: np.ndarray, image_shape: tuple[int, int, int] | None) -> 
     return as_pictures(0.5 * (1 + whole / grey_range(samples)), (1, SIDE, SIDE))
 
 
+def _shape_of(model: Model, record: Record) -> tuple[int, int, int] | None:
+    """(C, H, W) of its samples; None of patches."""
+    if isinstance(model, Generator):
+        return model.image_shape
+    if is_patch(record.dataset):
+        return None
+    shape = square_shape(model.features)
+    assert shape is not None  # as `_check_picture` saw
+    return shape
+
+
 def _check_picture(record: Record, number: int) -> None:
     if not is_image(record.dataset) and not is_patch(record.dataset):
         raise InputError(
             f"{record.run_id}: is of {record.dataset.name}, whose rows are no pictures; give -o a name that ends in "
+            ".npy."
+        )
+    if is_image(record.dataset) and record.features is not None and square_shape(record.features) is None:
+        raise InputError(
+            f"{record.run_id}: its rows of {record.features} numbers are no square image; give -o a name that ends in "
             ".npy."
         )
     if number > MOST_ON_A_SHEET:

@@ -15,7 +15,7 @@ import numpy as np
 from lde_bench.errors import InputError
 from lde_bench.report.document import Block, Heading, Line, Link
 from lde_bench.report.published import PublishedFigure
-from lde_bench.report.rows import Row
+from lde_bench.report.rows import Row, marked
 from lde_bench.report.table import Table
 from lde_bench.runs.record import DatasetInfo, Record
 from lde_bench.runs.rows import with_components
@@ -90,8 +90,8 @@ def part(section: Section, text: str, *blocks: Block) -> list[Block]:
 
 
 def row_title(row: Row) -> str:
-    """A row in short: `lde+w K=10`."""
-    return with_components(row.label, row.components)
+    """A row in short: `lde+w K=10`, with a mark where it may be no density."""
+    return marked(row, with_components(row.label, row.components))
 
 
 def budget_text(record: Record) -> str:

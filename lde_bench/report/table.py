@@ -19,7 +19,7 @@ from lde_bench.evaluation.sample_measures import Figure, measured_everywhere
 from lde_bench.report.document import Block, Grid, Items, Lead, Line, Notes, Paragraph, Strong
 from lde_bench.report.numbers import DASH, decimal, error_text
 from lde_bench.report.published import PublishedFigure
-from lde_bench.report.rows import Row, Samples
+from lde_bench.report.rows import Row, Samples, marked
 from lde_bench.runs.rows import with_components
 
 #: What the bits per dimension of patches are of, and those of other rows.
@@ -166,7 +166,7 @@ def standard_columns(table: Table) -> list[Column]:
 
 
 def _method_cell(row: Row) -> str:
-    return row.label if row.unverified is None else f"{row.label} ({row.unverified.partition(':')[0]})"
+    return marked(row, row.label)
 
 
 def _score_cell(row: Row) -> str:

@@ -33,7 +33,7 @@ class Side:
         """From record files.
 
         Raises:
-            InputError: a trial failed, or measured no test log-likelihood.
+            InputError: a trial failed.
             LawBroken: its model breaks a law, so that its numbers are no log-likelihoods.
         """
         for _, record in runs:
@@ -41,8 +41,6 @@ class Side:
                 if record.done:
                     raise LawBroken(f"{record.run_id} cannot be compared: {reason}.")
                 raise InputError(f"{record.run_id} failed ({reason.rstrip('.')}); name a run that finished.")
-            if record.test_nats is None:
-                raise InputError(f"{record.run_id} measured no test log-likelihood; name a run that did.")
         first = runs[0][1]
         title = with_components(first.method, first.components)
         return cls(title, tuple((RunPaths(path.parent, record.run_id), record) for path, record in runs))

@@ -27,6 +27,9 @@ from lde_bench.runs.record import DatasetInfo, Record
 #: The training data at these values are what the benchmark means by a plain run; others are told.
 PLAIN_DATA: dict[str, Any] = {"patches": "fixed", "augment": None}
 
+#: What a record says only where it is not the usual: told of every row that has it.
+UNUSUAL = frozenset({"perceptual"})
+
 #: What a record says of its training that changes neither the model nor its quality: rows are not split by it.
 #: `encoder` and `weights_sha256` name trained weights: every trial has its own. Data that are `standardised` have
 #: another hash.
@@ -151,10 +154,18 @@ def group_rows(records: Iterable[Record]) -> dict[tuple[Any, ...], list[Record]]
     for record in records:
         key = record.method, record.components, json.dumps(row_options(record), sort_keys=True, default=str)
         trials = rows.setdefault(key, [])
-        # The same seed twice (with and without compile, say) is one trial, not a spread of zero.
-        if record.seeds not in [other.seeds for other in trials]:
+        # The same seed twice (with and without compile, say) is one trial, not a spread of zero: the later counts.
+        same = next((place for place, other in enumerate(trials) if other.seeds == record.seeds), None)
+        if same is None:
             trials.append(record)
+        elif _finished(record) > _finished(trials[same]):
+            trials[same] = record
     return rows
+
+
+def _finished(record: Record) -> str:
+    """When a trial ended; empty where its record does not tell."""
+    return str(record.provenance.get("finished") or "")
 
 
 def row_label(record: Record, records: Sequence[Record]) -> str:
@@ -179,7 +190,7 @@ def row_label(record: Record, records: Sequence[Record]) -> str:
         words += [
             str(value) if name == "precision" else f"{name}={value}"
             for name, value in options.items()
-            if name not in PLAIN_DATA and any(other.get(name) != value for other in twins)
+            if name not in PLAIN_DATA and (name in UNUSUAL or any(other.get(name) != value for other in twins))
         ]
     return f"{record.method} ({', '.join(words)})" if words else record.method
 

@@ -289,8 +289,9 @@ def cost(seconds: float) -> dict[str, Any]:
 
 def test_a_run_that_measured_no_log_likelihood_is_named_and_cannot_be_compared(put, store):
     path = put("lde", likelihoods(), result={"measures": {"separation": {"value": 0.5}}})
+    other = put("b", likelihoods())
     with pytest.raises(InputError, match="measured no test log-likelihood"):
-        find_side(str(path), store.folder)
+        compare(find_side(str(other), store.folder), find_side(str(path), store.folder))
 
 
 def test_a_method_that_means_several_rows_is_refused_with_what_there_is_and_chosen_by_options(store, put):

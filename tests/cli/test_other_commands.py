@@ -42,6 +42,11 @@ def test_list_of_one_method_is_its_card(cli):
     for part in ("arXiv 1902.04294", "components=10", "paper", "367,", "against published"):
         assert part in card.out
     assert cli("list", "lde:components=30").out.count("398,442") == 1
+    given = cli("list", "ae+lde:components=200,latent=3").out
+    assert "latent=3" in given
+    assert "components=200" in given
+    assert "at 28x28 pixels, latent 3\n" in given
+    assert "in closed form" in cli("list", "gaussian").out
 
 
 def test_list_of_a_model_of_images_is_its_card(cli):

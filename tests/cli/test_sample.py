@@ -24,6 +24,8 @@ JOBS = (
     ("parzen", "--methods", "train-samples", "ae+gaussian:latent=2", "--steps", 2, "--samples", 200),
     ("bsds300", "--source", "embedded", "--methods", "gaussian", "--steps", 2),
     ("table", "--dataset", "ring", "--train", 200, "--methods", "gaussian", "--steps", 2),
+    ("table", "--dataset", "digits8x8", "--methods", "made-mog:hidden=8,components=1", "--steps", 2),
+    ("generate", "--methods", "ae", "--density", "gaussian", "--steps", 2, "--samples", 50, "--features", "pixels"),
 )
 
 
@@ -55,6 +57,18 @@ def test_a_sheet_of_images_has_a_row_of_cells_a_root_of_their_number(cli, result
     image = Image.open("digits.png")
     assert image.mode == "L"
     assert image.size == (3 * (4 * 9 + 1), 3 * (3 * 9 + 1))
+
+
+def test_a_density_of_images_is_drawn_as_images(cli, results):
+    outcome = cli("sample", record_of(results, "made-mog", "digits8x8"), "-n", 10, "-o", "digits.png")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "written: digits.png\n")
+    assert Image.open("digits.png").size == (3 * (4 * 9 + 1), 3 * (3 * 9 + 1))
+
+
+@pytest.mark.parametrize("more", [(), ("--interpolate",)])
+def test_a_model_without_a_score_can_be_sampled_too(cli, results, more):
+    outcome = cli("sample", record_of(results, "ae+gaussian", "natural32"), "-n", 4, "-o", "a.png", *more)
+    assert (outcome.code, outcome.err.splitlines()[-1]) == (0, "written: a.png")
 
 
 def test_a_sheet_shows_each_image_at_its_place():

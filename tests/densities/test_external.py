@@ -534,6 +534,8 @@ FAULTS = {
     "adapters:Explodes": "its constructor raised OSError: no licence",
     "adapters:NeedsLabels": "fit needs the argument 'labels'",
     "adapters:NoRows": "fit takes no training array",
+    "adapters:TakesAnyNumber": "fit needs the argument 'epochs'",
+    "adapters:OfTheClass": "log_prob returns complex numbers",
     "adapters:Stumbles": "fit raised RuntimeError: no convergence on 256 synthetic rows",
     "adapters:PerFeature": r"log_prob should return one log-density per row, shape \[5\] for 5 rows, got \[5, 2\]",
     "adapters:NotANumber": "log_prob is NaN or infinite on 5 of 5",

@@ -12,24 +12,10 @@ from lde_bench.errors import InputError
 @pytest.mark.parametrize(
     "value",
     [
-        10,
-        0.5,
-        1e-12,
-        True,
-        None,
-        "mlp",
-        "10",
-        "0.5",
-        "true",
-        "null",
-        "a,b",
-        "[1",
-        "",
-        " a ",
-        'a "quoted" one',
-        "a=b+c:d",
-    ]
-    + [[1, 2], [[1, 2], [3, 4]], ["a,b", "c"], {"k": 1, "l": [2, "x]y"]}, [], {}, '"', "\\", "a,"],
+        *(10, 0.5, 1e-12, True, None),
+        *("mlp", "10", "0.5", "true", "null", "a,b", "[1", "", " a ", 'a "quoted" one', "a=b+c:d", '"', "\\", "a,"),
+        *([1, 2], [[1, 2], [3, 4]], ["a,b", "c"], {"k": 1, "l": [2, "x]y"]}, [], {}),
+    ],
     ids=repr,
 )
 @pytest.mark.parametrize("name", ["lde", "a.b:C"])

@@ -98,6 +98,8 @@ def test_another_loss_or_space_makes_a_row_of_its_own(images, tmp_path):
     other = replace(record, run_id="other", training={**record.training, "perceptual": 0.1})
     (table,) = build_tables([record, other], experiment_of)
     assert [row.label for row in table.rows] == ["ae+gaussian", "ae+gaussian (perceptual=0.1)"]
+    (alone,) = build_tables([other], experiment_of)
+    assert [row.label for row in alone.rows] == ["ae+gaussian (perceptual=0.1)"]  # the note tells of the usual one
     assert replace(trial, perceptual=0.1).unusual_loss() == {"perceptual": 0.1}
     assert trial.unusual_loss() == {}
 

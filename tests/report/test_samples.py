@@ -184,7 +184,7 @@ def test_images_and_persons_are_called_so(make_samples):
     assert not re.search("photograph|patch", to_text(table))
 
 
-def test_folds_have_a_mean_over_them_beside_one_fold_alone(make_samples):
+def test_folds_have_a_mean_over_them_beside_one_fold_alone(make_samples, caplog):
     nats = [2400.0, 2500.0, 2450.0, 2550.0, 2600.0]
     records = [
         make_samples("ae+lde", 30, value, dataset=f"tfd-fold{fold}", content_hash=f"{fold}" * 64)
@@ -202,6 +202,10 @@ def test_folds_have_a_mean_over_them_beside_one_fold_alone(make_samples):
     assert fold_summaries(build_tables(records[:1])) == []
     without = [replace(table, score="") for table in build_tables(records)]
     assert fold_summaries(without) == []
+    # A fold of two contents: nobody knows which belongs to the others.
+    twice = make_samples("ae+lde", 30, 9999.0, dataset="tfd-fold1", content_hash="f" * 64)
+    assert fold_summaries(build_tables([*records, twice])) == []
+    assert "a fold has records of two contents" in caplog.text
 
 
 # ---- the page

@@ -393,6 +393,15 @@ def test_a_report_on_two_datasets_keeps_them_in_files_of_their_own(make, tmp_pat
     assert write_tables([], tmp_path, "none") == []
 
 
+def test_of_the_same_seed_twice_the_later_record_counts(make):
+    old, new = (
+        make("lde", 10, nats, provenance={"finished": day}) for nats, day in ((150.0, "2026-01"), (151.0, "2026-02"))
+    )
+    for records in ([old, new], [new, old]):
+        (table,) = build_tables(records)
+        assert [row.test_nats for row in table.rows] == [151.0]
+
+
 def test_the_same_seed_twice_is_one_trial_and_no_spread_of_zero(make):
     (table,) = build_tables([make("lde", 10, 150.0, trial=0) for _ in range(3)])
     (row,) = table.rows

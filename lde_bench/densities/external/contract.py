@@ -105,13 +105,14 @@ def check_methods(name: str, found: Any, *, own_fit: bool) -> None:
             f"{name}: {found.__name__} has neither log_prob nor score_samples; give it log_prob(x), which returns the "
             "log-density in nats, [n], of rows x [n, D]."
         )
-    parameters = list(parameters_of(name, "fit", found.fit).values())[1:]
+    bound = isinstance(inspect.getattr_static(found, "fit"), staticmethod | classmethod)
+    parameters = list(parameters_of(name, "fit", found.fit).values())[0 if bound else 1 :]
     positional = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
     if not positional and not any(each.kind is each.VAR_POSITIONAL for each in parameters):
         raise InputError(f"{name}: fit takes no training array; its first argument should be train [n, D].")
     given = ("validation", "seed", "steps", "profile", "random_state")
     for each in parameters:
-        if is_required(each) and each is not positional[0] and each.name not in given:
+        if is_required(each) and each not in positional[:1] and each.name not in given:
             raise InputError(
                 f"{name}: fit needs the argument '{each.name}', which is none of {', '.join(given)}; give it a default."
             )
@@ -139,6 +140,8 @@ def checked(name: str, what: str, values: Any, rows: int) -> Tensor:
             f"{name}: {what} should return one log-density per row, shape [{rows}] for {rows} rows, got "
             f"{list(found.shape)}; return [n] in nats."
         )
+    if found.is_complex():
+        raise InputError(f"{name}: {what} returns complex numbers; return real log-densities in nats.")
     if not torch.isfinite(found).all():
         bad = int((~torch.isfinite(found)).sum())
         raise InputError(

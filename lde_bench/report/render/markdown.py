@@ -38,7 +38,7 @@ def document_to_markdown(document: Document, pictures: str = "") -> str:
 
 def escape(text: str) -> str:
     """`text` with everything that GitHub Markdown would read as markup escaped."""
-    return "".join("\\" + letter if letter in r"\|*_`<>[]" else letter for letter in text)
+    return "".join("\\" + letter if letter in r"\|*_`<>[]~&$" else letter for letter in text)
 
 
 def _one_line(text: str) -> str:

@@ -12,8 +12,9 @@ for (const table of document.querySelectorAll("table")) {
     button.addEventListener("click", () => {
       const way = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
       const text = (row) => row.cells[column].textContent.trim().replace(/^\u2013$/, "");
-      // What stands as "best" in a column of differences is the row that they are taken to.
-      const number = (row) => (text(row) === "best" ? 0 : parseFloat(text(row).replaceAll(",", "")));
+      // What stands as "best" or "highest" in a column of differences is the row that they are taken to.
+      const isTop = (row) => ["best", "highest"].includes(text(row));
+      const number = (row) => (isTop(row) ? 0 : parseFloat(text(row).replaceAll(",", "")));
       const rows = [...body.rows];
       const numeric = !head.classList.contains("words") && rows.some((row) => !isNaN(number(row)));
       const missing = (row) => (numeric ? isNaN(number(row)) : text(row) === "");
