@@ -52,7 +52,7 @@ class Side:
 
     @property
     def records(self) -> list[Record]:
-        """Of every trial."""
+        """The records of all trials, in their order."""
         return [record for _, record in self.trials]
 
     @property
