@@ -34,7 +34,7 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     Gives a function of the number of items done and of all; what the first call tells was done before.
     """
     if sys.stderr.isatty():
-        with _bar(what) as moved:
+        with bar(what) as moved:
             yield moved
         return
     started = last = time.monotonic()
@@ -54,11 +54,12 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+def bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, called with how many are done, and of how many."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(what, total=None)
+        yield lambda done, total: shown.update(task, completed=done, total=total)

@@ -25,6 +25,7 @@ from lde_bench.data.base import SPLITS, ContentHash, Dataset, Request
 from lde_bench.data.patches import FEATURES, PROTOCOL, FreshPatches, Photographs, cut_split
 from lde_bench.errors import InputError
 from lde_bench.files import atomic_path, expanded
+from lde_bench.progress import bar
 from lde_bench.seeds import derive_seed
 
 _FORMAT = "1"
@@ -261,10 +262,13 @@ def preparing(name: str, items: int, wanted: bool) -> Iterator[Callable[[int], N
     if not (wanted and sys.stderr.isatty()):
         yield lambda ready: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    ready = 0
+    with bar(f"Preparing {name}") as show:
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"Preparing {name}", total=items)
-        yield lambda ready: bar.advance(task, ready)
+        def advance(more: int) -> None:
+            nonlocal ready
+            ready += more
+            show(ready, items)
+
+        show(0, items)
+        yield advance
