@@ -16,6 +16,7 @@ FLOORS = (
     ("version",),
     ("errors",),
     ("seeds", "arrays", "files", "memory", "registry", "progress", "process"),
+    ("locks",),
     ("data", "training"),
     ("features",),
     ("densities",),

@@ -135,8 +135,8 @@ def compare(a: Side, b: Side) -> Comparison:
         interval=None if each is None else bootstrap_interval(each, seed=SEED, resamples=RESAMPLES),
         p_value=found.p_value,
         about="methods" if of_methods else "models",
-        verdict=_verdict(a.label, b.label, found, _few(a, units, group, blocks), of_methods),
-        notes=tuple(_notes(a, b, naive, blocks)),
+        verdict=_verdict(a.label, b.label, found, _few(a, units, group, each is None, blocks), of_methods),
+        notes=tuple(_notes(a, b, naive, blocks, found)),
     )
 
 
@@ -174,9 +174,9 @@ def _describe_identity(side: Side) -> str:
     return f"{name} version {version} (content {content[:12]}, {items:,} test items, benchmark version {benchmark})"
 
 
-def _few(a: Side, units: int, group: str, blocks: GroupMeans | None) -> str:
-    """Why there is no verdict, where there is none."""
-    if is_patch(a.record.dataset) and a.photographs() is None:
+def _few(a: Side, units: int, group: str, unknown: bool, blocks: GroupMeans | None) -> str:
+    """Why there is no verdict, where there is none; `unknown`: the records do not tell which items belong together."""
+    if is_patch(a.record.dataset) and unknown:
         return f"the data do not tell which patches are of one {group}, and such ones are alike"
     of = _count(units, group) if blocks is None else f"{_count(units, 'block')} of items"
     return f"{of} are too few to judge by, at least {MINIMUM_GROUPS} are needed"
@@ -195,7 +195,7 @@ def _verdict(a: str, b: str, found: Inference, few: str, of_methods: bool) -> st
     return f"{better} {by}" if of_methods else f"Of these trained models that of {better} {by}"
 
 
-def _notes(a: Side, b: Side, naive: Difference | None, blocks: GroupMeans | None) -> list[str]:
+def _notes(a: Side, b: Side, naive: Difference | None, blocks: GroupMeans | None, found: Inference) -> list[str]:
     notes = []
     budgets = [side.record.budget.label for side in (a, b)]
     if budgets[0] != budgets[1]:
@@ -214,7 +214,9 @@ def _notes(a: Side, b: Side, naive: Difference | None, blocks: GroupMeans | None
         if mine.get(name) != other.get(name)
     ]
     trials = " and ".join(_count(len(side.trials), "trial") for side in (a, b))
-    if len(a.trials) > 1 and len(b.trials) > 1:
+    if found.standard_error is None:
+        pass  # there is no verdict
+    elif len(a.trials) > 1 and len(b.trials) > 1:
         spread = (
             "the differences of their trials, which share trained weights"
             if share_weights(a.records, b.records)

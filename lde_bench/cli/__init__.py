@@ -5,6 +5,7 @@ Nothing heavy is imported before a command computes: `lde-bench --help` answers 
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
@@ -95,11 +96,11 @@ def _run(argv: Sequence[str] | None) -> int:
         print(f"lde-bench: {word}; give the same command again to resume.", file=sys.stderr)
         return 128 + number
     except OSError as error:
-        path = f"{error.filename}: " if error.filename is not None else ""
-        print(
-            f"lde-bench: {path}the system refuses ({error.strerror or error}); check the path and its rights.",
-            file=sys.stderr,
-        )
+        if error.filename is None:  # of no path, such as a library that cannot be loaded
+            raise
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "free some space" if full else "check the path and its rights"
+        print(f"lde-bench: {error.filename}: the system refuses ({error.strerror}); {remedy}.", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):

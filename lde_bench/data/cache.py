@@ -25,6 +25,7 @@ from lde_bench.data.base import SPLITS, ContentHash, Dataset, Request
 from lde_bench.data.patches import FEATURES, PROTOCOL, FreshPatches, Photographs, cut_split
 from lde_bench.errors import InputError
 from lde_bench.files import atomic_path, expanded
+from lde_bench.locks import FolderLocks
 from lde_bench.progress import bar
 from lde_bench.seeds import derive_seed
 
@@ -133,16 +134,12 @@ def read_or_prepare(path: Path, read: Callable[[Path], _Read], prepare: Callable
 def _alone(path: Path) -> Iterator[None]:
     """The time in which no other process prepares this file; what one that was killed left of it is removed.
 
-    Where a lock cannot be had, as in a folder that may not be written to, there is none.
+    Raises:
+        StorageError: the folder cannot be written to.
     """
-    from filelock import FileLock
-
-    with contextlib.ExitStack() as held:
-        with contextlib.suppress(OSError, NotImplementedError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            held.enter_context(FileLock(path.with_name(f".{path.name}.lock")))
-            for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-                left.unlink(missing_ok=True)
+    with FolderLocks(path.parent / ".locks").hold(path.name):
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+            left.unlink(missing_ok=True)
         yield
 
 

@@ -122,7 +122,7 @@ def load(request: Request) -> Dataset:
             len(files.stamps),
             IMAGES,
         )
-    parted = partition is None or splits == split(files, None)
+    parted = not whole or partition is None or splits == split(files, None)
     if not parted:
         log.warning("%s: parts CelebA in its own way, so figures compare with no other CelebA.", partition)
     official = whole and parted

@@ -46,11 +46,13 @@ class ImageFiles:
         origin: the folder or archive.
         stamps: by name, what tells whether a file has changed.
         read: the bytes of a file by its name; raises `BadPicture`.
+        place: of files that stamps alone do not tell from others of their names; empty where these do.
     """
 
     origin: Path
     stamps: Mapping[str, str]
     read: Callable[[str], bytes]
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class ImageRecipe:
     @cached_property
     def key(self) -> str:
         """SHA-256 of all that changes the bytes."""
-        parts = [_FORMAT, DECODING, self.name, self.version, str(self.side), self.fit]
+        parts = [_FORMAT, DECODING, self.name, self.version, str(self.side), self.fit, self.files.place]
         parts += [f"{split}/{name} {self.files.stamps[name]}" for split in SPLITS for name in self.splits[split]]
         return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 

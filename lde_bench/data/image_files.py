@@ -62,8 +62,8 @@ def settings_of(version: str) -> ImageSettings | None:
 def in_folder(folder: Path, suffixes: Sequence[str] | None = None) -> ImageFiles:
     """All files of a folder and of those in it but hidden ones, whatever they hold; those with `suffixes` if given.
 
-    A file is called by its path from the folder on, with slashes. It is known by its size, and by when it was written
-    and last changed in any way, its rights among them: what is decoded once is not decoded again as long as these stay.
+    A file is called by its path from the folder on, with slashes. It is known by its size, its rights and when it was
+    written: what is decoded once is not decoded again as long as these and the folder's place stay.
     Folders that are symbolic links are not entered.
 
     Raises:
@@ -93,7 +93,7 @@ def in_folder(folder: Path, suffixes: Sequence[str] | None = None) -> ImageFiles
         except OSError as error:
             raise BadPicture(f"cannot be read ({error.strerror})") from error
 
-    return ImageFiles(folder, dict(sorted(stamps.items())), read)
+    return ImageFiles(folder, dict(sorted(stamps.items())), read, str(folder.resolve()))
 
 
 def _stamp(path: Path) -> str:
@@ -101,7 +101,7 @@ def _stamp(path: Path) -> str:
         found = path.stat()
     except OSError as error:  # a link to nowhere: `read` says so of the one file
         return str(error.strerror)
-    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+    return f"{found.st_size} {found.st_mode:o} {found.st_mtime_ns}"
 
 
 def in_zip(path: Path, remedy: str) -> ImageFiles:

@@ -84,7 +84,7 @@ def search_folder(request: Request, folders: Iterable[str]) -> Path | None:
         return None
     if found := next((root / name for name in names if (root / name).is_dir()), None):
         return found
-    root = root.resolve()  # `.` has no name
+    root = Path(os.path.abspath(root))  # noqa: PTH100 (`.` has no name, and a link is to keep its own)
     return root if root.is_dir() and root.name in {name.rpartition("/")[2] for name in names} else None
 
 

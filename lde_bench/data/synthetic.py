@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -22,12 +22,12 @@ from lde_bench.seeds import derive_seed
 VERSION = "1"
 DEFAULT_SIZES = {"train": 100_000, "validation": 10_000, "test": 20_000}
 
-#: Numbers in a row of the widest of these densities.
-WIDEST = 63
-
 
 class Density(Protocol):
-    """A density that can be sampled and evaluated exactly."""
+    """A density that can be sampled and evaluated exactly; rows have `features` numbers."""
+
+    @property
+    def features(self) -> int: ...
 
     def sample(self, n: int, normal: np.random.Generator, choice: np.random.Generator) -> np.ndarray:
         """float64 [n, d]; rows are taken in order from the two streams."""
@@ -53,6 +53,10 @@ class ScaleMixture:
     grid: tuple[int, int]
     correlation: float
     scales: tuple[float, ...]
+
+    @property
+    def features(self) -> int:
+        return math.prod(self.grid)
 
     def sample(self, n: int, normal: np.random.Generator, choice: np.random.Generator) -> np.ndarray:
         field = normal.standard_normal((n, *self.grid))
@@ -83,6 +87,7 @@ class Ring:
     """Eight round Gaussians of standard deviation `width`, evenly on the unit circle, with equal weights."""
 
     width: float
+    features: ClassVar[int] = 2
 
     @property
     def _centres(self) -> np.ndarray:
@@ -110,7 +115,8 @@ def _loader(name: str, density: Density) -> Callable[[Request], Dataset]:
                 for of in ("normal", "choice")
             )
             n = DEFAULT_SIZES[split] if asked is None else asked
-            check_memory(f"{n:,} {split} rows", 8 * n * WIDEST, f"ask for fewer: a smaller {split}.")
+            # As float64, scaled, and as float32.
+            check_memory(f"{n:,} {split} rows", 20 * n * density.features, f"ask for fewer: a smaller {split}.")
             arrays[split] = density.sample(n, *streams).astype(np.float32)
         return Dataset.of(name, VERSION, request.seed, arrays, true_log_prob=density.log_prob)
 

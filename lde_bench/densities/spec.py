@@ -54,7 +54,8 @@ class MethodSpec:
 def _spell_value(key: str, value: Any) -> str:
     """The text that `parse_value` makes this value of."""
     if isinstance(value, str):
-        plain = value == value.strip() != "" and not _TELLING & set(value) and parse_value(value) == value
+        plain = value == value.strip() != "" and not _TELLING & set(value) and value.isprintable()
+        plain = plain and parse_value(value) == value
         return value if plain else json.dumps(value)
     try:
         return json.dumps(value, separators=(",", ":"), default=_of_numpy)

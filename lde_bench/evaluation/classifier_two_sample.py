@@ -162,7 +162,7 @@ class ClassifierTwoSample(SampleMetric):
 
 def accuracy_null(accuracy: float, items: int) -> Null:
     """The null of the accuracy on so many held-out items, of that found on as many: both are left to chance."""
-    off = float(norm.ppf(0.975)) * (2 * accuracy * (1 - accuracy) / items) ** 0.5
+    off = float(norm.ppf(0.975)) * 2**0.5 * share_error(accuracy, items)
     return Null(accuracy, accuracy - off, accuracy + off)
 
 

@@ -131,7 +131,7 @@ class Beta(Experiment):
         return [*model_columns(), *measures, null_column("code_mmd2", FIGURES["code_mmd2"]), cost_column()]
 
     def first_notes(self, table: Table) -> list[str]:
-        return [*figure_notes(table.rows, table.figures), *_comparison_notes(alike=table.budget.endswith("-steps"))]
+        return [*figure_notes(table.rows, table.figures), *_comparison_notes(table.budget)]
 
     def panels(self, rows: Sequence[Row]) -> list[Block]:
         return []  # every measure has its column
@@ -219,13 +219,14 @@ def _panel_figures(row: Row) -> str:
     return words.replace("-", "\N{MINUS SIGN}")
 
 
-def _comparison_notes(*, alike: bool) -> list[str]:
-    """Which nats and which errors compare; `alike` where every model had the same number of steps."""
-    budget = "the same number of steps" if alike else "the steps of their own plans"
+def _comparison_notes(budget: str) -> list[str]:
+    """Which nats and which errors compare, of models with this budget, by its label."""
+    word = budget.rpartition("-")[2]
+    given = f"the same number of {word}" if word in ("steps", "seconds") else "the steps of their own plans"
     return [
         "ELBO and IWAE are nats of images whose pixels were made black or white at random by their brightness "
         "(Bernoulli pixels): they compare with each other, not with densities of pixels, and not with nats of codes. "
         "At any beta they are those of the prior N(0, I) and weight 1.",
-        f"All models have networks of one kind and {budget}; the VAEs learn by cross-entropy, the autoencoder by the "
+        f"All models have networks of one kind and {given}; the VAEs learn by cross-entropy, the autoencoder by the "
         "squared error itself.",
     ]

@@ -60,14 +60,20 @@ def load_weights(named: Path | None) -> dict[str, np.ndarray]:
     for path in _places():
         if not path.is_file():
             continue
-        try:
+        if path != kept_path(KEPT_FILE):
             return _read(path)
-        except InputError:
-            if path != kept_path(KEPT_FILE):
-                raise
-            log.warning("%s is damaged, and is fetched again.", path)
-            path.unlink()
+        if weights := _kept():
+            return weights
+        log.warning("%s is damaged, or may not be read, and is fetched again.", path)
     return _downloaded()
+
+
+def _kept() -> dict[str, np.ndarray] | None:
+    """The arrays that were kept; None where they cannot be read, or are not those that were written."""
+    try:
+        return _read(kept_path(KEPT_FILE))
+    except InputError:
+        return None
 
 
 def _downloaded() -> dict[str, np.ndarray]:
@@ -75,15 +81,15 @@ def _downloaded() -> dict[str, np.ndarray]:
 
     kept = kept_path(KEPT_FILE)
     with FileLock(ensure_folder(kept.parent) / f"{KEPT_FILE}.lock"):
-        if kept.is_file():  # another run has just fetched it
-            return _read(kept)
+        if kept.is_file() and (weights := _kept()):  # another run has just fetched it
+            return weights
         path = kept.with_name(TORCHVISION_FILE)
         if path.is_file() and not file_sha256(path).startswith(TORCHVISION_SHA256):
             path.unlink()
         path = download(URLS, TORCHVISION_SHA256, path, remedy=REMEDY, progress=True)
         weights = _read(path)
         if kept.is_file():  # all that is needed of it
-            path.unlink()
+            path.unlink(missing_ok=True)
         return weights
 
 

@@ -87,7 +87,8 @@ def draw_rows(table: Table) -> Figure:
     rows = sorted(table.rows, key=lambda row: -row.nats)
     published = [figure_of(row, table.published) for row in rows]
     low, high = value_range([*(row.nats for row in rows), *(held[0].test_nats for held in published if held)])
-    reached = [end for row in rows if row.nats >= low for end in _reach(row, table)]
+    lowest = low - 0.04 * (high - low)  # what is lower has an arrow
+    reached = [end for row in rows if row.nats >= lowest for end in _reach(row, table)]
     low, high = min([low, *reached]), max([high, *reached])
     margin = 0.08 * (high - low)
     # Two lines at most: a longer name makes the picture wider, and takes nothing from the axis.
@@ -101,9 +102,9 @@ def draw_rows(table: Table) -> Figure:
     axes.set_ylim(len(rows) - 0.3, -1.3)  # the heads of the numbers stand above the first row
     edge = low - margin / 2
     for place, (row, held) in enumerate(zip(rows, published, strict=True)):
-        _draw_ours(axes, place, row, table, edge)
+        _draw_ours(axes, place, row, table, lowest, edge)
         if held is not None:
-            _draw_published(axes, place, *held, edge)
+            _draw_published(axes, place, *held, lowest, edge)
     _write_numbers(axes, rows, published)
     axes.set_yticks(range(len(rows)), names)
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
@@ -132,16 +133,16 @@ def _reach(row: Row, table: Table) -> list[float]:
     return [row.nats - bar, row.nats + bar, *row.trial_nats]
 
 
-def _draw_ours(axes: Axes, place: int, row: Row, table: Table, edge: float) -> None:
-    """Our figure of a row on its line, or an arrow at the `edge`."""
+def _draw_ours(axes: Axes, place: int, row: Row, table: Table, lowest: float, edge: float) -> None:
+    """Our figure of a row on its line, or an arrow at the `edge` where it is below the `lowest` that is shown."""
     paired = table.is_patch or table.is_grouped
     error = _error_of(row, table)
     bars = f"of the paired difference to the {table.top} row" if paired else f"over test {table.items}"
     reference = is_reference(row.method)
     told = "ours, a row that models nothing" if reference else f"ours (bars: two standard errors {bars})"
-    inside = row.nats >= edge
+    inside = row.nats >= lowest
     axes.errorbar(
-        [max(row.nats, edge)],
+        [row.nats if inside else edge],
         [place],
         xerr=[2 * error] if error is not None and inside else None,
         color="0.45" if reference else COLOURS[0],
@@ -168,12 +169,14 @@ def _printed_bar(published: PublishedFigure) -> float:
     return (2 if published.plus_minus_is.startswith("SE") else 1) * (published.plus_minus or 0.0)
 
 
-def _draw_published(axes: Axes, place: int, published: PublishedFigure, is_same: bool, edge: float) -> None:
+def _draw_published(
+    axes: Axes, place: int, published: PublishedFigure, is_same: bool, lowest: float, edge: float
+) -> None:
     """The published figure of the row on a line, paler where the row is a variant of the published model."""
-    inside = published.test_nats >= edge
+    inside = published.test_nats >= lowest
     told = "published (bars: ± as printed, a single standard error twice)"
     axes.errorbar(
-        [max(published.test_nats, edge)],
+        [published.test_nats if inside else edge],
         [place + 0.24],
         xerr=[_printed_bar(published)] if published.plus_minus and inside else None,
         color=COLOURS[1],

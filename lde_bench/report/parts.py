@@ -63,12 +63,17 @@ def components(section: Section) -> list[Block]:
     return part(section, "Number of components", figure)
 
 
+def _names(row: Row) -> tuple[str, ...]:
+    """What a row may be called, a mark of doubt or none."""
+    return row.method, row.label, with_components(row.label, row.components), row_title(row)
+
+
 def chosen_pair(section: Section, pair: tuple[str, str] | None) -> tuple[Row, Row] | None:
     """The rows to set against each other, the better one first; None when there are no two."""
     ranked = [row for row in section.table.rows if row.test_nats is not None]
     rows = sorted(ranked, key=lambda row: -row.nats)
     if pair is not None:
-        named = [[row for row in rows if name in (row.method, row.label, row_title(row))] for name in pair]
+        named = [[row for row in rows if name in _names(row)] for name in pair]
         if not all(named):
             return None
         first, second = named[0][0], named[1][0]

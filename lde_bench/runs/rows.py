@@ -244,12 +244,16 @@ def difference_of_rows(
         first: trials of one row, with log-likelihoods.
         second: of the other.
     """
-    nats = [[record.test_nats for record in trials if record.test_nats is not None] for trials in (first, second)]
     if share_weights(first, second):
         pairs = _by_seeds(first, second)
-        each = [mine.test_nats - other.test_nats for mine, other in pairs if mine.test_nats and other.test_nats]
+        each = [_nats(mine) - _nats(other) for mine, other in pairs]
         return difference_of_shared_trials(difference, independent, each)
-    return difference_of_methods(difference, independent, *nats)
+    return difference_of_methods(difference, independent, *([*map(_nats, trials)] for trials in (first, second)))
+
+
+def _nats(record: Record) -> float:
+    assert record.test_nats is not None
+    return record.test_nats
 
 
 def share_weights(first: Sequence[Record], second: Sequence[Record]) -> bool:

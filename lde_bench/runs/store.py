@@ -21,7 +21,7 @@ import numpy as np
 
 from lde_bench.errors import InputError
 from lde_bench.files import atomic_path, describe_os_error, ensure_folder, file_sha256, write_text_atomic
-from lde_bench.runs.locks import FolderLocks
+from lde_bench.locks import FolderLocks
 from lde_bench.runs.record import Budget, Record
 
 log = logging.getLogger(__name__)
@@ -224,7 +224,7 @@ class ResultStore:
         """Hold the right to run `run_id` against every other process on this folder; yields whether it is held.
 
         With `wait=False` it yields False at once when another process holds it. A process that is killed lets go. See
-        `lde_bench.runs.locks` for what that is worth on network file systems.
+        `lde_bench.locks` for what that is worth on network file systems.
 
         Raises `StorageError` when the folder refuses.
         """

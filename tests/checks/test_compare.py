@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from dataclasses import asdict, replace
@@ -200,7 +201,15 @@ def test_patches_of_unknown_photographs_are_not_judged_as_if_they_were_independe
     told = compare(find_side("a", store.folder), find_side("b", store.folder))
     assert (told.standard_error, told.p_value) == (None, None)
     assert told.standard_error_naive > 0
-    assert told.verdict.startswith("No verdict: the data do not tell which patches are of one photograph")
+    unknown = "No verdict: the data do not tell which patches are of one photograph"
+    assert told.verdict.startswith(unknown)
+    for trial, name in itertools.product((0, 1), "cd"):
+        put(name, likelihoods(trial), groups=None, data={"name": "bsds300-hdf5"}, trial=trial)
+    of_two = compare(find_side("c", store.folder), find_side("d", store.folder))
+    assert of_two.verdict.startswith(unknown)
+    assert "The verdict counts" not in " ".join(of_two.notes)
+    put("e", likelihoods(1), data={"name": "bsds300-hdf5"})  # of which only one side knows
+    assert compare(find_side("e", store.folder), find_side("a", store.folder)).verdict.startswith(unknown)
 
 
 @pytest.mark.parametrize(("identity", "shared"), [("training_id", True), ("encoder", True), ("weights_sha256", False)])

@@ -44,7 +44,7 @@ def test_shares_make_the_records_of_one_run_and_the_plan_tells_what_is_done(cli,
     assert cli(*JOB).code == 0
     assert {run_id: told(content) for run_id, content in records().items()} == found
     shutil.rmtree("results")
-    empty = cli(*JOB, "--only", "1/3", "--json")
-    assert (empty.code, empty.payload) == (0, {"tables": []}) or empty.payload["tables"]
+    empty = cli(*JOB, "--only", "2/3", "--json")
+    assert (empty.code, empty.payload) == (0, {"tables": []})
     assert cli(*JOB, "--only", "3/3").code == 0
     assert {run_id: told(content) for run_id, content in records().items()}.keys() <= found.keys()

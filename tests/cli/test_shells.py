@@ -102,6 +102,34 @@ def test_figures_need_no_backend_of_the_users(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            PermissionError(13, "Permission denied", "a.npz"),
+            "a.npz: the system refuses (Permission denied); check",
+        ),
+        (OSError(28, "No space left on device", "a.npz"), "(No space left on device); free some space."),
+    ],
+)
+def test_what_the_system_refuses_is_one_sentence(error, said, monkeypatch, capsys) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("lde_bench.catalogue.print_catalogue", fail)
+    assert main(["list"]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_fault_of_the_system_that_is_of_no_path_is_not_hidden(monkeypatch) -> None:
+    def fail() -> None:
+        raise OSError("could not get source code")
+
+    monkeypatch.setattr("lde_bench.catalogue.print_catalogue", fail)
+    with pytest.raises(OSError, match="source code"):
+        main(["list"])
+
+
+@pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate"), None]
 )
 def test_memory_that_runs_out_is_one_sentence(

@@ -177,6 +177,15 @@ def test_folders_of_one_name_are_not_taken_for_each_other(tmp_path: Path) -> Non
     assert {round(float(row[16]) * 255) for row in np.asarray(other.train)} == {99}
 
 
+def test_a_folder_that_is_moved_away_and_back_is_not_decoded_again(folder: Path, tmp_path: Path) -> None:
+    load(folder)
+    subprocess.run(["cp", "-a", folder, tmp_path / "away"], check=True)
+    shutil.rmtree(folder)
+    subprocess.run(["cp", "-a", tmp_path / "away", folder], check=True)
+    load(folder)
+    assert len(list(Path(os.environ["LDE_BENCH_CACHE"]).glob("*.h5"))) == 1
+
+
 def test_a_link_to_nowhere_is_a_bad_file_like_any(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "gone.png").symlink_to("nowhere")
     with pytest.raises(InputError, match=r"1 of 61 files cannot be used as images \(gone\.png cannot be read"):
@@ -285,6 +294,11 @@ def test_the_stand_ins_are_read_and_say_so(tmp_path: Path, monkeypatch: pytest.M
         tmp_path / "shoes",
         [f"{kind}/{kind} ({number}).jpg" for number in range(20) for kind in ("Boot", "Sandal", "Shoe")],
     )
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "faces-color").symlink_to(tmp_path / "elsewhere")
+    shutil.copytree(tmp_path / "faces-color", tmp_path / "elsewhere")
+    linked = lb.load_dataset("faces-color", data_dir=tmp_path / "linked" / "faces-color", side=8)
+    assert linked.version == "1-8-stretch"
     monkeypatch.chdir(tmp_path / "shoes")
     assert lb.load_dataset("shoes", data_dir=".", side=8).version == "1-stand-in-8-stretch"
     faces = lb.load_dataset("faces-color", data_dir=tmp_path, side=8)
@@ -386,6 +400,13 @@ def test_celeba_keeps_to_the_official_partition_where_it_is_there(small_celeba: 
     (small_celeba / celeba.PARTITION).rename(small_celeba / "Eval" / celeba.PARTITION)
     assert shown(lb.load_dataset("celeba", data_dir=small_celeba, side=8)) == expected
     partition = small_celeba / "Eval" / celeba.PARTITION
+    save_pictures(small_celeba / celeba.FOLDER, ["300000.jpg"])
+    beside = small_celeba / celeba.PARTITION
+    beside.write_text("\n".join([*lines, "300000.jpg 0"]))  # of no official part, and in one's own
+    data = lb.load_dataset("celeba", data_dir=small_celeba / celeba.FOLDER, side=8)
+    assert data.version == "1-unofficial-8-stretch"
+    (small_celeba / celeba.FOLDER / "300000.jpg").unlink()
+    beside.unlink()
     partition.write_text("\n".join([*lines[:3], "000004.jpg x"]))
     with pytest.raises(InputError, match=r"list_eval_partition\.txt: line 4 is not a file name and 0, 1 or 2"):
         lb.load_dataset("celeba", data_dir=small_celeba, side=8)

@@ -15,7 +15,7 @@ from scipy.stats import binom, norm
 
 import lde_bench as lb
 from lde_bench.errors import InputError, TrainingDiverged
-from lde_bench.evaluation.classifier_two_sample import classifier_accuracy
+from lde_bench.evaluation.classifier_two_sample import accuracy_null, classifier_accuracy
 from lde_bench.evaluation.density_coverage import density_coverage
 from lde_bench.evaluation.memorisation import memorisation_gap
 from lde_bench.evaluation.mmd import median_distance, mmd2
@@ -335,6 +335,10 @@ def test_the_error_of_a_share_of_all_or_none_still_counts_the_items():
     hits = np.arange(201)
     holds = [abs(hit / 200 - 0.99) <= 1.96 * share_error(hit / 200, 200) for hit in hits]
     assert binom.pmf(hits[holds], 200, 0.99).sum() >= 0.95
+
+
+def test_the_null_of_a_classifier_that_never_errs_is_no_certainty_either():
+    assert accuracy_null(1.0, 96).low == pytest.approx(1 - 1.96 * math.sqrt(2) * 0.014, rel=1e-4)
 
 
 def test_a_precision_of_one_and_a_classifier_that_never_errs_are_no_certainties():

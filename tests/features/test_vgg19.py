@@ -152,9 +152,24 @@ def test_a_damaged_copy_of_our_own_is_fetched_again(site, vgg_weights, tmp_path,
     path.parent.mkdir(parents=True)
     path.write_bytes(b"no zip")
     assert content_hash(load_weights(None)) == content_hash(vgg_weights)
-    assert "is damaged, and is fetched again" in caplog.text
+    assert "is damaged, or may not be read, and is fetched again" in caplog.text
     assert path.stat().st_size > 1000
     assert not (tmp_path / "cache" / TORCHVISION_FILE).exists()
+
+
+def test_a_copy_that_may_not_be_read_now_is_not_removed(vgg_file, tmp_path, monkeypatch):
+    path = tmp_path / "cache" / KEPT_FILE
+    path.parent.mkdir(parents=True)
+    vgg_file.rename(path)
+
+    def refuse(place, *arguments, **options):
+        raise InputError(f"{place}: may not be read")
+
+    monkeypatch.setattr(vgg19_weights, "_read", refuse)
+    monkeypatch.setattr(vgg19_weights, "download", refuse)
+    with pytest.raises(InputError, match="may not be read"):
+        load_weights(None)
+    assert path.is_file()
 
 
 def test_a_large_file_that_was_damaged_on_its_way_is_fetched_again(site, vgg_weights, tmp_path):

@@ -125,6 +125,17 @@ def test_bars_and_single_trials_are_within_the_picture(make):
             assert all(low < end < high for end in (*row.trial_nats, row.nats - error, row.nats + error))
 
 
+def test_a_row_far_below_stays_an_arrow_where_the_bars_of_others_reach_down_to_it(make):
+    records = [make("a", 1, nats, trial) for trial, nats in enumerate((90.0, 150.0))]  # below the others, and spread
+    records += [make("b", 1, nats, trial) for trial, nats in enumerate((104.0, 196.0))]
+    records += [make(f"m{k}", 1, 149.0 + k / 10) for k in range(8)]
+    (table,) = build_tables(records)
+    axes = draw_rows(table).axes[0]
+    low, high = axes.get_xlim()
+    for container in axes.containers:
+        assert all(low < x < high for x in container.lines[0].get_xdata())
+
+
 def test_the_rows_stand_below_one_another_the_best_on_top_beside_their_published_figures(make):
     records = [
         make("gaussian", None, 95.0),

@@ -154,6 +154,9 @@ def test_what_could_not_be_verified_is_marked_wherever_the_row_stands(make, tmp_
     rows = [line for line in plain(twin).splitlines() if line.startswith("|") and "999.00" in line]
     assert rows
     assert all("mine (normalisation not verified)" in line for line in rows)
+    (pair := tmp_path / "pair").mkdir()
+    words = plain(write_report(pair, records, pair=("lde K=10", "mine"))[1])
+    assert "minus lde K=10, paired on the same patches" in words
 
 
 def test_every_method_is_named_and_every_trial_without_a_row_has_its_reason(report, records):

@@ -8,8 +8,9 @@ import math
 import pytest
 
 from lde_bench.evaluation import bits
+from lde_bench.evaluation.statistics import Difference
 from lde_bench.runs import Record
-from lde_bench.runs.rows import bits_per_dim, ended_by_itself, input_of
+from lde_bench.runs.rows import bits_per_dim, difference_of_rows, ended_by_itself, input_of
 
 
 def of_before(record: Record, method: str) -> Record:
@@ -69,3 +70,13 @@ def test_scaling_the_numbers_by_their_levels_costs_the_bits_of_a_level(levels):
 )
 def test_only_a_fit_that_more_time_would_not_change_ended_by_itself(training, ended):
     assert ended_by_itself(training) is ended
+
+
+def test_a_log_likelihood_of_exactly_0_is_one(make_record, example):
+    def trial(nats: float, number: int) -> Record:
+        result, training = example["result"] | {"test_nats": nats}, example["training"] | {"training_id": str(number)}
+        return make_record(result=result, training=training, seeds={"trial": number})
+
+    first, second = [trial(0.0, 0), trial(0.0, 1)], [trial(1.0, 0), trial(3.0, 1)]
+    found = difference_of_rows(Difference(-2.0, 0.0), 30, first, second)
+    assert found.standard_error == pytest.approx(math.sqrt(2) / math.sqrt(2))

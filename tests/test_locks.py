@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lde_bench.runs import locks
-from lde_bench.runs.locks import LEASES, FolderLocks, flock_works
+from lde_bench import locks
+from lde_bench.locks import LEASES, FolderLocks, flock_works
 
 
 def hold(folder: Path, seconds: float, taken) -> None:
