@@ -37,7 +37,7 @@ from lde_bench.checks.baseline import (
     read_baseline,
     write_baseline,
 )
-from lde_bench.data import Dataset
+from lde_bench.data import Dataset, datasets
 from lde_bench.data.base import SPLITS
 from lde_bench.errors import InputError, LawBroken, NothingMeasured, UnknownMethod
 from lde_bench.experiments.parzen import Parzen
@@ -149,13 +149,15 @@ class Asked:
             InputError: see `load_data`.
         """
         train, validation, test = map(case.sizes.get, SPLITS)
+        entry = datasets().get(case.dataset or "")
         return load_data(
             None if case.file is None else Path(case.file),
             case.dataset,
             train=train,
             validation=validation,
             test=test,
-            data_dir=self.data_dir,
+            # Of several cases some are made of no files.
+            data_dir=None if entry is not None and not entry.reads_files else self.data_dir,
             cache_dir=self.cache_dir,
         )
 

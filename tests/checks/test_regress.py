@@ -71,6 +71,11 @@ def test_the_baseline_covers_every_method_with_a_tolerance_that_means_something(
             assert regress.LEAST_EFFECT <= regress.tolerance(row.test_nats) < 10, title
 
 
+def test_a_folder_of_data_is_for_those_cases_that_are_made_of_files(only, capsys, tmp_path):
+    assert check(only("scale-mixture", "gaussian"), "--data-dir", tmp_path) == 0
+    assert verdicts(capsys) == {"gaussian": "same"}
+
+
 @pytest.mark.slow  # the whole case takes four times as long: `.ci/run` runs it
 @pytest.mark.parametrize("case", regress.CASES[1:], ids=lambda case: case.dataset)
 def test_the_code_as_it_is_passes(only, capsys, case):
