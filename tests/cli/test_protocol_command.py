@@ -34,9 +34,11 @@ def test_what_cannot_be_reported_is_refused_in_one_sentence(cli, here):
         (("--method", "lde+v"), "wrapper '+v' is unknown"),
         (("--record", "absent.json", "--K", "3"), "give --record or what to train, not both"),
         (("--record", "absent.json"), "is no run record that can be read"),
+        (("--record", "absent.json", "--source", "embedded"), "a record has its budget, data and seed already"),
         (("--K", "0"), "components = 0"),
     ):
-        outcome = cli("protocol", "--source", "embedded", *arguments)
+        source = () if "--record" in arguments else ("--source", "embedded")
+        outcome = cli("protocol", *source, *arguments)
         assert outcome.code == 2
         assert fault in outcome.err
         assert outcome.err.count("\n") == 1
