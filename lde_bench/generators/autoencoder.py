@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lde_bench.arrays import Rows
-from lde_bench.generators.base import Coder, Generator
+from lde_bench.generators.base import Coder, Generator, is_colour, is_large
 from lde_bench.training.learner import evaluation_blocks
 from lde_bench.training.model import positive_integer
 from lde_bench.training.plan import Plan
@@ -31,13 +31,17 @@ class Autoencoder(Generator):
     backbone: str = ""
     #: How it is trained with another backbone than the usual one, by backbone and profile, where that differs.
     backbone_plans: ClassVar[dict[str, dict[str, Plan]]] = {}
+    #: The same of grey images of the size of TFD's or more.
+    large_backbone_plans: ClassVar[dict[str, dict[str, Plan]]] = {}
 
     def __init__(self, image_shape: Sequence[int], latent: int) -> None:
         super().__init__(image_shape)
         self.latent = positive_integer("latent", latent)
 
     def own_plans(self) -> dict[str, Plan]:
-        return {**self.backbone_plans.get(self.backbone, {}), **super().own_plans()}
+        plans = {**self.backbone_plans.get(self.backbone, {}), **super().own_plans()}
+        large = is_large(self.image_shape) and not is_colour(self.image_shape)
+        return {**plans, **(self.large_backbone_plans.get(self.backbone, {}) if large else {})}
 
     def encode(self, x: Tensor) -> Tensor:
         """The code of an image, its mean where it is random: [B, D] -> [B, Z]."""

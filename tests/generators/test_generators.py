@@ -268,15 +268,18 @@ def test_an_autoencoder_may_have_the_networks_of_the_vae():
         create_generator("ae:backbone=mpl", (28, 28))
 
 
-def test_a_backbone_has_a_standard_plan_of_its_own_on_images_such_as_mnists():
+def test_a_backbone_has_a_standard_plan_of_its_own_on_grey_images():
     standard, quick = Budget.of("standard"), Budget.of("quick")
     plain, model = create_generator("ae", (28, 28)), create_generator("ae:backbone=mlp", (28, 28))
     assert model.plan(standard).steps > 4 * plain.plan(standard).steps
     assert model.plan(Budget.of("long")).steps == 12 * model.plan(standard).steps
     assert model.plan(quick) == plain.plan(quick)
     assert create_generator("vae:backbone=conv", (28, 28)).plan(standard) == plain.plan(standard)
-    for shape in ((48, 48), (3, 64, 64)):  # not measured
-        assert create_generator("ae:backbone=mlp", shape).plan(standard) == create_generator("ae", shape).plan(standard)
+    plain, model = create_generator("iae", (48, 48)), create_generator("iae:backbone=mlp", (48, 48))
+    assert model.plan(standard).steps > 11 * plain.plan(standard).steps
+    assert model.plan(standard).schedule == plain.plan(standard).schedule == "halving"
+    shape = (3, 64, 64)  # not measured
+    assert create_generator("ae:backbone=mlp", shape).plan(standard) == create_generator("ae", shape).plan(standard)
 
 
 @pytest.mark.parametrize(
