@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lde_bench.report.document import Block, Grid, Items, Line, Paragraph, Strong
 from lde_bench.report.numbers import DASH
-from lde_bench.report.published import PublishedFigure
+from lde_bench.report.published import WINDOW, PublishedFigure
 from lde_bench.report.rows import Row
 from lde_bench.report.section import Section, budget_text, part, row_title
 from lde_bench.runs.rows import with_components
@@ -20,7 +20,7 @@ VARIANT = (
 
 def figure_of(row: Row, figures: Sequence[PublishedFigure]) -> tuple[PublishedFigure, bool] | None:
     """The published figure that a row is to be held against, and whether the row is the published model; None when
-    there is none.
+    there is none, as of a window of another number of samples.
 
     A wrapper (`lde+w`), an argument or another K makes a row a variant of the published model; its figure is that of
     the longest published spelling it starts with, at its own K if there is one.
@@ -31,7 +31,7 @@ def figure_of(row: Row, figures: Sequence[PublishedFigure]) -> tuple[PublishedFi
         if figure.method
         and (row.method == figure.method or row.method.startswith((f"{figure.method}+", f"{figure.method}:")))
     ]
-    if not related:
+    if not related or (row.samples is not None and row.samples.count not in (None, WINDOW)):
         return None
     longest = max(len(figure.method) for figure in related)
     nearest = [figure for figure in related if len(figure.method) == longest]

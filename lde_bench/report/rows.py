@@ -14,7 +14,7 @@ from lde_bench.evaluation.statistics import (
     two_standard_deviations,
 )
 from lde_bench.features.pixels import PIXELS
-from lde_bench.report.published import PublishedFigure, paper_lde
+from lde_bench.report.published import WINDOW, PublishedFigure, paper_lde
 from lde_bench.runs.record import Record
 from lde_bench.runs.rows import (
     PLAIN_DATA,
@@ -252,7 +252,8 @@ def _samples(trials: Sequence[Record], figures: Sequence[PublishedFigure]) -> Sa
     if not windows and not measures:
         return None
     record = trials[0]
-    figure = next((f for f in figures if (f.method, f.components) == (record.method, record.components)), None)
+    named = [f for f in figures if (f.method, f.components) == (record.method, record.components)]
+    figure = named[0] if named and (not windows or windows[0].samples == WINDOW) else None
     return Samples(
         sigmas=tuple(window.sigma for window in windows),
         at_edge=any(window.at_edge for window in windows),

@@ -14,9 +14,11 @@ from shown import blocks_of, build_tables, to_latex, to_markdown, to_text
 from lde_bench.experiments import experiment_of
 from lde_bench.report.folds import fold_summaries
 from lde_bench.report.measures import POWER, TITLE, agreement, rank_correlation
+from lde_bench.report.numbers import DASH
 from lde_bench.report.page import PICTURES, write_page
 from lde_bench.report.plots import draw_images
 from lde_bench.report.published import load_published_parzen
+from lde_bench.report.published_comparison import figure_of
 from lde_bench.report.table import to_csv, to_payload
 from lde_bench.runs.store import RunPaths
 
@@ -315,3 +317,12 @@ def test_what_is_best_at_its_null_says_what_is_wrong_on_either_side(make_samples
     assert "Best at what real images give, and at fault on either side: memorisation gap, sharpness." in text
     assert "memorisation gap: below, the samples are copies; above, off the data." in text
     assert "sharpness: below, the samples are blurred; above, noisy." in text
+
+
+def test_published_figures_stand_beside_windows_of_as_many_samples_only(make_samples):
+    for samples, there in ((10_000, True), (100_000, False)):
+        (table,) = build_tables([make_samples("ae+lde", 30, 320.0, samples=samples)])
+        (row,) = table.rows
+        assert (row.samples.published_nats is not None) is there
+        assert (figure_of(row, table.published) is not None) is there
+        assert column(table, "published") == ["326 ± 2" if there else DASH]
