@@ -130,10 +130,9 @@ def test_a_row_far_below_stays_an_arrow_where_the_bars_of_others_reach_down_to_i
     records += [make("b", 1, nats, trial) for trial, nats in enumerate((104.0, 196.0))]
     records += [make(f"m{k}", 1, 149.0 + k / 10) for k in range(8)]
     (table,) = build_tables(records)
-    axes = draw_rows(table).axes[0]
-    low, high = axes.get_xlim()
-    for container in axes.containers:
-        assert all(low < x < high for x in container.lines[0].get_xdata())
+    figure = draw_rows(table)
+    low, high = figure.axes[0].get_xlim()
+    assert all(low < x < high for found in marks(figure).values() for x, _, _ in found)
 
 
 def test_the_rows_stand_below_one_another_the_best_on_top_beside_their_published_figures(make):
