@@ -213,24 +213,8 @@ def _notes(a: Side, b: Side, naive: Difference | None, blocks: GroupMeans | None
         for name, words in TREATMENT.items()
         if mine.get(name) != other.get(name)
     ]
-    trials = " and ".join(_count(len(side.trials), "trial") for side in (a, b))
-    if found.standard_error is None:
-        pass  # there is no verdict
-    elif len(a.trials) > 1 and len(b.trials) > 1:
-        spread = (
-            "the differences of their trials, which share trained weights"
-            if share_weights(a.records, b.records)
-            else "each mean over seeds, by Welch's t"
-        )
-        notes.append(
-            f"The verdict counts what another seed changes ({trials}): the variance over test items plus that of "
-            f"{spread}. The interval is over test items alone."
-        )
-    else:
-        notes.append(
-            f"The verdict is about these trained models ({trials}), not about the methods: what another seed changes "
-            "is not in the errors. Two trials or more of each would tell."
-        )
+    if found.standard_error is not None:
+        notes.append(_scope(a, b))
     if blocks is not None:
         notes.append(f"The naive error is over {len(blocks.ids)} blocks of items, as the records have them.")
     if naive is None:
@@ -240,6 +224,26 @@ def _notes(a: Side, b: Side, naive: Difference | None, blocks: GroupMeans | None
             f"{absent}; run the command of the record again to have it."
         )
     return notes
+
+
+def _scope(a: Side, b: Side) -> str:
+    """What the verdict is about, and what its error counts."""
+    trials = " and ".join(_count(len(side.trials), "trial") for side in (a, b))
+    if min(len(a.trials), len(b.trials)) < 2:
+        return (
+            f"The verdict is about these trained models ({trials}), not about the methods: what another seed changes "
+            "is not in the errors. Two trials or more of each would tell."
+        )
+    shared = share_weights(a.records, b.records)
+    spread = (
+        "the differences of their trials, which share trained weights"
+        if shared
+        else "each mean over seeds, by Welch's t"
+    )
+    return (
+        f"The verdict counts what another seed changes ({trials}): the variance over test items plus that of {spread}. "
+        "The interval is over test items alone."
+    )
 
 
 def _count(number: int, what: str) -> str:

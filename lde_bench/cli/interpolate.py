@@ -130,7 +130,7 @@ def _domains(named: Sequence[str | Path], pictures: PictureOptions, running: Run
             takes -= set() if entry.reads_files else {"data_dir"}
         where = (None, each) if isinstance(each, Path) else (each, None)
         options = {name: asked[name] for name in takes}
-        domains += load_images(*where, folds=[], cache_dir=running.cache_dir, **options)[:1]
+        domains += load_images(*where, folds=[], cache_dir=running.cache_dir, **options)
         taken |= takes
     if left := [f"--{name.replace('_', '-')}" for name in asked if name not in taken]:
         raise InputError(f"neither domain takes {' or '.join(left)}; leave it out.")
