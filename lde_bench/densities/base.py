@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lde_bench.arrays import as_rows
+from lde_bench.process import generators_unchanged
 from lde_bench.registry import LAST_PLACE
 from lde_bench.seeds import derive_seed
 from lde_bench.training.device import Compiler
@@ -42,6 +44,13 @@ class Part(NamedTuple):
 def equal_parts(terms: Sequence[tuple[Density, Tensor]]) -> list[Part]:
     """The terms of an equal mixture of densities, each of a view y of x that keeps volumes."""
     return [Part(density, view, view.new_zeros(len(view)), 1 / len(terms)) for density, view in terms]
+
+
+@functools.cache
+def _usual_parameters(kind: type[Density], features: int) -> int:
+    """How many parameters a density of the package has at its usual arguments; 1 of one without."""
+    with generators_unchanged():
+        return kind(features).parameter_count() or 1
 
 
 class Density(Model):
@@ -130,6 +139,13 @@ class Density(Model):
         self, budget: Budget, precision: str, device: torch.device, plan: Plan | None = None
     ) -> dict[str, Any]:
         return super().describe_training(budget, precision, device, plan) | self.treatment() | self.revised()
+
+    @property
+    def size(self) -> float:
+        """By the number of parameters. Of `lde` at K = 30 it says 1.08 where 1.03 was measured, of `tan:hidden=256` 8.0
+        (6.1 against 40 components), of `mcgsm:components=128` 2.9 (3.4), of a `resmade-mog` twice as wide 3.0 (2.1).
+        """
+        return max(1.0, (self.parameter_count() or 1) / _usual_parameters(type(self), self.features))
 
     # -- public ----------------------------------------------------------------------------------------------------
 

@@ -81,7 +81,7 @@ class DeepRnade(AutoregressiveMixture):
             clip=0.1,
             average=0.999,
             validate_every=500,
-            reference_seconds=300,
+            reference_seconds=230,
         ),
         "paper": Plan(
             steps=1_000_000,

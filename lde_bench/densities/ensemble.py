@@ -80,6 +80,10 @@ class Ensemble(Density):
     def reference_seconds(self, plan: Plan) -> float:
         return len(self.members) * self._first.reference_seconds(plan)
 
+    @property
+    def size(self) -> float:
+        return self._first.size
+
     def plan(self, budget: Budget) -> Plan:
         return self._for_all(self._first.plan(budget))
 

@@ -224,7 +224,7 @@ class LDE(ScaledMixture):
             clip=10.0,
             average=0.995,
             validate_every=250,
-            reference_seconds=180,
+            reference_seconds=160,
         ),
         # 250 epochs of the authors' 2.7 M patches at batch 128, halved every 30 epochs; Adam 1e-4 with beta1 0.5.
         "paper": Plan(

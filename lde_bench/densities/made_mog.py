@@ -55,7 +55,7 @@ class MadeMog(ScaledMixture):
             clip=10.0,
             average=0.999,
             validate_every=500,
-            reference_seconds=230,
+            reference_seconds=130,
         ),
         # Adam 1e-3, batch 100, L2 1e-6, stop after 30 epochs without an improvement; one epoch is 10,000 steps.
         "paper": Plan(

@@ -252,7 +252,7 @@ class MafDdsf(Flow):
             clip=0.1,
             average=0.99,
             validate_every=250,
-            reference_seconds=500,
+            reference_seconds=240,
         ),
         # Adam 1e-4, batch 100, clipped at 5, Polyak averaging; stop after 30 epochs of 10,000 steps without a gain.
         "paper": Plan(

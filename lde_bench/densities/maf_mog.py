@@ -63,7 +63,7 @@ class MafMog(Flow):
             clip=10.0,
             average=0.998,
             validate_every=250,
-            reference_seconds=220,
+            reference_seconds=100,
         ),
         # Adam 1e-4, batch 100, L2 1e-6, stop after 30 epochs without an improvement; one epoch is 10,000 steps.
         "paper": FLOW_PLAN,

@@ -115,7 +115,7 @@ class MCGSM(Density):
             clip=10.0,
             average=0.995,
             validate_every=500,
-            reference_seconds=430,
+            reference_seconds=130,
         ),
         "paper": Plan(
             steps=100_000,

@@ -61,7 +61,7 @@ class Nsf(Flow):
             clip=0.1,
             average=0.998,
             validate_every=250,
-            reference_seconds=350,
+            reference_seconds=240,
         ),
         "paper": Plan(
             steps=400_000,

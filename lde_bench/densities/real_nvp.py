@@ -56,7 +56,7 @@ class RealNvp(Flow):
             clip=0.1,
             average=0.998,
             validate_every=250,
-            reference_seconds=240,
+            reference_seconds=120,
         ),
         # Adam 1e-4, batch 100, L2 1e-6, stop after 30 epochs without an improvement; one epoch is 10,000 steps.
         "paper": FLOW_PLAN,

@@ -123,7 +123,7 @@ class ResMadeMog(ResidualMade):
             clip=0.1,
             average=0.995,
             validate_every=200,
-            reference_seconds=270,
+            reference_seconds=100,
         ),
         # Eight times the steps ask for a lower rate: at 2,500 steps already 4e-3 was ahead of 1.2e-2.
         "long": Plan(
@@ -136,7 +136,7 @@ class ResMadeMog(ResidualMade):
             clip=0.1,
             average=0.998,
             validate_every=1000,
-            reference_seconds=2250,
+            reference_seconds=1000,
         ),
         "paper": Plan(
             steps=400_000,

@@ -288,7 +288,7 @@ class Tan(Flow):
             clip=0.1,
             average=0.99,
             validate_every=150,
-            reference_seconds=420,
+            reference_seconds=220,
         ),
         # Adam 0.005, halved every 5000 of 60,000 steps, batch 1024, gradients clipped to norm 1.
         "paper": Plan(

@@ -36,6 +36,10 @@ class Wrapper(Density):
     def reference_seconds(self, plan: Plan) -> float:
         return self.base.reference_seconds(plan)
 
+    @property
+    def size(self) -> float:
+        return self.base.size
+
     def plan(self, budget: Budget) -> Plan:
         return self.base.plan(budget)
 

@@ -277,7 +277,7 @@ class Model(nn.Module):
 
     def plan(self, budget: Budget) -> Plan:
         """The training plan under a budget's profile."""
-        found = plan_of(self.plans, budget.profile)
+        found = plan_of(self.plans, budget.profile, self.size)
         assert found is not None
         return found
 
@@ -304,7 +304,12 @@ class Model(nn.Module):
 
     def reference_seconds(self, plan: Plan) -> float:
         """About how long training and evaluation take on the reference machine: 2 cores with bf16."""
-        return plan.reference_seconds
+        return plan.reference_seconds * self.size
+
+    @property
+    def size(self) -> float:
+        """About how many times as long a step takes as at the usual arguments, whose seconds the plans tell."""
+        return 1.0
 
     def save(self, path: str | Path, notes: dict[str, Any] | None = None) -> None:
         """Write the model to one safetensors file; its header holds the JSON that loading needs, and `notes`.

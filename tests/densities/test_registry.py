@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import lde_bench as lb
 from lde_bench import densities
 from lde_bench.densities import density_class, density_classes, density_names, is_wrapper, takes_argument
-from lde_bench.densities.base import Density
+from lde_bench.densities.base import Density, _usual_parameters
 from lde_bench.densities.spec import MethodSpec, parse_method
 from lde_bench.densities.whitened import Whitened
 from lde_bench.errors import InputError
@@ -87,6 +87,25 @@ def test_a_long_run_on_codes_is_the_lengthened_plan_for_codes():
     standard, long = (density.code_plan(Budget.of(profile)) for profile in ("standard", "long"))
     assert standard.steps != density.plan(Budget.of(profile="standard")).steps
     assert long.steps == 12 * standard.steps
+
+
+@pytest.mark.parametrize("name", density_names())
+def test_a_density_at_its_usual_arguments_has_the_usual_size(name):
+    density = lb.create(name, features=63)
+    assert density.size == lb.create(f"{name}+w", features=63).size == 1
+    state = torch.get_rng_state()
+    _usual_parameters.cache_clear()
+    assert density.size == 1
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_larger_one_is_foreseen_to_take_longer_and_its_long_run_keeps_to_two_hours():
+    long = Budget.of("long")
+    small, large = lb.create("tan", features=63), lb.create("tan+w", features=63, hidden=256)
+    assert large.size > 5
+    assert large.plan(long).steps < small.plan(long).steps / 2
+    assert large.expected_seconds(long) == pytest.approx(LONG_SECONDS, rel=0.01)
+    assert lb.create("lde", features=63, components=2).size == 1
 
 
 @pytest.mark.parametrize("name", density_names())

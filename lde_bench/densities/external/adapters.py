@@ -59,6 +59,10 @@ class Guest(Density):
         """Whether a forward pass is one of a training step: then the whole `fit`, or the trial, leaves no trace."""
         return torch.compiler.is_compiling() or (self.training and not self.process_settings)
 
+    @property
+    def size(self) -> float:
+        return 1.0  # whether its arguments have a usual value nobody knows
+
     def fit(self, *data: Any, **options: Any) -> Self:
         with self._alone():
             return super().fit(*data, **options)
