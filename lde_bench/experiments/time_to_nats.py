@@ -57,7 +57,7 @@ METHODS = (
     "gmm:components=200",
     "deep-rnade+w",
     "mcgsm",
-    "tan+w",
+    "tan",
     "maf-ddsf+w",
     "real-nvp+w",
     "maf-mog+w",

@@ -248,7 +248,7 @@ class Model(nn.Module):
             )
         self.eval()
         self.training_state = state
-        self.training_starts = {"model": state.start(plan.clip)}
+        self.training_starts = {"model": state.start(plan.per_feature(self.features).clip)}
         self.training_setup = {
             **plan.describe(),
             "steps": None if budget.seconds is not None else plan.steps_within(budget),

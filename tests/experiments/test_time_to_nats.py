@@ -67,6 +67,14 @@ def test_a_minute_is_one_on_two_cores():
     assert (SEARCH.seconds, SEARCH.clock, SEARCH.machine_dependent) == (120.0, "cpu", True)
 
 
+def test_warm_up_and_average_keep_their_share_of_a_budget():
+    (candidate,) = (each for each in candidates("maf-mog") if not each.changes or each.changes == {"rate": 0.003})
+    own = candidate.model().plan(candidate.budget)
+    plan = candidate.plan(candidate.model())
+    assert (plan.warmup, plan.average) == (own.warmup / 5, pytest.approx(1 - 5 * (1 - own.average)))
+    assert plan.patience is None
+
+
 @pytest.mark.parametrize("minutes", [0, -1.0, float("nan"), float("inf")])
 def test_no_budget_without_minutes(minutes):
     with pytest.raises(InputError):

@@ -273,6 +273,12 @@ def test_the_share_of_steps_that_the_clip_cut_is_told(method, clip, share):
     assert (start.steps, start.clip, start.clipped_share) == (8, clip, share)
 
 
+def test_the_clip_that_is_told_is_the_one_that_cuts():
+    plan = Plan(steps=2, batch_size=64, clip=10.0, of_nats=True)
+    start = start_of(lb.create("made-mog:components=2", 5).fit(ROWS, HELD_OUT, seed=3, plan=plan, device="cpu"))
+    assert start.clip == 2.0
+
+
 def test_a_clip_between_the_norms_of_the_gradients_cuts_some_steps(monkeypatch):
     density = lb.create("made-mog:components=2", 5)
     norms, cut = [], nn.utils.clip_grad_norm_
