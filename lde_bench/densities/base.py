@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, NamedTuple, overload
 
@@ -47,7 +47,7 @@ def equal_parts(terms: Sequence[tuple[Density, Tensor]]) -> list[Part]:
 
 
 @functools.cache
-def _usual_parameters(kind: type[Density], features: int) -> int:
+def _usual_parameters(kind: Callable[[int], Density], features: int) -> int:
     """How many parameters a density of the package has at its usual arguments; 1 of one without."""
     with generators_unchanged():
         return kind(features).parameter_count() or 1
@@ -145,7 +145,8 @@ class Density(Model):
         """By the number of parameters. Of `lde` at K = 30 it says 1.08 where 1.03 was measured, of `tan:hidden=256` 8.0
         (6.1 against 40 components), of `mcgsm:components=128` 2.9 (3.4), of a `resmade-mog` twice as wide 3.0 (2.1).
         """
-        return max(1.0, (self.parameter_count() or 1) / _usual_parameters(type(self), self.features))
+        kind: Callable[[int], Density] = type(self)
+        return max(1.0, (self.parameter_count() or 1) / _usual_parameters(kind, self.features))
 
     # -- public ----------------------------------------------------------------------------------------------------
 

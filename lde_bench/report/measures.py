@@ -30,8 +30,8 @@ TITLE = "The same samples by better-founded measures"
 
 #: What stands behind a figure.
 ERRORS = (
-    "± after a measure: of one trial its standard error over items, which says nothing of another seed; of two trials "
-    "both values stand there, from three ± is 2 standard deviations over them."
+    "± after a measure: from three trials 2 standard deviations over them, of two both values stand there; SE behind "
+    "it, and the ± of one trial, is the standard error over items, which says nothing of another seed."
 )
 
 #: The line of the nulls.
@@ -145,16 +145,18 @@ def _mean_ranks(rows: Sequence[Row], names: Sequence[str]) -> tuple[list[str], d
 
 def measure_cell(measure: RowMeasure | None, digits: int) -> str:
     """A measure, marked where two sets of one distribution would hardly give it: of one trial with its standard error
-    over items, of two with both values, of more with 2 standard deviations over them.
+    over items, of two with both values, of more with 2 standard deviations over them, and then with that error too.
     """
     if measure is None:
         return DASH
-    error = "" if measure.standard_error is None else f" ± {error_text(measure.standard_error, digits)}"
-    if len(measure.trials) == 2:
-        error = f" ({', '.join(f'{value:.{digits}f}' for value in measure.trials)})"
-    elif (spread := two_standard_deviations(measure.trials) if measure.trials else None) is not None:
-        error = f" ± {spread:.{digits}f}"
-    return f"{measure.value:.{digits}f}{error}{f' {OUTSIDE}' if is_outside(measure) else ''}"
+    error = None if measure.standard_error is None else error_text(measure.standard_error, digits)
+    words = [] if error is None else [f"± {error}"]
+    if len(measure.trials) > 1:
+        spread = two_standard_deviations(measure.trials)
+        both = ", ".join(f"{value:.{digits}f}" for value in measure.trials)
+        behind = [] if error is None else [f"SE {error}"]
+        words = [f"({both})" if spread is None else f"± {spread:.{digits}f}", *behind]
+    return " ".join([f"{measure.value:.{digits}f}", *words, *([OUTSIDE] if is_outside(measure) else [])])
 
 
 def _marked_cell(row: Row, name: str, marks: Mapping[tuple[str, ...], str]) -> str:

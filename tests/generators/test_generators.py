@@ -50,13 +50,17 @@ def weights(model: Generator) -> dict[str, torch.Tensor]:
 
 
 def test_the_published_epochs_are_those_of_the_data_at_hand():
-    """Of the paper: 280 and 390 epochs of MNIST, 60 and 130 of TFD, 200 of CelebA and of codes (Yoo et al. 2020)."""
+    """Of the paper: 280 and 390 epochs of MNIST, 60 and 130 of TFD, 200 of CelebA and of codes (Yoo et al. 2020); of
+    the GAN, 22 of TFD (goodfeli/adversarial).
+    """
     budget = Budget("paper")
     for method, side, rows, steps in (
         ("ae", 28, 55_000, 280 * 430),
         ("iae", 28, 55_000, 390 * 430),
         ("ae", 48, 100_983, 60 * 789),
         ("iae", 48, 100_983, 130 * 789),
+        ("gan", 28, 50_000, 250 * 500),
+        ("gan", 48, 101_000, 22 * 1010),
     ):
         assert create_generator(method, (side, side)).plan(budget).over(rows).steps == steps
     model = create_generator("ae+lde", (3, 64, 64), latent=100)
