@@ -23,6 +23,7 @@ from lde_bench.generators import (
     generator_classes,
     parse_generator,
 )
+from lde_bench.generators.base import Generator
 from lde_bench.progress import duration
 from lde_bench.report.document import Grid
 from lde_bench.report.render.text import print_blocks
@@ -30,6 +31,9 @@ from lde_bench.training.plan import Budget, Plan
 
 #: Models of images are listed with their parameters at this size, MNIST's, and this size of the code, if they have one.
 IMAGE_SHAPE, LATENT = (1, 28, 28), 8
+
+#: TFD's, for which some have other plans.
+LARGER_SHAPE = (1, 48, 48)
 
 
 def catalogue(name: str | None = None) -> dict[str, Any]:
@@ -109,8 +113,9 @@ def _image_model(name: str) -> dict[str, Any]:
     kind = generator_class(spec.name)
     latent = {"latent": LATENT} if "latent" in generator_arguments(spec) else {}
     model = create_generator(spec, IMAGE_SHAPE, **latent)
-    parts = model.parts()
-    budgets = {profile: Budget.of(profile) for profile in PROFILES}
+    plans = _image_plans(model)
+    larger = _image_plans(create_generator(spec, LARGER_SHAPE, **latent))
+    at_larger = f" at {LARGER_SHAPE[1]}x{LARGER_SHAPE[2]}"
     cards = method_cards(name).values()
     return {
         "name": name,
@@ -120,11 +125,15 @@ def _image_model(name: str) -> dict[str, Any]:
         "sample_cost": kind.card.sample_cost,
         "arguments": _arguments(kind, "image_shape") | latent | spec.arguments,
         "parameters_at_28x28": model.parameter_count(),
-        "plans": {
-            f"{profile} {part}".strip(): _plan(model.part_plan(each, budget))
-            for profile, budget in budgets.items()
-            for part, each in parts.items()
-        },
+        "plans": plans | {f"{title}{at_larger}": plan for title, plan in larger.items() if plan != plans[title]},
+    }
+
+
+def _image_plans(model: Generator) -> dict[str, Any]:
+    return {
+        f"{profile} {part}".strip(): _plan(model.part_plan(each, Budget.of(profile)))
+        for profile in PROFILES
+        for part, each in model.parts().items()
     }
 
 
@@ -191,7 +200,10 @@ def print_card(name: str) -> None:
         facts["training"] = "its own fit, once"
     else:
         for profile, plan in card["plans"].items():
-            steps = f"{plan['steps']:,} steps of {plan['batch_size']:,}, rate {plan['rate']:g} ({plan['schedule']})"
+            steps = f"{plan['steps']:,} steps of {plan['batch_size']:,}, rate {plan['rate']:.3g} ({plan['schedule']})"
+            if "rows" in plan:
+                epochs = plan["steps"] * plan["batch_size"] / plan["rows"]
+                steps += f", {epochs:.0f} epochs of {plan['rows']:,}: of other data as many epochs"
             how = "in closed form" if plan["closed_form"] else steps
             facts[profile] = f"{how}, about {duration(plan['reference_seconds'])} on 2 cores with bf16"
     width = max(map(len, facts))

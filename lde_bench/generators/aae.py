@@ -72,7 +72,7 @@ class AAE(Autoencoder):
     )
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(steps=300, batch_size=128, rate=2e-3, betas=(0.5, 0.999), warmup=50, reference_seconds=20.0),
-        "standard": Plan(steps=11_700, batch_size=128, rate=1e-3, betas=(0.5, 0.999), reference_seconds=330.0),
+        "standard": Plan(steps=11_700, batch_size=128, rate=1e-3, betas=(0.5, 0.999), reference_seconds=230.0),
         "paper": Plan(
             steps=550_000, rows=55_000, batch_size=100, rate=1e-3, betas=(0.5, 0.999), reference_seconds=30_000.0
         ),

@@ -70,7 +70,7 @@ class DeepGSN(Generator):
     )
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(steps=60, batch_size=50, rate=1e-3, warmup=10, reference_seconds=15.0),
-        "standard": Plan(steps=830, batch_size=250, rate=1e-3, warmup=50, reference_seconds=415.0),
+        "standard": Plan(steps=830, batch_size=250, rate=1e-3, warmup=50, reference_seconds=165.0),
         # The published momentum weighs the gradient by 1 - 0.5, at a rate of 0.25.
         "paper": Plan(
             steps=1000 * EPOCH,

@@ -95,7 +95,7 @@ class GAN(Generator):
             betas=(0.5, 0.999),
             schedule="constant",
             average=0.999,
-            reference_seconds=330.0,
+            reference_seconds=250.0,
         ),
         "paper": Plan(
             steps=250 * EPOCH,

@@ -78,7 +78,7 @@ class SigmoidAutoencoder(Autoencoder):
     has_no_prior = True
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(steps=450, batch_size=128, rate=5e-3, warmup=20, reference_seconds=12.0),
-        "standard": Plan(steps=12_000, batch_size=128, rate=3e-3, reference_seconds=210.0),
+        "standard": Plan(steps=12_000, batch_size=128, rate=3e-3, reference_seconds=150.0),
         "paper": Plan(steps=MNIST.autoencoder_steps, batch_size=100, rate=1e-3, reference_seconds=180.0),
     }
 
@@ -132,7 +132,7 @@ class CodeGenerator(Model):
     chooses_on_validation: ClassVar[bool] = False
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(steps=60, batch_size=1000, rate=3e-3, warmup=10, bf16=False, reference_seconds=8.0),
-        "standard": Plan(steps=5_400, batch_size=1000, rate=6e-3, bf16=False, reference_seconds=400.0),
+        "standard": Plan(steps=5_400, batch_size=1000, rate=6e-3, bf16=False, reference_seconds=220.0),
         "paper": Plan(steps=MNIST.code_steps, batch_size=1000, rate=1e-3, bf16=False, reference_seconds=3000.0),
     }
 

@@ -121,7 +121,7 @@ class VAE(Autoencoder):
     )
     plans: ClassVar[dict[str, Plan]] = {
         "quick": Plan(steps=500, batch_size=128, rate=2e-3, warmup=50, reference_seconds=15.0),
-        "standard": Plan(steps=17_500, batch_size=64, rate=2e-3, reference_seconds=330.0),
+        "standard": Plan(steps=17_500, batch_size=64, rate=2e-3, reference_seconds=215.0),
         "paper": Plan(
             steps=200 * EPOCH,
             rows=100 * EPOCH,

@@ -59,6 +59,9 @@ def test_list_of_a_model_of_images_is_its_card(cli):
     assert f"{count:,} at 28x28" in both
     assert "on its codes" in both
     assert {"quick autoencoder", "paper density"} <= set(cli("list", "ae+lde", "--json").payload["plans"])
+    plans = [line.strip() for line in cli("list", "gan").out.splitlines() if line.startswith("  paper")]
+    assert [line.startswith("paper at 48x48") for line in plans] == [False, True]
+    assert "22 epochs of 101,000" in plans[1]
     refused = cli("list", "aee")
     assert (refused.code, refused.out) == (2, "")
     assert "did you mean 'ae'?" in refused.err

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lde_bench.report.measures import measure_cell
+from lde_bench.report.numbers import DASH
 from lde_bench.report.rows import RowMeasure
 
 
@@ -28,4 +29,4 @@ def test_spread_over_trials_and_error_over_items_stand_side_by_side(shown, cell)
 
 
 def test_what_was_not_measured_is_a_dash():
-    assert measure_cell(None, 1) == "–"
+    assert measure_cell(None, 1) == DASH
