@@ -42,7 +42,8 @@ EVERY = 3
 
 #: Width of the density of a place unless another is given.
 WIDTH = 1024
-#: How the density of a place is trained, stretched to its share of the steps of the plan of `base`.
+#: How the density of a place is trained, stretched to its share of the steps of the plan of `base`. It is that of the
+#: profile, so that `--steps` leaves warm-up and average as they are, as of every row; the batches are those of `base`.
 PLAN = replace(ResMadeMog.plans["long"], rate=6e-3)
 
 
