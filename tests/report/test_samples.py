@@ -144,7 +144,7 @@ def test_the_first_panel_marks_what_two_real_sets_would_not_give(table):
     assert "0.950 ± 0.010 " in lines["kmeans"]
     assert "0.950 ± 0.010 *" not in lines["kmeans"]
     assert "0.500 ± 0.010 *" in lines["gan"]
-    assert "0.650 (0.700, 0.600) *" in lines["ae+lde K=30"]
+    assert "0.650 (0.700, 0.600) SE 0.010 *" in lines["ae+lde K=30"]
     assert "0.850 to 0.950" in lines["real images"]
     assert "with accuracy 0.640 (real images: 0.450 to 0.550)." in text
     assert POWER not in text
