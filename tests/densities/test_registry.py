@@ -17,7 +17,7 @@ from lde_bench.densities.whitened import Whitened
 from lde_bench.errors import InputError
 from lde_bench.evaluation.laws.suite import skewed_rows
 from lde_bench.training.model import Card
-from lde_bench.training.plan import LONG_SECONDS, PROFILES, Budget, Plan, plan_of
+from lde_bench.training.plan import LONG_SECONDS, LONG_STEPS, PROFILES, Budget, Plan, plan_of
 
 # -- spelling ------------------------------------------------------------------------------------------------
 
@@ -86,7 +86,7 @@ def test_a_long_run_on_codes_is_the_lengthened_plan_for_codes():
     density = lb.create("lde", features=8)
     standard, long = (density.code_plan(Budget.of(profile)) for profile in ("standard", "long"))
     assert standard.steps != density.plan(Budget.of(profile="standard")).steps
-    assert long.steps == 12 * standard.steps
+    assert long.steps == LONG_STEPS * standard.steps
 
 
 @pytest.mark.parametrize("name", density_names())

@@ -10,7 +10,7 @@ import torch
 import lde_bench as lb
 from lde_bench.errors import InputError
 from lde_bench.training.learner import GradientLearner
-from lde_bench.training.plan import PROFILES, Budget, Plan, plan_of
+from lde_bench.training.plan import LONG_STEPS, PROFILES, Budget, Plan, plan_of
 
 
 def test_cosine_warms_up_linearly_and_falls_to_zero():
@@ -176,19 +176,19 @@ def test_the_decay_of_adamw_knows_no_loss():
 def test_a_lengthened_plan_has_the_rates_of_the_short_one_over_the_root_of_its_length_at_every_share(schedule):
     short = Plan(steps=400, reference_seconds=100, **schedule)
     long = short.lengthened()
-    assert long.steps == 12 * short.steps
-    assert long.reference_seconds == 1200
+    assert long.steps == LONG_STEPS * short.steps
+    assert long.reference_seconds == LONG_STEPS * short.reference_seconds
     for step in (0, 19, 99, 100, 300):
         share = step / short.steps
-        # The warm-up counts its first step as one: at the end of a step of the short plan, that of its twelve.
-        end = 12 * step + 11 if schedule["schedule"] == "cosine" else 12 * step
-        assert long.rate_at(end, share) == pytest.approx(short.rate_at(step, share) / math.sqrt(12))
+        # The warm-up counts its first step as one: at the end of a step of the short plan, that of its many.
+        end = LONG_STEPS * step + (LONG_STEPS - 1) * (schedule["schedule"] == "cosine")
+        assert long.rate_at(end, share) == pytest.approx(short.rate_at(step, share) / math.sqrt(LONG_STEPS))
 
 
 def test_a_lengthened_plan_averages_over_the_same_share_and_looks_as_often():
     long = Plan(steps=400, average=0.99, validate_every=50, patience=3, reference_seconds=100).lengthened()
-    assert long.average == pytest.approx(1 - 0.01 / 12)
-    assert (long.validate_every, long.patience) == (600, 3)
+    assert long.average == pytest.approx(1 - 0.01 / LONG_STEPS)
+    assert (long.validate_every, long.patience) == (50 * LONG_STEPS, 3)
 
 
 def test_a_lengthened_plan_keeps_to_two_hours_and_a_fit_in_closed_form_to_itself():
