@@ -277,7 +277,7 @@ class Model(nn.Module):
 
     def plan(self, budget: Budget) -> Plan:
         """The training plan under a budget's profile."""
-        found = plan_of(self.plans, budget.profile, self.size)
+        found = plan_of(self.plans, budget.profile, lambda: self.size)
         assert found is not None
         return found
 

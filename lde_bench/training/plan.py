@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -150,12 +150,12 @@ class Plan:
         return values
 
 
-def plan_of(plans: Mapping[str, Plan], profile: str, size: float = 1.0) -> Plan | None:
+def plan_of(plans: Mapping[str, Plan], profile: str, size: Callable[[], float] = lambda: 1.0) -> Plan | None:
     """The plan of a profile among some; that of `long`, where there is none, is `standard` lengthened, as far as a
-    model of that size has the time.
+    model of that size has the time; nobody asks for it otherwise, since telling it takes making another model.
     """
     if profile == "long" and "long" not in plans and "standard" in plans:
-        return plans["standard"].lengthened(size)
+        return plans["standard"].lengthened(size())
     return plans.get(profile)
 
 

@@ -99,6 +99,13 @@ def test_a_density_at_its_usual_arguments_has_the_usual_size(name):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_no_other_model_is_made_to_tell_a_plan_that_size_does_not_change():
+    _usual_parameters.cache_clear()
+    lb.create("tan", features=63).plan(Budget.of("standard"))
+    lb.create("resmade-mog", features=63).plan(Budget.of("long"))
+    assert _usual_parameters.cache_info().currsize == 0
+
+
 def test_a_larger_one_is_foreseen_to_take_longer_and_its_long_run_keeps_to_two_hours():
     long = Budget.of("long")
     small, large = lb.create("tan", features=63), lb.create("tan+w", features=63, hidden=256)
