@@ -196,11 +196,14 @@ def print_card(name: str) -> None:
         "arguments": defaults,
         "parameters": parameters,
     }
-    if not of_images and density_class(parse_method(name).name).origin.get("fit"):
+    kind = None if of_images else density_class(parse_method(name).name)
+    if kind is not None and kind.origin.get("fit"):
         facts["training"] = "its own fit, once"
     else:
         for profile, plan in card["plans"].items():
-            steps = f"{plan['steps']:,} steps of {plan['batch_size']:,}, rate {plan['rate']:.3g} ({plan['schedule']})"
+            steps = f"{plan['steps']:,} steps of {plan['batch_size']:,}"
+            if kind is None or kind.by_gradient:
+                steps += f", rate {plan['rate']:.3g} ({plan['schedule']})"
             if "rows" in plan:
                 epochs = plan["steps"] * plan["batch_size"] / plan["rows"]
                 steps += f", {epochs:.0f} epochs of {plan['rows']:,}: of other data as many epochs"

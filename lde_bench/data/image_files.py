@@ -6,6 +6,7 @@ are part of its version, as in `1-64-stretch`, so that no two sizes share a tabl
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -35,6 +36,8 @@ HELD_OUT = {"validation": 0.1, "test": 0.1}
 
 #: No picture file is larger.
 MOST_BYTES = 1 << 28
+#: Errors of reading that are a file's own, and last until it is changed.
+_OF_THE_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EPERM}
 
 _SIZED = re.compile(r"-(\d+)-(stretch|crop)$")
 
@@ -91,7 +94,11 @@ def in_folder(folder: Path, suffixes: Sequence[str] | None = None) -> ImageFiles
             _check_bytes(path.stat().st_size)
             return path.read_bytes()
         except OSError as error:
-            raise BadPicture(f"cannot be read ({error.strerror})") from error
+            fault = f"cannot be read ({error.strerror})"
+            if error.errno in _OF_THE_FILE:
+                raise BadPicture(fault) from error
+            # Of the disk or the process, and perhaps gone the next time: never to be remembered as the file's own.
+            raise InputError(f"{path}: {fault}; run again, or move it out of the folder if it stays so.") from error
 
     return ImageFiles(folder, dict(sorted(stamps.items())), read, str(folder.resolve()))
 

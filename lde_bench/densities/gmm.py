@@ -86,6 +86,7 @@ class GMM(TriangularGaussians):
 
     name = "gmm"
     place = 20
+    by_gradient = False
     rows = ("gmm:components=200",)
     card = Card(
         summary="mixture of K full-covariance Gaussians by (stepwise) expectation maximisation",

@@ -144,7 +144,8 @@ def build_rows(
     """The rows of a table from the labelled trials of each, in order.
 
     A reference row, which models nothing, is the highest only where there are no others; one that may be no density,
-    for all that could be told, never is. The highest is the best where the rows of models had equal budgets.
+    for all that could be told, never is. The highest is the best where there are two rows of models or more, of equal
+    budgets.
 
     Args:
         groups: label and trials of each row.
@@ -169,7 +170,8 @@ def build_rows(
     ]
     top_means = paired[top] if groups else None
     spent = [training_seconds(trials) for _, trials in groups]
-    equal = budgets_are_equal([spent[number] for number in models])
+    # A model alone is better than nobody, and no reference is the best.
+    equal = len(models) > 1 and budgets_are_equal([spent[number] for number in models])
     rows = []
     for number, (label, trials) in enumerate(groups):
         record, photographs, here = trials[0], by_photograph[number], paired[number]

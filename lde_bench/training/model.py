@@ -79,6 +79,8 @@ class Model(nn.Module):
     revision: ClassVar[int] = 1
     #: False where training would lose what it is after in bfloat16; the steps are then always in float32.
     trains_in_bf16: ClassVar[bool] = True
+    #: False where the learner is no gradient one, so that rate and schedule of a plan mean nothing.
+    by_gradient: ClassVar[bool] = True
     #: False where the last weights are kept, as there is no score to choose others by.
     chooses_on_validation: ClassVar[bool] = True
 

@@ -47,6 +47,8 @@ def test_list_of_one_method_is_its_card(cli):
     assert "components=200" in given
     assert "at 28x28 pixels, latent 3\n" in given
     assert "in closed form" in cli("list", "gaussian").out
+    assert "rate 0.0015 (cosine)" in card.out
+    assert "400 steps of 20,000, about" in cli("list", "gmm").out  # of EM, which knows no rate
 
 
 def test_list_of_a_model_of_images_is_its_card(cli):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import itertools
 import os
 import pickle
@@ -279,6 +280,23 @@ def test_a_file_that_may_not_be_read_is_named(folder: Path) -> None:
     (folder / "0" / "0.png").chmod(0)
     with pytest.raises(InputError, match=r"0/0\.png cannot be read \(Permission denied\)"):
         load(folder)
+
+
+def test_a_fault_of_the_disk_is_not_remembered_as_one_of_the_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_bytes
+
+    def failing(path: Path) -> bytes:
+        if path.name == "7.png":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", failing)
+        with pytest.raises(InputError, match=r"1/7\.png: cannot be read \(Input/output error\); run again"):
+            load(folder, skip_bad=True)
+    assert sum(load(folder, skip_bad=True).sizes.values()) == 60
 
 
 def test_options_of_pictures_are_refused_where_there_are_none() -> None:
