@@ -139,6 +139,12 @@ class Plan:
         """The number of steps, where the budget is none of seconds."""
         return self.steps if budget.steps is None or self.closed_form else budget.steps
 
+    def expected_steps(self, budget: Budget) -> float:
+        """The number of steps, or, where the budget is one of seconds, about how many those hold by the plan's own."""
+        if budget.seconds is None or self.closed_form:
+            return self.steps_within(budget)
+        return self.steps * budget.seconds / self.reference_seconds
+
     def describe(self) -> dict[str, Any]:
         """What shapes the result, as JSON-able values, for the run record and the name of the run."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}

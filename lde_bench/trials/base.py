@@ -79,7 +79,7 @@ class TrainingOptions:
         """
         if self.patches != "auto":
             return self
-        passes = plan.steps_within(budget) * plan.batch_size / len(dataset.train)
+        passes = plan.expected_steps(budget) * plan.batch_size / len(dataset.train)
         fresh = budget.profile == "long" and dataset.fresh is not None and passes >= FRESH_PASSES
         return replace(self, patches="fresh" if fresh else "fixed")
 

@@ -27,7 +27,7 @@ def data() -> Dataset:
 
 
 def chosen(data: Dataset, steps: int, profile: str = "long") -> str:
-    plan = Plan(steps=steps, batch_size=20)
+    plan = Plan(steps=steps, batch_size=20, reference_seconds=1.0)
     return AUTO.for_run(plan, Budget.of(profile), data).patches
 
 
@@ -36,6 +36,14 @@ def test_a_long_run_of_three_passes_over_its_patches_gets_fresh_ones(data):
     assert chosen(data, 10_000, "paper") == chosen(data, 10_000, "standard") == "fixed"
     assert chosen(replace(data, fresh=None), 10_000) == "fixed"
     assert AUTO.for_run(Plan(steps=10_000, batch_size=20), Budget.of("long", steps=29), data).patches == "fixed"
+
+
+def test_a_run_of_so_many_seconds_gets_the_patches_of_as_long_a_plan(data):
+    plan = Plan(steps=10, batch_size=20, reference_seconds=60.0)  # of one pass
+    found = [AUTO.for_run(plan, Budget.of("long", seconds=seconds), data).patches for seconds in (179, 180)]
+    assert found == ["fixed", "fresh"]
+    closed = replace(plan, closed_form=True)
+    assert AUTO.for_run(closed, Budget.of("long", seconds=1e6), data).patches == "fixed"
 
 
 def test_what_was_asked_for_is_not_overruled(data):
