@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
 from lde_bench.evaluation.sample_measures import Measure
 from lde_bench.evaluation.statistics import (
     Difference,
+    GroupMeans,
     paired_difference,
     two_standard_deviations,
 )
@@ -138,6 +141,57 @@ def by_space(rows: Sequence[Row]) -> list[Row]:
     return views
 
 
+@dataclass(frozen=True)
+class _Group:
+    """The labelled trials of a row, and what is read off them."""
+
+    label: str
+    trials: Sequence[Record]
+
+    @cached_property
+    def nats(self) -> list[float]:
+        """The test log-likelihoods of the trials that have one."""
+        return [record.test_nats for record in self.trials if record.test_nats is not None]
+
+    @cached_property
+    def doubt(self) -> str | None:
+        """Why it may be no density, if it may."""
+        return next(filter(None, map(unverified, self.trials)), None)
+
+    @property
+    def may_lead(self) -> bool:
+        """Whether it is a model, and a density for all that could be told."""
+        return not is_reference(self.trials[0].method) and self.doubt is None
+
+    @cached_property
+    def seconds(self) -> float | None:
+        return training_seconds(self.trials)
+
+    @cached_property
+    def photographs(self) -> GroupMeans | None:
+        return group_means(self.trials)
+
+    @cached_property
+    def paired(self) -> GroupMeans | None:
+        """What differences to another row are taken of. Where no items belong together, blocks of them tell the error;
+        patches do belong together, also where nobody knows which.
+        """
+        if self.photographs is not None:
+            return self.photographs
+        return None if is_patch(self.trials[0].dataset) else block_means(self.trials)
+
+    def difference_to(self, other: _Group) -> Difference | None:
+        """With the spread over seeds in its error, where both have two trials or more."""
+        mean, highest = _mean(self.nats), _mean(other.nats)
+        if self.paired is None or other.paired is None or self is other:
+            return None if mean is None or highest is None else Difference(mean - highest, None)
+        difference = paired_difference(self.paired, other.paired)
+        if min(len(self.nats), len(other.nats)) < 2:
+            return difference
+        found = difference_of_rows(difference, len(self.paired.ids), self.trials, other.trials)
+        return Difference(found.mean, found.standard_error)
+
+
 def build_rows(
     groups: Sequence[tuple[str, Sequence[Record]]], shows_paper: bool, figures: Sequence[PublishedFigure]
 ) -> tuple[Row, ...]:
@@ -152,74 +206,54 @@ def build_rows(
         shows_paper: whether the paper's own LDE was run on the same data.
         figures: published figures of the same measure on the same data.
     """
-    values = [[record.test_nats for record in trials if record.test_nats is not None] for _, trials in groups]
-    by_photograph = [group_means(trials) for _, trials in groups]
-    doubts = [next(filter(None, map(unverified, trials)), None) for _, trials in groups]
-    models = [
-        number
-        for number, (_, trials) in enumerate(groups)
-        if not is_reference(trials[0].method) and doubts[number] is None
-    ]
-    means = [_mean(nats) for nats in values]
-    top = max(models or range(len(groups)), key=lambda number: means[number] or 0.0, default=0)
-    # Where no items belong together, blocks of them tell the error of a paired difference; patches do belong together,
-    # also where nobody knows which.
-    paired = [
-        means or (None if is_patch(trials[0].dataset) else block_means(trials))
-        for means, (_, trials) in zip(by_photograph, groups, strict=True)
-    ]
-    top_means = paired[top] if groups else None
-    spent = [training_seconds(trials) for _, trials in groups]
+    found = [_Group(label, trials) for label, trials in groups]
+    if not found:
+        return ()
+    leaders = [group for group in found if group.may_lead]
+    top = max(leaders or found, key=lambda group: float(np.mean(group.nats)) if group.nats else -math.inf)
     # A model alone is better than nobody, and no reference is the best.
-    equal = len(models) > 1 and budgets_are_equal([spent[number] for number in models])
-    rows = []
-    for number, (label, trials) in enumerate(groups):
-        record, photographs, here = trials[0], by_photograph[number], paired[number]
-        mean, highest = means[number], means[top]
-        difference = None if mean is None or highest is None else Difference(mean - highest, None)
-        if here is not None and top_means is not None and number != top:
-            difference = paired_difference(here, top_means)
-            if len(values[number]) > 1 and len(values[top]) > 1:
-                found = difference_of_rows(difference, len(here.ids), trials, groups[top][1])
-                difference = Difference(found.mean, found.standard_error)
-        error = photographs.standard_error if photographs is not None else None
-        plain = all(row_options(record)[name] == value for name, value in PLAIN_DATA.items())
-        paper = PAPER_LDE.get(record.components or 0) if record.method == "lde" and plain else None
-        seconds = [trial.cost.cpu_seconds for trial in trials if trial.cost]
-        is_highest = number == top and mean is not None and doubts[number] is None
-        results = [trial.result for trial in trials if trial.result]
-        rows.append(
-            Row(
-                method=record.method,
-                label=label,
-                components=record.components,
-                parameters=record.parameters,
-                trials=len(trials),
-                test_nats=mean,
-                trial_nats=tuple(values[number]),
-                two_standard_deviations=two_standard_deviations(values[number]) if values[number] else None,
-                standard_error_clustered=error,
-                is_highest=is_highest,
-                is_best=is_highest and equal,
-                difference=None if difference is None else difference.mean,
-                difference_standard_error=None if difference is None else difference.standard_error,
-                cpu_seconds=float(np.mean(seconds)) if seconds else None,
-                training_cpu_seconds=spent[number],
-                paper_nats=paper[0] if paper and shows_paper else None,
-                paper_two_standard_deviations=paper[1] if paper and shows_paper else None,
-                run_ids=tuple(trial.run_id for trial in trials),
-                true_gap=_mean([result.true_gap for result in results]),
-                # Of the same test items in every trial: more trials do not make it smaller.
-                true_gap_standard_error=_mean([result.true_gap_standard_error for result in results]),
-                standard_error_naive=_mean([result.test_standard_error_naive for result in results]),
-                unverified=doubts[number],
-                samples=_samples(trials, figures),
-                input=input_of(record),
-                bits_per_dim=_mean([bits_per_dim(trial) for trial in trials]),
-                validation_nats=_mean([result.validation_nats for result in results]),
-            )
-        )
-    return tuple(rows)
+    equal = len(leaders) > 1 and budgets_are_equal([group.seconds for group in leaders])
+    return tuple(_row(group, top, equal, shows_paper, figures) for group in found)
+
+
+def _row(group: _Group, top: _Group, equal: bool, shows_paper: bool, figures: Sequence[PublishedFigure]) -> Row:
+    """The row of a group in a table that `top` leads, of `equal` budgets or not."""
+    trials, record = group.trials, group.trials[0]
+    mean, difference = _mean(group.nats), group.difference_to(top)
+    plain = all(row_options(record)[name] == value for name, value in PLAIN_DATA.items())
+    paper = PAPER_LDE.get(record.components or 0) if record.method == "lde" and plain and shows_paper else None
+    seconds = [trial.cost.cpu_seconds for trial in trials if trial.cost]
+    is_highest = group is top and mean is not None and group.doubt is None
+    results = [trial.result for trial in trials if trial.result]
+    return Row(
+        method=record.method,
+        label=group.label,
+        components=record.components,
+        parameters=record.parameters,
+        trials=len(trials),
+        test_nats=mean,
+        trial_nats=tuple(group.nats),
+        two_standard_deviations=two_standard_deviations(group.nats) if group.nats else None,
+        standard_error_clustered=None if group.photographs is None else group.photographs.standard_error,
+        is_highest=is_highest,
+        is_best=is_highest and equal,
+        difference=None if difference is None else difference.mean,
+        difference_standard_error=None if difference is None else difference.standard_error,
+        cpu_seconds=float(np.mean(seconds)) if seconds else None,
+        training_cpu_seconds=group.seconds,
+        paper_nats=paper[0] if paper else None,
+        paper_two_standard_deviations=paper[1] if paper else None,
+        run_ids=tuple(trial.run_id for trial in trials),
+        true_gap=_mean([result.true_gap for result in results]),
+        # Of the same test items in every trial: more trials do not make it smaller.
+        true_gap_standard_error=_mean([result.true_gap_standard_error for result in results]),
+        standard_error_naive=_mean([result.test_standard_error_naive for result in results]),
+        unverified=group.doubt,
+        samples=_samples(trials, figures),
+        input=input_of(record),
+        bits_per_dim=_mean([bits_per_dim(trial) for trial in trials]),
+        validation_nats=_mean([result.validation_nats for result in results]),
+    )
 
 
 def budgets_are_equal(seconds: Sequence[float | None]) -> bool:
