@@ -15,6 +15,7 @@ from shown import build_tables, print_tables, to_latex, to_markdown, to_text, wr
 from lde_bench.cards import describe_method
 from lde_bench.evaluation.statistics import GroupMeans
 from lde_bench.report.experiment import INPUT_NOTE
+from lde_bench.report.rows import build_rows
 from lde_bench.report.section import budget_text
 from lde_bench.report.table import to_csv, to_payload
 
@@ -142,6 +143,13 @@ def test_the_difference_of_rows_of_several_trials_counts_what_another_seed_chang
     assert other.difference == pytest.approx(-2.0)
     # The photographs differ by the same in every one, the seeds by 0.3 on either side.
     assert other.difference_standard_error == pytest.approx(math.sqrt(2 * 0.045 / 2), rel=1e-6)
+
+
+def test_a_row_without_a_figure_is_not_above_one_of_negative_nats(make):
+    record = make("a", 1, 0.0)
+    without = replace(record, result=replace(record.result, test_nats=None))
+    rows = build_rows([("a", [without]), ("b", [make("b", 1, -50.0)])], shows_paper=False, figures=())
+    assert [row.is_highest for row in rows] == [False, True]
 
 
 def test_only_of_equal_budgets_is_one_called_the_best(make):
