@@ -18,7 +18,7 @@ from lde_bench.densities import density_classes
 from lde_bench.densities.spec import parse_method
 from lde_bench.errors import InputError
 from lde_bench.experiments.bsds300 import at_its_components
-from lde_bench.experiments.time_to_nats_search import COMPONENTS, OTHER_CANDIDATES, TimeToNatsSearch
+from lde_bench.experiments.time_to_nats_search import COMPONENTS, TimeToNatsSearch
 from lde_bench.report import parts
 from lde_bench.report.document import Block, Grid, Heading, Line, Link, Paragraph
 from lde_bench.report.experiment import Experiment
@@ -254,7 +254,8 @@ def _given(rows: Sequence[Row], records: Sequence[Record]) -> list[Block]:
 def _words(record: Record) -> Iterator[str]:
     training: Mapping[str, Any] = record.training
     closed = training.get("closed_form")
-    rateless = closed or parse_method(record.method).name in OTHER_CANDIDATES
+    kind = density_classes().get(parse_method(record.method).name)  # None of a user's own, which is not imported here
+    rateless = closed or (kind is not None and not kind.by_gradient)
     yield str(training.get("patches", DASH))
     yield str(training.get("precision", DASH))
     yield DASH if rateless else f"{training['rate']:g}"

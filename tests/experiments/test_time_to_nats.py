@@ -223,6 +223,13 @@ def test_two_rows_of_one_method_under_one_budget_both_stand_beside_the_other_bud
     assert below != above
 
 
+def test_what_was_given_shows_a_rate_of_those_alone_that_have_one(finished: Callable[..., Record]):
+    shown = {
+        method: list(time_to_nats._words(finished(method, 150.0)))[2] for method in ("gmm", "nsf+w", "my.own:Best")
+    }
+    assert shown == {"gmm": DASH, "nsf+w": "0.01", "my.own:Best": "0.01"}
+
+
 def test_a_fit_of_a_users_own_that_no_clock_bounds_is_refused():
     with pytest.raises(InputError, match="brings a fit of its own, which no clock bounds"):
         runs({}, "sklearn.mixture:GaussianMixture")
