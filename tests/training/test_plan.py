@@ -173,7 +173,7 @@ def test_the_decay_of_adamw_knows_no_loss():
         {"schedule": "exponential", "decay": 0.99},
     ],
 )
-def test_a_lengthened_plan_has_the_rates_of_the_short_one_over_the_root_of_its_length_at_every_share(schedule):
+def test_a_lengthened_plan_has_the_rates_of_the_short_one_over_the_fourth_root_of_its_length_at_every_share(schedule):
     short = Plan(steps=400, reference_seconds=100, **schedule)
     long = short.lengthened()
     assert long.steps == LONG_STEPS * short.steps
@@ -182,7 +182,7 @@ def test_a_lengthened_plan_has_the_rates_of_the_short_one_over_the_root_of_its_l
         share = step / short.steps
         # The warm-up counts its first step as one: at the end of a step of the short plan, that of its many.
         end = LONG_STEPS * step + (LONG_STEPS - 1) * (schedule["schedule"] == "cosine")
-        assert long.rate_at(end, share) == pytest.approx(short.rate_at(step, share) / math.sqrt(LONG_STEPS))
+        assert long.rate_at(end, share) == pytest.approx(short.rate_at(step, share) / LONG_STEPS**0.25)
 
 
 def test_a_lengthened_plan_averages_over_the_same_share_and_looks_as_often():
@@ -194,7 +194,7 @@ def test_a_lengthened_plan_averages_over_the_same_share_and_looks_as_often():
 def test_a_lengthened_plan_keeps_to_two_hours_and_a_fit_in_closed_form_to_itself():
     long = Plan(steps=400, reference_seconds=1440).lengthened()
     assert (long.steps, long.reference_seconds) == (2000, 7200)
-    assert long.rate == pytest.approx(Plan.rate / math.sqrt(5))
+    assert long.rate == pytest.approx(Plan.rate / 5**0.25)
     larger = Plan(steps=400, reference_seconds=1440).lengthened(size=10)
     assert (larger.steps, larger.reference_seconds, larger.rate) == (200, 720, Plan.rate)
     closed = Plan(steps=1, closed_form=True)
