@@ -13,6 +13,8 @@ import pytest
 from scipy.io import savemat
 from test_bad_input import assert_refused
 
+from lde_bench.cli.running import plan_of_command
+
 DIGITS = ("parzen", "--samples", 100)
 PLACE = Path("results/parzen/digits8x8-v1/quick-2-steps")
 
@@ -129,6 +131,12 @@ def test_folds_of_tfd_from_the_file_to_the_table(cli, tfd, records, caplog):
     first = {key: record["result"] for key, record in found.items()}
     assert cli(*job).err.count("(done before)") == 6
     assert {key: record["result"] for key, record in records().items()} == first
+
+
+@pytest.mark.parametrize("command", ["beta", "generate"])
+def test_a_figure_of_tfd_is_of_its_first_fold(tfd, here, command):
+    planned = plan_of_command([command, "--dataset", "tfd", "--data-dir", str(tfd())], here)
+    assert {node.task.dataset.name for node in planned.nodes if node.asked} == {"tfd-fold1"}
 
 
 def test_a_file_that_is_not_tfds_is_one_sentence(cli, tfd, here):

@@ -59,7 +59,7 @@ def test_a_trial_is_named_by_all_that_changes_its_figures(images):
 
 
 @pytest.mark.slow
-def test_samples_are_the_first_ones_over_their_nearest_training_images(images, tmp_path):
+def test_samples_are_the_first_ones_over_their_nearest_training_images(images, tmp_path, caplog):
     store = ResultStore(tmp_path)
     trials = Generate().plan(
         Budget.of(steps=3), OPTIONS, images, methods=["aae:backbone=conv", "ae"], densities=["gaussian"], samples=40
@@ -88,6 +88,12 @@ def test_samples_are_the_first_ones_over_their_nearest_training_images(images, t
     assert figure is not None
     assert len(figure.axes) == 1 + 2 * len(table.rows)
     assert run(store, trials) == records  # nothing is trained twice
+    kept = places[records[0].run_id].picture
+    kept.write_bytes(kept.read_bytes()[:-100])
+    figure = Generate().picture(table, places)
+    assert figure is not None
+    assert len(figure.axes) == 1 + 2
+    assert f"The picture does without {kept}: damaged" in caplog.text
 
 
 @pytest.mark.slow

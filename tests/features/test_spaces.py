@@ -75,6 +75,20 @@ def test_features_of_real_images_are_computed_once_and_those_of_others_anew(pixe
     assert calls == [10, 11]
 
 
+def test_features_of_another_device_or_torch_are_not_taken_for_these(pixels, monkeypatch):
+    space = feature_space("vgg")
+    first = space.real_features(pixels, SHAPE)
+    calls = []
+    monkeypatch.setattr(Vgg, "features", lambda self, rows, shape: calls.append(len(rows)) or first)
+    other = feature_space("vgg", "meta")
+    other.real_features(pixels, SHAPE)
+    other.real_features(pixels, SHAPE)
+    assert calls == [11]
+    monkeypatch.setattr(network_space.torch, "__version__", "0.0")
+    space.real_features(pixels, SHAPE)
+    assert calls == [11, 11]
+
+
 def test_damaged_features_are_told_and_computed_anew(pixels, caplog):
     space = feature_space("vgg")
     first = space.real_features(pixels, SHAPE)

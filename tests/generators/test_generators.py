@@ -181,6 +181,29 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(name, digits, tmp_p
 
 
 @pytest.mark.slow
+def test_the_density_of_other_codes_does_not_go_on_from_a_checkpoint(digits, tmp_path: Path, monkeypatch):
+    """Of an autoencoder that was trained anew, as one under seconds is, which need not come out the same."""
+    files = [tmp_path / "one", tmp_path / "other"]
+    for seed, file in enumerate(files):
+        model = create_generator("ae+made-mog", SHAPE)
+        model.fit_shared_part(digits.train, digits.validation, file=file, seed=seed, steps=STEPS, precision="fp32")
+
+    def kill(progress):
+        if progress.share > 0.9:
+            raise Killed
+
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    checkpoint = tmp_path / "run.ckpt"
+    told: list[str] = []
+    with pytest.raises(Killed):
+        fitted("ae+made-mog", digits, checkpoint=checkpoint, shared=files[0], on_progress=kill)
+    resumed = weights(fitted("ae+made-mog", digits, checkpoint=checkpoint, shared=files[1], notify=told.append))
+    assert any("starts again from its first step" in line for line in told)
+    whole = weights(fitted("ae+made-mog", digits, shared=files[1]))
+    assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_training_moves_every_parameter(name, digits):
     model = create_generator(name, SHAPE)
