@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,22 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
         small = re.sub(r"\b\d+_000\b", "200", re.sub(r"\bsteps=\d+", "steps=3", block))
         exec(compile(small, "README.md", "exec"), names)
     assert (tmp_path / "lde.safetensors").is_file()
+
+
+def test_the_figure_of_ones_own_is_of_the_published_records_of_one_budget_and_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (block,) = _blocks(ROOT / "docs/own_figure.md", "python")
+    (tmp_path / "results").symlink_to(ROOT / "results")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(block, "own_figure.md", "exec"), names)
+    assert (tmp_path / "parzen-against-recall.png").is_file()
+    assert len(names["frame"][["profile", "seconds", "parzen.samples"]].drop_duplicates()) == 1
+    assert set(names["rows"].index) >= {"vae", "gan", "ae+lde", "kmeans"}
+    # What the text says of it.
+    models = names["rows"].drop(["train-samples", "kmeans"])
+    assert models["measure.recall.value"].idxmax() == models["test_nats"].idxmin() == "gan"
 
 
 @pytest.mark.parametrize("document", LINKED, ids=lambda path: f"{path.parent.name}/{path.name}")
