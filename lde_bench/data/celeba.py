@@ -8,6 +8,7 @@ parts are in `list_eval_partition.txt`; without it the ranges of numbers stand t
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -77,7 +78,7 @@ def read_partition(path: Path) -> dict[int, str]:
             continue
         name, _, part = line.strip().partition(" ")
         stem = name.removesuffix(".jpg")
-        if not stem.isdecimal() or part.strip() not in ("0", "1", "2"):
+        if not re.fullmatch(r"\d{1,9}", stem) or part.strip() not in ("0", "1", "2"):
             raise InputError(f"{path}: line {place} is not a file name and 0, 1 or 2; {REMEDY}")
         parts[int(stem)] = SPLITS[int(part)]
     return parts

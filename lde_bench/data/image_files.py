@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import re
+import stat
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,7 +92,10 @@ def in_folder(folder: Path, suffixes: Sequence[str] | None = None) -> ImageFiles
     def read(name: str) -> bytes:
         path = folder / name
         try:
-            _check_bytes(path.stat().st_size)
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):
+                raise BadPicture("is no file")  # reading a pipe would wait for ever
+            _check_bytes(found.st_size)
             return path.read_bytes()
         except OSError as error:
             fault = f"cannot be read ({error.strerror})"
@@ -130,6 +134,10 @@ def in_zip(path: Path, remedy: str) -> ImageFiles:
         _check_bytes(members[name].file_size)
         try:
             return archive.read(members[name])
+        except MemoryError:
+            raise
+        except OSError as error:  # as above, not the member's own
+            raise InputError(f"{path}: cannot be read ({error.strerror}); run again, or copy the archive.") from error
         except Exception as error:  # encrypted, damaged, packed by an unknown method
             raise BadPicture(f"cannot be unpacked ({' '.join(str(error).split())[:80]})") from error
 

@@ -10,6 +10,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -61,7 +62,7 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     if is_cut_jpeg(data):
         raise BadPicture("is a truncated JPEG")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=_formats()) as image:
             if image.width * image.height > MOST_PIXELS:  # before memory is taken for them
                 raise BadPicture(f"is {image.width}x{image.height}, more than {MOST_PIXELS:,} pixels")
             yield image
@@ -69,11 +70,20 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         raise BadPicture("is no image that Pillow can read") from error
     except Image.DecompressionBombError as error:
         raise BadPicture(f"has far more than {MOST_PIXELS:,} pixels") from error
-    except (BadPicture, InputError):
+    except (BadPicture, InputError, MemoryError):  # that there is no memory now is no fault of the file
         raise
     except Exception as error:  # over damaged bytes a decoder may raise anything
         told = " ".join(str(error).split())[:100] or type(error).__name__
         raise BadPicture(f"is truncated or damaged ({told.rstrip('.')})") from error
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """What Pillow reads, but for PostScript, which it hands to another program."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(each for each in Image.ID if each != "EPS")
 
 
 def is_cut_jpeg(data: bytes) -> bool:

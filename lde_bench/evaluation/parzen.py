@@ -243,10 +243,13 @@ def _sigmas(grid: object) -> np.ndarray:
         raise InputError("parzen: a sigma is no real number; give for example sigma=0.2.") from error
     if sigmas.ndim != 1 or len(sigmas) == 0:
         raise InputError("parzen: the grid of sigmas is empty or not a list; give at least one sigma.")
-    # sigma^2 must be a float above 0 too.
-    bad = sigmas[~(np.isfinite(sigmas) & (sigmas > 0) & (sigmas**2 > 0))]
+    # sigma^2 must be a float above 0 too, and so must its inverse.
+    bad = sigmas[~((sigmas > 1e-150) & (sigmas < 1e150))]
     if len(bad):
-        raise InputError(f"parzen: sigma = {bad[0]:g} is not a positive number; give for example sigma=0.2.")
+        raise InputError(
+            f"parzen: sigma = {bad[0]:g} is not a positive number, or one too small or large to be squared; give for "
+            "example sigma=0.2."
+        )
     return sigmas
 
 

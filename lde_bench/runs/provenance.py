@@ -155,7 +155,8 @@ def describe_command(argv: Sequence[str]) -> str:
             word = re.sub(r"(^|[=:,])((?:/|~|\.\.?/)[^=:,]*)", lambda m: m[1] + _last_component(m[2]), word)
         path_follows = not equals and _names_a_path(word)
         words.append(word)
-    return shlex.join(words)
+    # A name that is no UTF-8 comes as half a surrogate, which no record can hold.
+    return shlex.join(words).encode(errors="backslashreplace").decode()
 
 
 def _names_a_path(option: str) -> bool:

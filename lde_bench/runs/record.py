@@ -211,6 +211,16 @@ class Record:
     def _check(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9+._=-]+", self.run_id) or self.run_id.startswith("."):
             raise InputError(f"record.run_id {self.run_id!r} is not a name that can be a file's")
+        # They name the folders that a record is copied to, which one from elsewhere must not lead out of.
+        folders = {
+            "experiment": self.experiment,
+            "dataset.name": self.dataset.name,
+            "dataset.version": self.dataset.version,
+            "budget": self.budget.label,
+        }
+        for what, name in folders.items():
+            if name in ("", ".", "..") or "/" in name or "\0" in name:
+                raise InputError(f"record.{what} {name!r} is not a name that can be a folder's")
         if self.done and (self.result is None or self.reason is not None):
             raise InputError("record.status is 'done', which needs a result and no reason")
         if not self.done and (self.result is not None or not self.reason):

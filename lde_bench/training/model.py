@@ -35,6 +35,9 @@ from lde_bench.training.start import Start
 SAMPLE_ROWS = 4096
 SAMPLE_NUMBERS = 10_000_000
 
+#: The largest number of anything that a model is made of: what lies above overflows before it fills a memory.
+MOST = 1_000_000_000
+
 #: What of the JSON in a file of weights is no argument of the model.
 NOTES = "notes"
 
@@ -452,13 +455,15 @@ def _read_safetensors(path: Path, what: str) -> tuple[dict[str, str], dict[str, 
 
 
 def positive_integer(what: str, value: Any) -> int:
-    """`value` as an int from 1 up.
+    """`value` as an int from 1 up, and no more than `MOST`.
 
     Raises:
         InputError: it is something else.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise InputError(f"{what} = {value!r} is not a whole number from 1 up; give for example {what}=10.")
+    if value > MOST:
+        raise InputError(f"{what} = {value} is more than any machine holds; give at most {MOST:,}.")
     return int(value)
 
 

@@ -299,6 +299,40 @@ def test_a_fault_of_the_disk_is_not_remembered_as_one_of_the_file(
     assert sum(load(folder, skip_bad=True).sizes.values()) == 60
 
 
+def test_a_fault_of_the_disk_is_not_remembered_as_one_of_a_member_of_an_archive(
+    small_celeba: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(archive: zipfile.ZipFile, name: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    path = small_celeba / celeba.ARCHIVE
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "read", failing)
+        with pytest.raises(
+            InputError, match=r"img_align_celeba\.zip: cannot be read \(Input/output error\); run again"
+        ):
+            lb.load_dataset("celeba", data_dir=path, side=8, skip_bad=True)
+    assert sum(lb.load_dataset("celeba", data_dir=path, side=8, skip_bad=True).sizes.values()) == 12
+
+
+def test_a_picture_for_which_there_was_no_memory_is_no_bad_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("PIL.ImageOps.exif_transpose", failing)
+        with pytest.raises(MemoryError):
+            load(folder, skip_bad=True)
+    assert sum(load(folder, skip_bad=True).sizes.values()) == 60
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+def test_a_pipe_in_the_folder_is_a_bad_file_and_is_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.png")
+    with pytest.raises(InputError, match=r"1 of 61 files cannot be used as images \(pipe\.png is no file\)"):
+        load(folder)
+
+
 def test_options_of_pictures_are_refused_where_there_are_none() -> None:
     with pytest.raises(InputError, match="digits8x8 is not made of picture files and takes no side or fit"):
         lb.load_dataset("digits8x8", side=32, fit="crop")
@@ -427,6 +461,9 @@ def test_celeba_keeps_to_the_official_partition_where_it_is_there(small_celeba: 
     beside.unlink()
     partition.write_text("\n".join([*lines[:3], "000004.jpg x"]))
     with pytest.raises(InputError, match=r"list_eval_partition\.txt: line 4 is not a file name and 0, 1 or 2"):
+        lb.load_dataset("celeba", data_dir=small_celeba, side=8)
+    partition.write_text(f"{'1' * 5000}.jpg 0")
+    with pytest.raises(InputError, match=r"list_eval_partition\.txt: line 1 is not a file name and 0, 1 or 2"):
         lb.load_dataset("celeba", data_dir=small_celeba, side=8)
     partition.write_text("\n".join(lines[:5]))
     with pytest.raises(InputError, match=r"000006\.jpg is in no part of CelebA"):

@@ -164,3 +164,10 @@ def test_a_decompression_bomb_is_refused_before_it_goes_off(size: tuple[int, int
             opened(b"\x89PNG\r\n\x1a\n" + b"".join(parts)),
         ):
             pass
+
+
+def test_postscript_is_not_read_since_pillow_hands_it_to_another_program() -> None:
+    with pytest.raises(BadPicture, match="is no image that Pillow can read"):
+        decode(encoded(Image.fromarray(COLOURS), "EPS"))
+    for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA"):
+        assert decode(encoded(Image.fromarray(COLOURS), kind)).size == (5, 6)

@@ -123,3 +123,11 @@ def test_the_chain_rule_gives_a_random_walk_its_covariance_and_its_log_prob():
 def test_a_bad_number_of_components_is_an_input_error(components):
     with pytest.raises(InputError, match=r"components = .* is not a whole number from 1 up"):
         lb.create("lde", features=3, components=components)
+
+
+@pytest.mark.parametrize(
+    "argument", ["lde:components", "gmm:components", "nsf:bins", "tan:hidden", "deep-rnade:layers"]
+)
+def test_a_number_that_torch_cannot_hold_is_an_input_error(argument):
+    with pytest.raises(InputError, match="= 99999999999999999999 is more than any machine holds; give at most 1,000"):
+        lb.create(f"{argument}=99999999999999999999", features=3)

@@ -251,6 +251,7 @@ def test_a_window_of_other_samples_or_width_is_not_continued(samples, rows, tmp_
     [
         (np.zeros((0, D)), 0.3, "samples.npy: the array is empty; give at least one sample"),
         (np.zeros((5, D)), -1.0, "sigma = -1 is not a positive number"),
+        (np.zeros((5, D)), 1e160, r"sigma = 1e\+160 is not a positive number, or one too small or large to be squared"),
         (np.zeros((5, 2)), 0.3, "has rows of 3 numbers and is scored by what has 2; give rows of the same width"),
         (np.full((5, D), np.nan), 0.3, "NaN"),
     ],

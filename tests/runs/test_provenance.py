@@ -32,6 +32,7 @@ needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not i
         (["lde-bench", "a:weights=/home/me/w,k=/home/me/v"], "lde-bench a:weights=w,k=v"),
         (["lde-bench", "pkg.mod:Class", "gmm:components=200"], "lde-bench pkg.mod:Class gmm:components=200"),
         (["lde-bench", "two words"], "lde-bench 'two words'"),
+        (["lde-bench", "no-utf8-\udcff"], "lde-bench 'no-utf8-\\udcff'"),
         ([], "python"),
     ],
 )

@@ -126,6 +126,11 @@ def test_numpy_numbers_become_plain_ones(make_record):
         ("curve", [{"step": 1}], r"record.curve\[0\]"),
         ("schema", 2, "schema is 2"),
         ("run_id", "../../etc/passwd", "run_id"),
+        ("experiment", "/etc", "record.experiment '/etc' is not a name that can be a folder's"),
+        ("experiment", "..", "record.experiment '..' is not"),
+        ("dataset.name", "../../elsewhere", "record.dataset.name '../../elsewhere' is not"),
+        ("dataset.version", "1/../../..", "record.dataset.version '1/../../..' is not"),
+        ("budget.profile", "../quick", "record.budget '../quick' is not"),
     ],
 )
 def test_a_wrong_record_is_refused_with_place_and_fault(example, path, value, fault):
