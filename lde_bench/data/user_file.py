@@ -50,7 +50,8 @@ def load_file(path: Path, request: Request, *, standardise: bool = True) -> Data
     if len(set(widths.values())) > 1:
         told = ", ".join(f"'{split}' has {width}" for split, width in widths.items())
         raise InputError(f"{path}: the arrays differ in their number of columns, {told}; give all the same.")
-    sizes = request.sizes(path.stem, {split: len(array) for split, array in rows.items()})
+    name = path.stem.encode(errors="backslashreplace").decode()  # one that is no UTF-8 could stand in no record
+    sizes = request.sizes(name, {split: len(array) for split, array in rows.items()})
     taken = {split: array[: sizes[split]] for split, array in rows.items()}
     unit = Unit.of(str(path), taken["train"]) if standardise else None
     if unit is None:
@@ -58,7 +59,7 @@ def load_file(path: Path, request: Request, *, standardise: bool = True) -> Data
     arrays = {split: _single(path, split, array, unit) for split, array in taken.items()}
     if GROUPS in stored:
         arrays[GROUPS] = _groups(path, stored[GROUPS], len(rows["test"]))[: sizes["test"]]
-    return Dataset.of(path.stem, VERSION, request.seed, arrays, unit=unit)
+    return Dataset.of(name, VERSION, request.seed, arrays, unit=unit)
 
 
 def _single(path: Path, split: str, rows: np.ndarray, unit: Unit | None) -> np.ndarray:

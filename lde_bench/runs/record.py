@@ -214,8 +214,7 @@ class Record:
         # They name the folders that a record is copied to, which one from elsewhere must not lead out of.
         folders = {
             "experiment": self.experiment,
-            "dataset.name": self.dataset.name,
-            "dataset.version": self.dataset.version,
+            "dataset": f"{self.dataset.name}-v{self.dataset.version}",
             "budget": self.budget.label,
         }
         for what, name in folders.items():

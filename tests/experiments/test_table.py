@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import h5py
 import numpy as np
@@ -70,6 +71,13 @@ def test_a_file_becomes_laws_records_and_a_table(name, here, capsys):
     assert frame["laws_passed"].all()
     assert frame["true_test_nats"].isna().all()
     assert "gap to truth" not in (folder / "table.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["...npz", os.fsdecode(b"caf\xe9.npz")])
+def test_a_file_of_an_odd_name_has_a_record_too(name, here, capsys):
+    code, _, err = table(capsys, "--data", save(here / name), "--methods", "gaussian")
+    assert code == 0, err
+    assert len(lb.load_results(here / "results")) == 1
 
 
 def test_the_formats_and_number_types_give_the_same_dataset(here):

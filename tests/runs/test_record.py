@@ -128,8 +128,8 @@ def test_numpy_numbers_become_plain_ones(make_record):
         ("run_id", "../../etc/passwd", "run_id"),
         ("experiment", "/etc", "record.experiment '/etc' is not a name that can be a folder's"),
         ("experiment", "..", "record.experiment '..' is not"),
-        ("dataset.name", "../../elsewhere", "record.dataset.name '../../elsewhere' is not"),
-        ("dataset.version", "1/../../..", "record.dataset.version '1/../../..' is not"),
+        ("dataset.name", "../../elsewhere", "record.dataset '../../elsewhere-v1' is not"),
+        ("dataset.version", "1/../../..", "record.dataset 'bsds300-v1/../../..' is not"),
         ("budget.profile", "../quick", "record.budget '../quick' is not"),
     ],
 )
