@@ -50,7 +50,8 @@ def load_file(path: Path, request: Request, *, standardise: bool = True) -> Data
     if len(set(widths.values())) > 1:
         told = ", ".join(f"'{split}' has {width}" for split, width in widths.items())
         raise InputError(f"{path}: the arrays differ in their number of columns, {told}; give all the same.")
-    name = path.stem.encode(errors="backslashreplace").decode()  # one that is no UTF-8 could stand in no record
+    # One that is no UTF-8 could stand in no record, and folders of results that begin with a full stop are hidden.
+    name = path.stem.encode(errors="backslashreplace").decode().lstrip(".") or "data"
     sizes = request.sizes(name, {split: len(array) for split, array in rows.items()})
     taken = {split: array[: sizes[split]] for split, array in rows.items()}
     unit = Unit.of(str(path), taken["train"]) if standardise else None

@@ -218,7 +218,7 @@ class Record:
             "budget": self.budget.label,
         }
         for what, name in folders.items():
-            if name in ("", ".", "..") or "/" in name or "\0" in name:
+            if not name or name.startswith(".") or "/" in name or "\0" in name:
                 raise InputError(f"record.{what} {name!r} is not a name that can be a folder's")
         if self.done and (self.result is None or self.reason is not None):
             raise InputError("record.status is 'done', which needs a result and no reason")

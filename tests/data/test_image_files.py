@@ -326,6 +326,10 @@ def test_a_picture_for_which_there_was_no_memory_is_no_bad_one(folder: Path, mon
     assert sum(load(folder, skip_bad=True).sizes.values()) == 60
 
 
+def test_a_hidden_folder_is_called_by_a_name_that_its_results_are_found_by(folder: Path) -> None:
+    assert load(folder.rename(folder.with_name(".pics"))).name == "pics"
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
 def test_a_pipe_in_the_folder_is_a_bad_file_and_is_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / "pipe.png")
