@@ -49,9 +49,11 @@ def ensure_folder(path: Path) -> Path:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; on success it replaces `path`, on failure it is removed.
 
-    Raises `StorageError` when the folder cannot be written or the disk is full.
+    Raises `StorageError` when the folder cannot be written or the disk is full, or `path` is a device or a pipe.
     """
     path = Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise StorageError(f"{path}: is no file that could be replaced; choose another name.")
     ensure_folder(path.parent)
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")

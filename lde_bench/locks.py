@@ -71,13 +71,19 @@ class FolderLocks:
             with contextlib.suppress(FileNotFoundError):  # the folder is gone, and the lock with it
                 held.release()
 
-    @cached_property
+    @property
     def _leases(self) -> bool:
-        """Whether leases are taken here: whoever finds that `flock` cannot be relied on decides so for all."""
+        """Whether leases are taken here: whoever finds that `flock` cannot be relied on decides so for all, for those
+        too who have asked before.
+        """
         mark = self.folder / LEASES
-        if not mark.exists() and not flock_works(self.folder):
+        if not mark.exists() and not self._flock_works:
             mark.touch()
         return mark.exists()
+
+    @cached_property
+    def _flock_works(self) -> bool:
+        return flock_works(self.folder)
 
     def _lease(self, path: Path) -> filelock.BaseFileLock:
         return filelock.SoftFileLease(path.with_suffix(".lease"), lease_duration=LEASE_SECONDS)

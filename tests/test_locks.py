@@ -138,3 +138,12 @@ def test_locks_in_a_folder_that_is_gone_are_let_go(tmp_path):
                 path.unlink()
             folder.rmdir()
         assert not folder.exists()
+
+
+def test_who_took_locks_of_the_system_takes_leases_once_another_has_decided_so(tmp_path):
+    early, late = FolderLocks(tmp_path), FolderLocks(tmp_path)
+    with early.hold("before") as held:
+        assert held
+    (tmp_path / LEASES).touch()
+    with late.hold("run"), early.hold("run", wait=False) as held:
+        assert not held

@@ -177,7 +177,7 @@ class Share:
 def share(type_: Any, tokens: Sequence[Token]) -> Share:
     """The value of `--only`, such as `2/6`."""
     text = tokens[0].value
-    if not (found := re.fullmatch(r"(\d+)/(\d+)", text)) or not 1 <= int(found[1]) <= int(found[2]):
+    if not (found := re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)) or not 1 <= int(found[1]) <= int(found[2]):
         raise ValueError(f"{text} is no share of the trials; give for example 2/6, from 1/6 to 6/6.")
     return Share(int(found[1]), int(found[2]))
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lde_bench.cli.app import CacheDir, DataDir, Json, Methods, Whole, app, whole_numbers
+from lde_bench.cli.app import CacheDir, DataDir, Json, Methods, TrialCount, Whole, app, whole_numbers
 
 
 @app.command
@@ -35,7 +35,7 @@ def regress(
     test: Annotated[Whole | None, Parameter(help="Test rows.")] = None,
     steps: Annotated[Whole | None, Parameter(help="Training steps; those of the quick profile if left out.")] = None,
     trials: Annotated[
-        Whole | None,
+        TrialCount | None,
         Parameter(
             help="Seeds: with --update those that the spread is measured over (5 if left out, at least 3), else how "
             "many of them are run again (1 if left out)."

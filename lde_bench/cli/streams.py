@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import select
 import sys
 import unicodedata
 from typing import TYPE_CHECKING, TextIO
@@ -50,7 +51,10 @@ class Forgiving(io.FileIO):
         """The number of bytes taken: all of them once there is a fault."""
         if self.fault is None:
             try:
-                return super().write(data)
+                # None: a descriptor that another program made non-blocking takes nothing at the moment.
+                while (taken := super().write(data)) is None:
+                    select.select([], [self], [])
+                return taken
             except OSError as error:
                 self.fault = error
         return memoryview(data).nbytes

@@ -190,7 +190,7 @@ class Parzen(Experiment):
                 seed,
                 samples=samples,
                 space=main,
-                bound_images=bound_images,
+                bound_images=min(bound_images, len(dataset.test)),
                 beside=tuple(others),
             )
             for trial in range(trials)

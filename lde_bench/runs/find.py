@@ -131,7 +131,8 @@ def find_side(
         InputError: nothing or more than one row is meant, the file is no record, or its trial failed.
         LawBroken: the trained model breaks a law.
     """
-    if Path(name).is_file() or name.endswith(".json"):
+    # A file in the working folder may be called as a method is.
+    if name.endswith(".json") or ("/" in name and Path(name).is_file()):
         return Side.of([_read(Path(name))])
     runs = ResultStore(results_dir).load_with_paths()
     if named := [run for run in runs if run[1].run_id == name]:

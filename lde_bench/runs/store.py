@@ -20,7 +20,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from lde_bench.errors import InputError
-from lde_bench.files import atomic_path, describe_os_error, ensure_folder, file_sha256, write_text_atomic
+from lde_bench.files import atomic_path, describe_os_error, ensure_folder, expanded, file_sha256, write_text_atomic
 from lde_bench.locks import FolderLocks
 from lde_bench.runs.record import Budget, Record
 
@@ -181,7 +181,7 @@ class ResultStore:
     """Run records under one folder, written atomically and never overwritten."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder).absolute()  # wherever the working folder moves to
+        self.folder = expanded(folder).absolute()  # wherever the working folder moves to
         self._locks = FolderLocks(self.folder / ".locks")
         #: Files among the records that could not be read as one; they are left where they are.
         self.skipped: set[Path] = set()
@@ -285,7 +285,7 @@ class ResultStore:
         """Every run once, ordered by path; a failure only where no trial of the same run succeeded.
 
         A JSON file that is not a record is skipped with one sentence on the log and listed in `skipped`.
-        Raises `InputError` when the folder does not exist.
+        Raises `InputError` when the folder does not exist, or it or a folder in it cannot be read.
         """
         return [record for _, record in self.load_with_paths()]
 
@@ -296,13 +296,26 @@ class ResultStore:
                 f"{self.folder}: no such folder of results; run `lde-bench bsds300` first or name another."
             )
         runs: dict[str, tuple[Path, Record]] = {}
-        for path in sorted(self.folder.rglob("*.json")):
+        for path in self._record_files():
             record = None if path.name.endswith(REPORT_SUFFIX) else self._read(path)
             if record is None:
                 continue
             if record.run_id not in runs or (record.done and not runs[record.run_id][1].done):
                 runs[record.run_id] = (path, record)
         return sorted(runs.values(), key=lambda run: run[0])
+
+    def _record_files(self) -> list[Path]:
+        """What may be a record, in the folder and those in it that are not hidden."""
+
+        def refuse(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError):  # which another process has removed
+                raise InputError(f"{error.filename}: cannot be read ({error.strerror}); check its rights.")
+
+        found = []
+        for place, folders, files in os.walk(self.folder, onerror=refuse):
+            folders[:] = [each for each in folders if not each.startswith(".")]
+            found += [Path(place, file) for file in files if file.endswith(".json")]
+        return sorted(found)
 
     def _read(self, path: Path) -> Record | None:
         """The record in a file, parsed again only where the file is another than it was; None where it holds none."""

@@ -167,6 +167,12 @@ class ImageTrial(Trial):
             InputError: it is not.
         """
         assert self.dataset.image_shape is not None
+        for split in ("train", "test"):
+            if (there := self.dataset.sizes[split]) < MINIMUM_ROWS:
+                raise InputError(
+                    f"{self.dataset.name}: {there} {split} images are too few for the measures of samples; give "
+                    f"{MINIMUM_ROWS} or more."
+                )
         self.model().check_needs()
         self.features.check(self.dataset.image_shape)
 

@@ -368,6 +368,13 @@ def test_groups_of_a_users_own_data_are_not_called_photographs(store, put, capsy
     assert "photograph" not in out
 
 
+def test_a_file_that_is_called_as_a_method_is_does_not_hide_it(store, put, tmp_path, monkeypatch):
+    put("lde", np.arange(len(GROUPS)) * 1.0)
+    monkeypatch.chdir(tmp_path)
+    Path("lde").touch()
+    assert find_side("lde", store.folder).records
+
+
 def test_what_is_no_record_is_refused_in_one_sentence(tmp_path, capsys):
     (tmp_path / "foreign.json").write_text("{}")
     for name, fault in (("foreign.json", "is no run record"), ("absent.json", "there is no such record")):

@@ -13,7 +13,7 @@ from PIL import Image
 def holidays(here: Path) -> Path:
     folder = here / "holidays"
     folder.mkdir()
-    pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (400, 8, 8, 3), dtype=np.uint8)
     for number, picture in enumerate(pixels):
         Image.fromarray(picture).save(folder / f"{number}.png")
     return folder
@@ -34,6 +34,15 @@ def test_a_folder_of_ones_own_is_taken_by_every_command_of_images(cli, holidays,
     outcome = cli(*command, "--images", holidays, "--plan")
     assert outcome.code == 0, outcome.err
     assert "to run" in outcome.out
+
+
+@pytest.mark.parametrize("command", ["generate", "parzen", "beta"])
+def test_too_few_images_to_be_measured_are_told_of_before_any_training(cli, holidays, command):
+    for picture in sorted(holidays.iterdir())[60:]:
+        picture.unlink()
+    outcome = cli(command, "--images", holidays, "--plan")
+    assert outcome.code == 2
+    assert "test images are too few for the measures of samples; give 20 or more" in outcome.err
 
 
 def test_of_two_folders_neither_takes_a_folder_of_data(cli, holidays):

@@ -74,6 +74,20 @@ def test_a_pipe_that_nobody_reads_to_its_end_is_no_fault(here: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "1.5", "")
 
 
+def test_a_stdout_that_does_not_block_takes_all_that_is_printed(here: Path) -> None:
+    Path("program.py").write_text(PROGRAM)
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with subprocess.Popen([sys.executable, "program.py"], stdout=write, stderr=subprocess.PIPE, text=True) as process:
+        os.close(write)
+        with os.fdopen(read, encoding="utf-8") as pipe:
+            out = pipe.read()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+    assert out.count("x") == 100_000
+
+
 def test_ascii_alone_is_told_in_ascii(here: Path) -> None:
     done = shell("", PYTHONIOENCODING="ascii", PYTHONUTF8="0", LC_ALL="C")
     assert done.returncode == 0

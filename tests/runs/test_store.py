@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from lde_bench import files
-from lde_bench.errors import InputError
+from lde_bench.errors import InputError, StorageError
 from lde_bench.runs import Budget, ResultStore
 
 
@@ -254,3 +254,30 @@ def test_records_hold_no_path_of_this_machine(store, make_record, tmp_path):
     assert "/" not in json.loads(text)["provenance"]["command"]
     for secret in (str(tmp_path), str(Path.home()), str(Path.cwd()), os.uname().nodename):
         assert secret not in text
+
+
+def test_a_folder_of_records_that_cannot_be_read_is_not_passed_over(store, make_record, monkeypatch):
+    store.write(make_record())
+    scandir = os.scandir
+
+    def closed(path):
+        if os.fspath(path).endswith("quick"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(InputError, match=r"quick: cannot be read \(Permission denied\); check its rights"):
+        ResultStore(store.folder).load()
+
+
+def test_a_results_folder_may_be_named_by_its_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert ResultStore("~/out").folder == tmp_path / "out"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+def test_what_is_no_file_is_never_replaced_by_one(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StorageError, match="pipe: is no file that could be replaced"):
+        files.write_bytes_atomic(tmp_path / "pipe", b"")
+    assert (tmp_path / "pipe").is_fifo()
