@@ -395,9 +395,8 @@ def _fault(record: Record) -> str | None:
 
 def _raise_if_other(path: Path, differences: Sequence[str]) -> None:
     if differences:
-        anew = "" if path == BASELINE else f" --baseline {path}"
         raise NothingMeasured(
-            f"{path}: not comparable: {'; '.join(differences)}; measure it anew with lde-bench regress{anew} --update."
+            f"{path}: not comparable: {'; '.join(differences)}; measure it anew by the same command with --update."
         )
 
 

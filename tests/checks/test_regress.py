@@ -366,6 +366,7 @@ def test_another_protocol_or_other_methods_are_not_comparable(project):
         assert (code, states) == (3, {}), arguments
         assert "not comparable" in err
         assert told in err
+        assert "measure it anew by the same command with --update" in err
     code, states, err = project.check("--methods", "gausian", project.method)
     assert (code, states) == (2, {})
     assert "did you mean 'gaussian'" in err
