@@ -58,6 +58,8 @@ class RowFile:
             raise InputError(f"{path}: there is no such file; give an .npy, .npz or .h5 file of rows [n, D].")
         with reading(path, _REMEDY):
             if kind == ".npy":
+                if key is not None:
+                    raise InputError(f"{path}: is one array and has no key '{key}'; leave the key out.")
                 with path.open("rb") as stream:
                     found = cls._in_numpys_format(path, None, stream, path.stat().st_size)
             else:

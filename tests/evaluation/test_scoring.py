@@ -171,6 +171,12 @@ def test_files_that_hold_no_such_rows_are_refused(weights, tmp_path, content, ke
     assert sorted(each.name for each in tmp_path.iterdir()) == ["model.safetensors", path.name]
 
 
+def test_a_key_of_a_file_that_has_none_is_refused(weights, rows, tmp_path):
+    path, _ = saved(rows, tmp_path, "npy")
+    with pytest.raises(InputError, match=r"rows\.npy: is one array and has no key 'other'; leave the key out"):
+        score_file(weights, path, tmp_path / "out.npy", key="other")
+
+
 def test_files_cut_short_and_compressed_ones_are_refused(weights, rows, tmp_path):
     path, _ = saved(rows, tmp_path, "npy")
     os.truncate(path, 500)
