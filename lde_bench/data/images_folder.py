@@ -28,7 +28,7 @@ def load_folder(folder: Path, request: Request) -> Dataset:
     """
     folder = expanded(folder).resolve()
     files = in_folder(folder)
-    name = re.sub(r"[^\w.-]+", "-", folder.name).lstrip(".") or "images"  # a folder of results is none that is hidden
+    name = re.sub(r"[^\w.-]+", "-", folder.name).lstrip(".") or "images"  # a full stop would hide the folder of results
     return load_image_files(Origin(name, VERSION, files, split_by_hash(files.stamps)), request, fit="crop")
 
 

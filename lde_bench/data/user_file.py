@@ -50,7 +50,7 @@ def load_file(path: Path, request: Request, *, standardise: bool = True) -> Data
     if len(set(widths.values())) > 1:
         told = ", ".join(f"'{split}' has {width}" for split, width in widths.items())
         raise InputError(f"{path}: the arrays differ in their number of columns, {told}; give all the same.")
-    # One that is no UTF-8 could stand in no record, and folders of results that begin with a full stop are hidden.
+    # A name that is no UTF-8 could stand in no record, one that begins with a full stop hides the folder of results.
     name = path.stem.encode(errors="backslashreplace").decode().lstrip(".") or "data"
     sizes = request.sizes(name, {split: len(array) for split, array in rows.items()})
     taken = {split: array[: sizes[split]] for split, array in rows.items()}
