@@ -19,7 +19,7 @@ import torch
 from plan_search import BUDGET, OF_A_RUN, Candidate, Search, main
 
 from lde_bench.data import Dataset, load_dataset
-from lde_bench.experiments.parzen import COMPONENTS, DENSITIES, expand_methods
+from lde_bench.experiments.parzen import expand_methods
 from lde_bench.generators import create_generator
 from lde_bench.generators.base import Generator
 from lde_bench.generators.latent_density import REFERENCE_FEATURES
@@ -125,7 +125,7 @@ class Table2(Search):
     def _model(self, row: str, candidate: Candidate, of_budget: float = 1.0) -> Generator:
         """The model of a candidate, that will be trained with this share of the budget."""
         method = f"{row}{',' if ':' in row else ':'}{candidate.arguments}" if candidate.arguments else row
-        ((spec, _),) = expand_methods([method], DENSITIES, COMPONENTS)
+        ((spec, _),) = expand_methods([method])
         assert self.dataset.image_shape is not None
         model = create_generator(spec, self.dataset.image_shape, **own_settings(spec, setting(self.dataset)))
         parts = list(model.parts().values())

@@ -142,24 +142,35 @@ class Asked:
             raise InputError("no method is named; name what to check, as in --methods gaussian package.module:Class.")
         return [case]
 
-    def load(self, case: Case) -> Dataset:
-        """The data of a case.
+    def load(self, cases: Sequence[Case]) -> list[Dataset]:
+        """The data of each case.
 
         Raises:
-            InputError: see `load_data`.
+            InputError: see `load_data`; or there is a folder of data, and no case is of files in it.
         """
+        if self.data_dir is not None and not any(case.file is not None or _reads_files(case) for case in cases):
+            raise InputError(
+                f"none of the data is made of files, so that --data-dir {self.data_dir} has no use; leave it out."
+            )
+        return [self._load(case) for case in cases]
+
+    def _load(self, case: Case) -> Dataset:
         train, validation, test = map(case.sizes.get, SPLITS)
-        entry = datasets().get(case.dataset or "")
         return load_data(
             None if case.file is None else Path(case.file),
             case.dataset,
             train=train,
             validation=validation,
             test=test,
-            # Of several cases some are made of no files.
-            data_dir=None if entry is not None and not entry.reads_files else self.data_dir,
+            data_dir=self.data_dir if case.file is not None or _reads_files(case) else None,
             cache_dir=self.cache_dir,
         )
+
+
+def _reads_files(case: Case) -> bool:
+    """Whether it is of a registered dataset that is made of files, or of one that is not known here."""
+    entry = datasets().get(case.dataset or "")
+    return entry is None or entry.reads_files
 
 
 @dataclass(frozen=True)
@@ -249,7 +260,7 @@ def _check(asked: Asked, path: Path, own: bool, json: bool) -> int:
         raise InputError(f"{path}: has {reference.seeds} seeds and --trials asks for {again}; give at most as many.")
     protocol = Protocol(asked.steps or reference.protocol.steps)
     cases = list(CASES) if own else asked.cases(reference)
-    datasets = [asked.load(case) for case in cases]
+    datasets = asked.load(cases)
     _raise_if_other(path, reference.differences(protocol, cases, [DatasetInfo.of(each) for each in datasets]))
     planned = [
         _plan_what_is_there(measured, case, dataset, protocol, again)
@@ -289,7 +300,7 @@ def _update(asked: Asked, path: Path, own: bool, json: bool) -> int:
     else:
         cases, usual = asked.cases(kept), kept.protocol if kept else Protocol(None)
     protocol = Protocol(asked.steps or usual.steps)
-    datasets = [asked.load(case) for case in cases]
+    datasets = asked.load(cases)
     planned = [_plan(*each, protocol, seeds) for each in zip(cases, datasets, strict=True)]
     if before:
         others = before.differences(protocol, cases, [DatasetInfo.of(each) for each in datasets])

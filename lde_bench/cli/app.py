@@ -207,12 +207,15 @@ class Sweeping:
         Parameter(help="Run on the workers of this Dask scheduler: its address, or its scheduler file (needs [dask])."),
     ] = None
     retries: Annotated[
-        TrialCount, Parameter(help="How often a trial whose worker died is given to another before it has failed.")
-    ] = 3
+        TrialCount | None,
+        Parameter(help="How often a trial whose worker died is given to another before it has failed; 3 if left out."),
+    ] = None
     fail_fast: Annotated[bool, Parameter(negative=(), help="Stop at the first trial that fails.")] = False
 
     def check(self) -> None:
-        """Raises `InputError` for numbers that are too small, and for workers both of this machine and elsewhere."""
+        """Raises `InputError` for numbers that are too small, workers both of this machine and elsewhere, and retries
+        of none.
+        """
         for name, value, least in (("workers", self.workers, 1), ("retries", self.retries, 0)):
             if value is not None and value < least:
                 raise InputError(
@@ -220,6 +223,10 @@ class Sweeping:
                 )
         if self.workers is not None and self.scheduler is not None:
             raise InputError("--workers starts workers here and --scheduler has its own; leave out one of the two.")
+        if self.retries is not None and self.workers is None and self.scheduler is None:
+            raise InputError(
+                f"--retries {self.retries} is about workers that die; give --workers or --scheduler, or leave it out."
+            )
 
 
 #: What stands where a command is given none of them.

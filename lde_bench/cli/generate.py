@@ -25,7 +25,7 @@ from lde_bench.cli.app import (
     Whole,
     app,
 )
-from lde_bench.cli.running import Job, use_vgg
+from lde_bench.cli.running import Job, check_vgg_is_used, use_vgg
 
 
 @app.command
@@ -83,4 +83,5 @@ def generate(
         space=features,
         seed=running.seed,
     )
+    check_vgg_is_used(vgg, planned)
     return Job(planned, sweeping, running)

@@ -25,7 +25,7 @@ from lde_bench.cli.app import (
     Whole,
     app,
 )
-from lde_bench.cli.running import Job, use_vgg
+from lde_bench.cli.running import Job, check_vgg_is_used, use_vgg
 
 if TYPE_CHECKING:
     from lde_bench.data import Dataset
@@ -105,6 +105,7 @@ def interpolate(
         space=features,
         seed=running.seed,
     )
+    check_vgg_is_used(vgg, planned)
     return Job(planned, sweeping, running)
 
 

@@ -23,7 +23,7 @@ from lde_bench.cli.app import (
     Whole,
     app,
 )
-from lde_bench.cli.running import Job, use_vgg
+from lde_bench.cli.running import Job, check_vgg_is_used, use_vgg
 
 
 @app.command
@@ -99,4 +99,5 @@ def parzen(
         bound_images=bound_images,
         seed=running.seed,
     )
+    check_vgg_is_used(vgg, planned)
     return Job(planned, sweeping, running, "" if samples == 10_000 else f"-samples{samples}")

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from lde_bench.cli.app import PICTURE_OPTIONS, CacheDir, DataDir, Json, PictureOptions, Seed, app
+from lde_bench.errors import InputError
 
 
 @app.command
@@ -21,8 +22,11 @@ def prepare(
     json: Json = False,
 ) -> int:
     """Fetch and prepare a dataset, e.g. `lde-bench prepare bsds300`, and print what was made."""
-    from lde_bench.data import load_dataset
+    from lde_bench.data import datasets, load_dataset
 
+    entry = datasets().get(dataset)
+    if seed and entry is not None and not entry.is_drawn:
+        raise InputError(f"{dataset} is the same whatever --seed {seed} says, as nothing of it is drawn; leave it out.")
     data = load_dataset(dataset, data_dir=data_dir, cache_dir=cache_dir, seed=seed, progress=True, **pictures.asked())
     if json:
         facts = {"name": data.name, "version": data.version, "seed": data.seed, "sizes": data.sizes}

@@ -12,13 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lde_bench.errors import CalledExit, NothingMeasured
+from lde_bench.errors import CalledExit, InputError, NothingMeasured
 
 if TYPE_CHECKING:
     from lde_bench.cli.app import Running, Sweeping
     from lde_bench.report.table import Table
     from lde_bench.runs import Plan, Record, ResultStore
     from lde_bench.trials.base import Trial
+    from lde_bench.trials.images import ImageTrial
 
 
 def use_vgg(weights: Path | None, cache_dir: Path | None) -> None:
@@ -28,6 +29,15 @@ def use_vgg(weights: Path | None, cache_dir: Path | None) -> None:
 
     use_weights(weights)
     keep_in(cache_dir)
+
+
+def check_vgg_is_used(weights: Path | None, planned: Sequence[ImageTrial]) -> None:
+    """Raises `InputError` for weights of VGG19 that no trial has a use for."""
+    if weights is not None and not any(trial.looks_through_vgg for trial in planned):
+        raise InputError(
+            f"--vgg {weights}: nothing here looks through VGG19, neither a loss nor a measure; leave it out, or ask "
+            "for --features vgg."
+        )
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,7 @@ class Job:
         return finish(records, store, self.running.json, self.suffix)
 
     def _records(self, plan: Plan, store: ResultStore, argv: Sequence[str]) -> list[Record]:
+        from lde_bench.runs.workers import RETRIES
         from lde_bench.trials.run import run_on_workers, run_trials
 
         asked = self.sweeping
@@ -83,7 +94,7 @@ class Job:
             workers=asked.workers,
             scheduler=asked.scheduler,
             threads=self.running.threads,
-            retries=asked.retries,
+            retries=RETRIES if asked.retries is None else asked.retries,
             fail_fast=asked.fail_fast,
             resource="GPU" if self.running.device == "cuda" and asked.scheduler is not None else None,
         )

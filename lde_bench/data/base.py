@@ -198,6 +198,7 @@ class DatasetEntry:
         folds: names of the datasets that are its folds; an experiment takes them all.
         from_pictures: whether its images are made of picture files, so that it takes `side`, `fit` and `skip_bad`.
         reads_files: whether it is made of files of the user's or of a download, so that it takes `data_dir`.
+        is_drawn: whether its preparation draws random numbers, so that a seed makes it another.
         bibtex: keys of what to cite, into `lde_bench/report/data/references.bib`.
     """
 
@@ -212,6 +213,7 @@ class DatasetEntry:
     folds: tuple[str, ...] = ()
     from_pictures: bool = False
     reads_files: bool = True
+    is_drawn: bool = False
     bibtex: tuple[str, ...] = ()
 
 

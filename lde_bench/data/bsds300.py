@@ -178,6 +178,7 @@ DATASETS = (
         load,
         items="patches",
         group="photograph",
+        is_drawn=True,
         bibtex=("martin2001database", "uria2016nade"),
     ),
 )

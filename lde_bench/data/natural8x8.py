@@ -95,6 +95,7 @@ DATASETS = (
         items="patches",
         group="photograph",
         reads_files=False,
+        is_drawn=True,
         bibtex=("uria2016nade",),
     ),
 )

@@ -124,9 +124,9 @@ def _loader(name: str, density: Density) -> Callable[[Request], Dataset]:
 
 
 def _entry(name: str, description: str, density: Density) -> DatasetEntry:
-    return DatasetEntry(
-        name, VERSION, description, "lde-bench, exact log-density", _loader(name, density), reads_files=False
-    )
+    source = "lde-bench, exact log-density"
+    load = _loader(name, density)
+    return DatasetEntry(name, VERSION, description, source, load, reads_files=False, is_drawn=True)
 
 
 DATASETS = (

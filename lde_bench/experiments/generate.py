@@ -25,18 +25,13 @@ from lde_bench.runs.store import RunPaths
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
 from lde_bench.trials.generation import SAMPLES, SHOWN, GenerationTrial
-from lde_bench.trials.images import PERCEPTUAL, check_samples, usual_space
+from lde_bench.trials.images import check_samples, perceptual_weight, usual_space
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: The rows of the paper's figures.
 METHODS = ("aae:backbone=conv", "ae", "iae")
-
-#: Density of the codes where none is named, and its components.
-DENSITIES = ("lde",)
-COMPONENTS = (30,)
-
 
 #: The measures that are shown, in the order of the table; the others stand in the records.
 FIGURES = (
@@ -83,26 +78,26 @@ class Generate(FigureInColour):
             options: how trials are trained.
             dataset: of images.
             methods: models of images, `METHODS` if None; an autoencoder without a prior gets every density.
-            densities: of its codes, `DENSITIES` if None.
-            components: K of those that have some, `COMPONENTS` if None.
+            densities: of its codes.
+            components: K of those that have some.
             trials: training runs of each.
             samples: to measure; by profile if None.
-            perceptual: weight of the distance in features of VGG19 in the loss; by profile if None.
+            perceptual: weight of the distance in features of VGG19 in the loss, see `perceptual_weight`.
             space: in which samples and real images are compared; that of `usual_space` if None.
             seed: base of the trials' seeds.
 
         Raises:
-            InputError: see `lde_bench.experiments.parzen.expand_methods`; too few samples or trials; an unknown space;
-                or the weights of VGG19 are needed and not at hand.
+            InputError: see `lde_bench.experiments.parzen.expand_methods` and `perceptual_weight`; too few samples or
+                trials; an unknown space; or the weights of VGG19 are needed and not at hand.
         """
         assert dataset.image_shape is not None
         if isinstance(trials, bool) or trials < 1:
             raise InputError(f"trials = {trials} is not a whole number from 1 up; leave it out for the default.")
-        specs = expand_methods(methods or METHODS, densities or DENSITIES, components or COMPONENTS)
+        specs = expand_methods(methods or METHODS, densities, components)
         count = SAMPLES[budget.profile] if samples is None else samples
         check_samples([spec for spec, _ in specs], count, dataset.image_shape)
         options.check(dataset)
-        weight = PERCEPTUAL[budget.profile] if perceptual is None else perceptual
+        weight = perceptual_weight(perceptual, budget.profile, [spec for spec, _ in specs])
         features = usual_space(dataset, budget.profile) if space is None else space
         planned = [
             GenerationTrial(

@@ -29,7 +29,7 @@ from lde_bench.report.table import Table
 from lde_bench.runs.store import RunPaths
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
-from lde_bench.trials.images import PERCEPTUAL, usual_space
+from lde_bench.trials.images import perceptual_weight, usual_space
 from lde_bench.trials.interpolation import PAIRS, InterpolationTrial
 
 if TYPE_CHECKING:
@@ -68,13 +68,13 @@ class Interpolate(FigureInColour):
             methods: autoencoders, `METHODS` if None.
             trials: training runs of each.
             pairs: walks of each kind; by profile if None.
-            perceptual: weight of the distance in features of VGG19 in the loss; by profile if None.
+            perceptual: weight of the distance in features of VGG19 in the loss, see `perceptual_weight`.
             space: in which steps and distances are measured; that of `usual_space` if None.
             seed: base of the trials' seeds and of the pairs.
 
         Raises:
-            InputError: a model is unknown or no autoencoder; fewer than two pairs; an unknown space; or the weights of
-                VGG19 are needed and not at hand.
+            InputError: a model is unknown or no autoencoder; see `perceptual_weight`; fewer than two pairs; an unknown
+                space; or the weights of VGG19 are needed and not at hand.
         """
         assert dataset.image_shape is not None
         count = PAIRS[budget.profile] if pairs is None else pairs
@@ -87,7 +87,7 @@ class Interpolate(FigureInColour):
         for spec in specs:
             _check_autoencoder(spec, dataset.image_shape)
         options.check(dataset)
-        weight = PERCEPTUAL[budget.profile] if perceptual is None else perceptual
+        weight = perceptual_weight(perceptual, budget.profile, specs)
         features = usual_space(dataset, budget.profile) if space is None else space
         planned = [
             InterpolationTrial(

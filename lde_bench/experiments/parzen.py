@@ -52,29 +52,43 @@ TRIALS = {"quick": 1, "standard": 3, "long": 1, "paper": 5}
 
 
 def expand_methods(
-    methods: Sequence[str], densities: Sequence[str], components: Sequence[int]
+    methods: Sequence[str], densities: Sequence[str] | None = None, components: Sequence[int] | None = None
 ) -> list[tuple[MethodSpec, int | None]]:
     """Every method; autoencoders without a prior with every density of their codes, and mixtures at every K.
 
+    Where they are not given, these are `DENSITIES` and `COMPONENTS`.
+
     Raises:
-        InputError: an unknown method, density or argument, a value it does not take, or nothing to run.
+        InputError: an unknown method, density or argument, a value it does not take, nothing to run, or densities where
+            no autoencoder takes them.
     """
     named = [row for method in methods for row in (row_methods() if method == ALL else (method,))]
     specs: dict[str, tuple[MethodSpec, int | None]] = {}
+    bare = {text for text in named if _is_bare(text)}
+    if named and densities and not bare:
+        raise InputError(
+            f"--density {' '.join(densities)}: none of the methods is an autoencoder without a prior, whose codes it "
+            "would be of; name ae or iae, or leave it out."
+        )
     for text in named:
-        plain = parse_generator(text)
-        bare = not plain.wrappers and generator_class(plain.name).has_no_prior
-        arguments = text.partition(":")[2]
-        for spelled in [f"{plain.name}+{_merged(density, arguments)}" for density in densities] if bare else [text]:
+        name, arguments = parse_generator(text).name, text.partition(":")[2]
+        of_codes = [f"{name}+{_merged(density, arguments)}" for density in densities or DENSITIES]
+        for spelled in of_codes if text in bare else [text]:
             spec = parse_generator(spelled)
             own = spec.arguments.get("components")
             mixture = takes_components(spec)
-            for k in (components if own is None else [own]) if mixture else [None]:
+            for k in (components or COMPONENTS if own is None else [own]) if mixture else [None]:
                 at_k = spec if k is None else spec.with_arguments(components=k)
                 specs[str(at_k)] = (at_k, k)
     if not specs:
         raise InputError("there is nothing to run; name at least one method.")
     return list(specs.values())
+
+
+def _is_bare(text: str) -> bool:
+    """Whether a method is an autoencoder without a prior and without a density of its codes."""
+    plain = parse_generator(text)
+    return not plain.wrappers and generator_class(plain.name).has_no_prior
 
 
 def _merged(density: str, arguments: str) -> str:
@@ -174,7 +188,7 @@ class Parzen(Experiment):
             )
         shape = datasets[0].image_shape
         assert shape is not None
-        specs = expand_methods(methods or [ALL], densities or DENSITIES, components or COMPONENTS)
+        specs = expand_methods(methods or [ALL], densities, components)
         check_samples([spec for spec, _ in specs], samples, shape)
         for dataset in datasets:
             options.check(dataset)

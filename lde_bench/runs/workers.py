@@ -238,6 +238,10 @@ class Worker:
         self.future = self.node = None
 
 
+#: How often in a row a task is given to another worker where nothing else is asked for.
+RETRIES = 3
+
+
 class Crew:
     """The workers of a cluster, on one sweep.
 
@@ -262,7 +266,7 @@ class Crew:
         watcher: Watcher,
         *,
         threads: int | None = None,
-        retries: int = 3,
+        retries: int = RETRIES,
         fail_fast: bool = False,
         resource: str | None = None,
     ) -> None:

@@ -27,6 +27,7 @@ from lde_bench.evaluation.sample_measures import MINIMUM_ROWS, SampleSets
 from lde_bench.features import feature_space, feature_spaces
 from lde_bench.features.base import FeatureSpace
 from lde_bench.features.pixels import PIXELS
+from lde_bench.features.vgg import Vgg
 from lde_bench.files import describe_os_error
 from lde_bench.generators import create_generator, density_spec, generator_arguments, generator_class
 from lde_bench.generators.base import Generator
@@ -73,6 +74,21 @@ def usual_spaces(dataset: Dataset, profile: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((usual_space(dataset, profile), *(() if profile == "quick" else (PIXELS.name,)))))
 
 
+def perceptual_weight(asked: float | None, profile: str, specs: Sequence[MethodSpec]) -> float:
+    """The weight of the perceptual term in a figure in colour: what is asked for, or else that of the profile.
+
+    Raises:
+        InputError: one is asked for, and no model has the term in its loss.
+    """
+    if asked is None:
+        return PERCEPTUAL[profile]
+    if not any("perceptual" in generator_arguments(spec) for spec in specs):
+        raise InputError(
+            f"--perceptual {asked:g}: none of the models has a term in features of VGG19 in its loss; leave it out."
+        )
+    return asked
+
+
 @dataclass(frozen=True)
 class Measured:
     """What was measured of a trained model; `training` is what the record says of how, beside the training itself."""
@@ -113,6 +129,11 @@ class ImageTrial(Trial):
     def compared_images(self) -> int:
         """About how many images of the model have their features computed."""
         return 0
+
+    @property
+    def spaces(self) -> tuple[str, ...]:
+        """The names of all feature spaces that images are compared in."""
+        return (self.space,)
 
     # -- what all have ---------------------------------------------------------------------------------------------
 
@@ -160,6 +181,12 @@ class ImageTrial(Trial):
         own = own_settings(self.spec, setting(self.dataset), self.perceptual)
         return create_generator(self.spec, self.dataset.image_shape, **own)
 
+    @property
+    def looks_through_vgg(self) -> bool:
+        """Whether the loss, or a measure, is of features of VGG19."""
+        arguments = {**own_settings(self.spec, setting(self.dataset), self.perceptual), **self.spec.arguments}
+        return Vgg.name in self.spaces or bool(arguments.get("perceptual"))
+
     def check_needs(self) -> None:
         """Find out before any training that something is not at hand.
 
@@ -174,7 +201,8 @@ class ImageTrial(Trial):
                     f"{MINIMUM_ROWS} or more."
                 )
         self.model().check_needs()
-        self.features.check(self.dataset.image_shape)
+        for name in self.spaces:
+            self.space_called(name).check(self.dataset.image_shape)
 
     def prerequisites(self) -> Sequence[SharedAutoencoder]:
         """The autoencoder, of a model that has a density of its codes.

@@ -95,11 +95,9 @@ class ParzenTrial(ImageTrial):
     def compared_images(self) -> int:
         return min(self.samples, MEASURED_SAMPLES)
 
-    def check_needs(self) -> None:
-        super().check_needs()
-        assert self.dataset.image_shape is not None
-        for name in self.beside:
-            self.space_called(name).check(self.dataset.image_shape)
+    @property
+    def spaces(self) -> tuple[str, ...]:
+        return (self.space, *self.beside)
 
     def measure(self, model: Generator, paths: RunPaths) -> Measured:
         """Draw samples and choose sigma on validation images; then come the test images."""

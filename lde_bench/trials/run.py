@@ -8,6 +8,7 @@ from lde_bench.progress import duration, say
 from lde_bench.runs import Plan, Record, ResultStore, run_sweep
 from lde_bench.runs.display import SweepDisplay
 from lde_bench.runs.plan import Node
+from lde_bench.runs.workers import RETRIES, Crew, connect, threads_each
 from lde_bench.trials.base import Trial
 
 
@@ -31,7 +32,7 @@ def run_on_workers(
     workers: int | None = None,
     scheduler: str | None = None,
     threads: int | None = None,
-    retries: int = 3,
+    retries: int = RETRIES,
     fail_fast: bool = False,
     resource: str | None = None,
 ) -> list[Record]:
@@ -50,8 +51,6 @@ def run_on_workers(
         SweepStopped: with `fail_fast`, at the first failure.
         StorageError: a record cannot be written.
     """
-    from lde_bench.runs.workers import Crew, connect, threads_each
-
     if threads is None and workers is not None:
         threads = threads_each(workers)
     with connect(workers, scheduler) as client, announced(plan, store, workers or 1) as display:
