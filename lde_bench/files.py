@@ -12,15 +12,20 @@ from pathlib import Path
 
 from lde_bench.errors import InputError, StorageError
 
+#: What the system says where a disk, or a user's share of it, is full.
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 def describe_os_error(error: OSError, path: Path) -> StorageError:
     """Turn an operating-system error about `path` into one sentence with its remedy."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         return StorageError(f"{path}: the disk is full; free some space or choose another folder.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return StorageError(f"{path}: no permission to write there; choose a folder you may write to.")
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
         return StorageError(f"{path}: a file stands where a folder is needed, or the reverse; choose another path.")
+    if error.errno == errno.ENAMETOOLONG:
+        return StorageError(f"{path}: the name is too long for a file beside it; choose a shorter one.")
     return StorageError(f"{path}: cannot be written ({error.strerror or error}); choose another folder.")
 
 
@@ -49,7 +54,8 @@ def ensure_folder(path: Path) -> Path:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; on success it replaces `path`, on failure it is removed.
 
-    Raises `StorageError` when the folder cannot be written or the disk is full, or `path` is a device or a pipe.
+    Raises `StorageError` when the folder cannot be written or the disk is full, or `path` is a device or a pipe; and
+    `InputError` when what fails inside is a file that is read from.
     """
     path = Path(path)
     if path.exists() and not (path.is_file() or path.is_dir()):
@@ -59,7 +65,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         os.close(descriptor)
     except OSError as error:
-        raise describe_os_error(error, path.parent) from error
+        raise describe_os_error(error, path if error.errno == errno.ENAMETOOLONG else path.parent) from error
     temporary = Path(name)
     try:
         yield temporary
@@ -73,6 +79,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not path.parent.exists():
             raise StorageError(f"{path.parent}: the folder vanished while it was written to.") from error
+        # A copy that fills the disk is told of by the name of its source.
+        other = error.filename is not None and str(error.filename) not in (str(temporary), str(path))
+        if other and error.errno not in FULL:
+            raise InputError(
+                f"{error.filename}: cannot be read ({error.strerror}); check the path and its rights."
+            ) from error
         raise describe_os_error(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)

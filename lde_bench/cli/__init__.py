@@ -5,7 +5,6 @@ Nothing heavy is imported before a command computes: `lde-bench --help` answers 
 
 from __future__ import annotations
 
-import errno
 import importlib
 import logging
 import os
@@ -24,6 +23,7 @@ from lde_bench.cli.app import app
 from lde_bench.cli.running import Job
 from lde_bench.cli.streams import take_over
 from lde_bench.errors import LdeBenchError
+from lde_bench.files import FULL
 from lde_bench.memory import is_out_of_memory
 
 for _module in pkgutil.iter_modules(__path__):
@@ -98,8 +98,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except OSError as error:
         if error.filename is None:  # of no path, such as a library that cannot be loaded
             raise
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "free some space" if full else "check the path and its rights"
+        remedy = "free some space" if error.errno in FULL else "check the path and its rights"
         print(f"lde-bench: {error.filename}: the system refuses ({error.strerror}); {remedy}.", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:

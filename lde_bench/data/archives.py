@@ -6,8 +6,10 @@ asks for terabytes, open in another program) is one `InputError` of one sentence
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
+import os
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ from lde_bench.memory import check_memory
 
 _PIECE = 1 << 20  # bytes that are unpacked at once
 _MOST_NAMES = 20  # of a file's arrays, told where one is missing
+_OF_RIGHTS = (errno.EACCES, errno.EPERM)
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,8 @@ def reading(path: Path, remedy: str) -> Iterator[None]:
                 f"{path}: another program has this file open for writing, or ended without closing it; close it there, "
                 "or copy the file and give the copy."
             ) from error
+        if isinstance(error, OSError) and error.errno in _OF_RIGHTS:
+            raise InputError(f"{path}: cannot be read ({os.strerror(error.errno)}); check its rights.") from error
         raise InputError(f"{path}: cannot be read ({_reason(error)}); {remedy}") from error
 
 
@@ -62,8 +67,9 @@ def read_npz(
         InputError: the file cannot be read, lacks an array, or holds Python objects, which are never unpickled.
     """
     with reading(path, remedy):
-        if not zipfile.is_zipfile(path):
-            raise InputError(f"{path}: is no whole .npz archive; {remedy}")
+        with path.open("rb") as handle:  # by its name, a file that may not be read would be no archive
+            if not zipfile.is_zipfile(handle):
+                raise InputError(f"{path}: is no whole .npz archive; {remedy}")
         with zipfile.ZipFile(path) as archive:
             members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
             arrays = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 import subprocess
@@ -54,6 +55,19 @@ def test_an_archive_gives_what_numpy_gives_and_it_can_be_written_to(tmp_path: Pa
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(told[name], array)
         assert (told[name].dtype, told[name].flags.writeable) == (array.dtype, True)
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.h5"])
+def test_of_a_file_that_may_not_be_read_the_rights_are_the_remedy(tmp_path, monkeypatch, name):
+    def refuse(*arguments, **options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / name).write_bytes(b"")
+    monkeypatch.setattr(Path, "open", refuse)  # root may read everything, so that rights would be no test
+    monkeypatch.setattr("h5py.File", refuse)
+    assert attempt(tmp_path / name, ARRAYS)[1] == (
+        f"{tmp_path / name}: cannot be read (Permission denied); check its rights."
+    )
 
 
 @pytest.mark.parametrize("packed", [True, False])
