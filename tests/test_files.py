@@ -18,7 +18,7 @@ def test_a_file_that_is_written_in_vain_leaves_the_old_one_and_nothing_else(tmp_
     path = tmp_path / "a.txt"
     write_text_atomic(path, "old")
     with pytest.raises(TypeError), atomic_path(path) as temporary:
-        temporary.write_bytes(None)  # type: ignore[arg-type]
+        temporary.write_bytes(None)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -93,7 +93,7 @@ def _run(argv: Sequence[str] | None) -> int:
         return error.exit_code
     except KeyboardInterrupt as stopped:
         word, number = ("ended", signal.SIGTERM) if isinstance(stopped, Terminated) else ("interrupted", signal.SIGINT)
-        print(f"lde-bench: {word}; give the same command again to resume.", file=sys.stderr)
+        print(f"lde-bench: {word}; give the same command again, which goes on from what was kept.", file=sys.stderr)
         return 128 + number
     except OSError as error:
         if error.filename is None:  # of no path, such as a library that cannot be loaded

@@ -126,8 +126,9 @@ def load(request: Request) -> Dataset:
     parted = not whole or partition is None or splits == split(files, None)
     if not parted:
         log.warning("%s: parts CelebA in its own way, so figures compare with no other CelebA.", partition)
-    official = whole and parted
-    return load_image_files(Origin(NAME, VERSION if official else f"{VERSION}-unofficial", files, splits), request)
+    unofficial = f"{VERSION}-unofficial"
+    version = VERSION if whole and parted else unofficial
+    return load_image_files(Origin(NAME, version, files, splits, incomplete=unofficial), request)
 
 
 DATASETS = (

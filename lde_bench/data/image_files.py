@@ -204,7 +204,13 @@ def _hash(what: str, name: str) -> int:
 class Origin:
     """Which picture files a dataset is made of.
 
-    `splits` names those of each split; `labels` says, where it is known, what a file shows: a whole number.
+    Attributes:
+        name: of the dataset.
+        version: of the dataset, to which side and fit are added.
+        files: all there are.
+        splits: the names of those of each split.
+        label: of a file by its name, where it is known, what it shows: a whole number.
+        incomplete: the version, of official data, where files are left out that cannot be used.
     """
 
     name: str
@@ -212,6 +218,7 @@ class Origin:
     files: ImageFiles
     splits: Mapping[str, Sequence[str]]
     label: Callable[[str], int] | None = None
+    incomplete: str | None = None
 
 
 def load_image_files(origin: Origin, request: Request, fit: Fit = "stretch") -> Dataset:
@@ -227,12 +234,13 @@ def load_image_files(origin: Origin, request: Request, fit: Fit = "stretch") -> 
                 f"{split} split; give more images."
             )
     side, chosen = request.side or SIDE, request.fit or fit
-    version = f"{origin.version}-{side}-{chosen}"
-    recipe = ImageRecipe(origin.name, version, origin.files, origin.splits, side, chosen)
+    size = f"{side}-{chosen}"
+    recipe = ImageRecipe(origin.name, f"{origin.version}-{size}", origin.files, origin.splits, side, chosen)
     prepared = load_pictures(recipe, request)
+    named = origin.incomplete if prepared.faults and origin.incomplete else origin.version
     return Dataset.of(
         origin.name,
-        version,
+        f"{named}-{size}",
         0,
         prepared.rows,
         image_shape=(3, side, side),

@@ -20,8 +20,8 @@ VERSION = "user"
 GROUPS = "test_groups"
 HDF5 = (".h5", ".hdf5")
 
-#: Share of a column's deviation that rounding to float32 may take from data that are left as they are.
-LOST_SHARE = 1e-3
+#: Rows, spread over the training set, in which values are looked for that float32 does not tell apart.
+LOOKED_ROWS = 1_000
 
 _CONTENT = "arrays train, validation and test, each [n, D]"
 
@@ -34,7 +34,7 @@ def load_file(path: Path, request: Request, *, standardise: bool = True) -> Data
 
     Raises:
         InputError: the file is absent or unreadable, lacks an array, or holds one of another form, a column is constant
-            or, not standardised, does not survive in float32: one sentence.
+            or does not survive in float32: one sentence.
     """
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; give a .npz or .h5 file with {_CONTENT}.")
@@ -55,9 +55,8 @@ def load_file(path: Path, request: Request, *, standardise: bool = True) -> Data
     sizes = request.sizes(name, {split: len(array) for split, array in rows.items()})
     taken = {split: array[: sizes[split]] for split, array in rows.items()}
     unit = Unit.of(str(path), taken["train"]) if standardise else None
-    if unit is None:
-        _check_digits(path, taken["train"])
     arrays = {split: _single(path, split, array, unit) for split, array in taken.items()}
+    _check_digits(path, taken["train"], arrays["train"], standardised=standardise)
     if GROUPS in stored:
         arrays[GROUPS] = _groups(path, stored[GROUPS], len(rows["test"]))[: sizes["test"]]
     return Dataset.of(name, VERSION, request.seed, arrays, unit=unit)
@@ -75,17 +74,29 @@ def _single(path: Path, split: str, rows: np.ndarray, unit: Unit | None) -> np.n
     return single
 
 
-def _check_digits(path: Path, train: np.ndarray) -> None:
-    """Raises `InputError` where float32 rounds away what tells the training rows apart."""
-    with np.errstate(over="ignore", invalid="ignore"):  # an infinity is told of by itself
-        lost = np.abs(train - train.astype(np.float32)).max(0)
-        share = lost / np.where(train.std(0) > 0, train.std(0), np.inf)
-    if (bad := share > LOST_SHARE).any():
+def _check_digits(path: Path, train: np.ndarray, single: np.ndarray, *, standardised: bool) -> None:
+    """Raises `InputError` where rounding to float32 leaves no more than half of the values of a column apart.
+
+    A density of what is left may rise without bound where many rows have fallen together.
+    """
+    rows = np.linspace(0, len(train) - 1, min(len(train), LOOKED_ROWS)).astype(np.int64)
+    before, after = _values(train[rows]), _values(single[rows])
+    if (bad := 2 * after <= before).any():
         column = int(bad.argmax())
-        raise InputError(
-            f"{path}: column {column} of 'train' loses its digits in float32, {share[column]:.2g} of a deviation; "
-            "leave out --no-standardise, or centre and scale it."
+        remedy = (
+            "a few of its values are far beyond the others: transform it, e.g. take its logarithm."
+            if standardised
+            else "leave out --no-standardise, or centre and scale it."
         )
+        raise InputError(
+            f"{path}: column {column} of 'train' loses its digits in float32, of {before[column]} different values in "
+            f"{len(rows)} rows {after[column]} are left; {remedy}"
+        )
+
+
+def _values(rows: np.ndarray) -> np.ndarray:
+    """How many different values each column has: [n, D] -> int64 [D]."""
+    return 1 + np.count_nonzero(np.diff(np.sort(rows, axis=0), axis=0), axis=0)
 
 
 def _groups(path: Path, array: np.ndarray, items: int) -> np.ndarray:

@@ -255,9 +255,13 @@ def _score_rows(job: _Job, output: Path, workers: int, on_progress: Callable[[in
             blocks = (slice(start, min(start + step, rows)) for start in range(continued, rows, step))
             parts = job.parts()
             scores = _in_turn(job, scorer, itertools.product(blocks, parts), workers)
-            while of_block := list(islice(scores, len(parts))):
-                partial.append(job.join(of_block))
-                on_progress(partial.done, rows)
+            try:
+                while of_block := list(islice(scores, len(parts))):
+                    partial.append(job.join(of_block))
+                    on_progress(partial.done, rows)
+            except _UnfitRow:  # whoever mends the file has another one, to which these numbers do not belong
+                partial.path.unlink()
+                raise
             partial.path.replace(output)
     return Scored(rows, continued, _count_not_finite(output))
 
@@ -271,6 +275,10 @@ def _count_not_finite(output: Path) -> int:
 # -- tasks, in this process or in others -------------------------------------------------------------------------------
 
 
+class _UnfitRow(InputError):
+    """A row that has no log-likelihood."""
+
+
 #: Rows, and a part of the job.
 _Task: TypeAlias = tuple[slice, slice]
 
@@ -280,7 +288,7 @@ def _score(job: _Job, scorer: _Scorer, task: _Task) -> Any:
     rows, part = task
     x = job.data[rows]
     if (bad := ~np.isfinite(x).all(axis=1)).any():
-        raise InputError(
+        raise _UnfitRow(
             f"{job.data.name} holds NaN or infinity in row {rows.start + int(bad.argmax())}; remove such rows and "
             "score the rest."
         )

@@ -19,7 +19,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from lde_bench.errors import InputError
+from lde_bench.errors import InputError, StorageError
 from lde_bench.files import atomic_path, describe_os_error, ensure_folder, expanded, file_sha256, write_text_atomic
 from lde_bench.locks import FolderLocks
 from lde_bench.runs.record import Budget, Record
@@ -252,7 +252,18 @@ class ResultStore:
         return record
 
     def _set_aside(self, path: Path) -> None:
-        """Keep an unreadable file under another name, so that a good record can take its place."""
+        """Keep a file that holds no record under another name, so that a good one can take its place.
+
+        Raises:
+            StorageError: it cannot be read at all, and may be a good one.
+        """
+        try:
+            path.read_bytes()
+        except OSError as error:
+            raise StorageError(
+                f"{path}: cannot be read ({error.strerror}), and may be the record of this run; mend its rights or its "
+                "disk, and run again."
+            ) from error
         number = 1
         while (aside := path.with_name(f"{path.name}.unreadable-{number}")).exists():
             number += 1

@@ -115,7 +115,10 @@ def test_killed_between_training_and_evaluation_it_is_not_trained_again(cli, rec
         for _ in range(2):
             stopped = cli(*JOB[:-4], MADE)
             assert stopped.code == 130
-            assert sentence(stopped.err) == "lde-bench: interrupted; give the same command again to resume."
+            assert (
+                sentence(stopped.err)
+                == "lde-bench: interrupted; give the same command again, which goes on from what was kept."
+            )
     resumed = cli(*JOB)
     assert resumed.code == 0
     assert "continuing from step 4 of 4" in resumed.err
@@ -143,7 +146,10 @@ def test_signals_stop_within_seconds_and_it_is_said_how_to_continue(here, record
         os.kill(process.pid, number)
         process.join(20)
         assert process.exitcode == code
-    assert sentence(Path("err").read_text()) == f"lde-bench: {word}; give the same command again to resume."
+    assert (
+        sentence(Path("err").read_text())
+        == f"lde-bench: {word}; give the same command again, which goes on from what was kept."
+    )
     assert [record["method"] for record in records().values()] == ["gaussian"]
     assert list(here.rglob("*made-mog*.ckpt")), "what it continues from"
     assert not list(here.rglob("*.tmp"))

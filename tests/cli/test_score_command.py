@@ -50,7 +50,9 @@ def test_scoring_that_was_stopped_or_killed_continues_to_the_same_bytes(cli, her
     job = ("score", "model.safetensors", "--data", "rows.npy", "-o", "out.npy", "--workers", "2")
     ended = stop((*MAIN, *job), signal.SIGTERM, 200)
     assert (ended.returncode, ended.stdout) == (143, "")
-    assert ended.stderr.splitlines() == ["lde-bench: ended; give the same command again to resume."]
+    assert ended.stderr.splitlines() == [
+        "lde-bench: ended; give the same command again, which goes on from what was kept."
+    ]
     (partial,) = here.glob(".out.npy.*.partial")
     killed = stop((*MAIN, *job), signal.SIGKILL, partial.stat().st_size)
     assert killed.returncode == -signal.SIGKILL

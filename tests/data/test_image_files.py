@@ -444,6 +444,12 @@ def test_celeba_is_read_from_its_archive_or_its_folder(small_celeba: Path, tmp_p
     assert len({data.content_hash for data in found}) == 1
 
 
+def test_celeba_without_the_files_that_cannot_be_used_is_not_the_official_one(small_celeba: Path) -> None:
+    (small_celeba / celeba.FOLDER / "000003.jpg").write_bytes(b"")
+    data = lb.load_dataset("celeba", data_dir=small_celeba / celeba.FOLDER, side=8, skip_bad=True)
+    assert (data.version, data.sizes["train"]) == ("1-unofficial-8-stretch", 7)
+
+
 def test_celeba_keeps_to_the_official_partition_where_it_is_there(small_celeba: Path, tmp_path: Path) -> None:
     lines = [f"{number:06}.jpg {0 if number > 4 else 1 if number > 2 else 2}" for number in range(1, 13)]
     expected = {"train": set(range(5, 13)), "validation": {3, 4}, "test": {1, 2}}

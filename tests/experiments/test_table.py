@@ -227,6 +227,18 @@ def test_data_may_be_left_as_they_are_where_float32_holds_them(here, capsys):
             load_file(save(here / "b.npz", **rows), Request(), standardise=False)
 
 
+def test_standardised_columns_whose_values_outliers_make_one_are_refused_and_read_as_they_are(here):
+    rows = arrays()
+    rows["train"][::50, 1] += 1e12  # the others then lie within a thousandth of float32's step
+    path = save(here / "a.npz", **rows)
+    with pytest.raises(
+        InputError, match=r"column 1 of 'train' loses its digits in float32, of 400 different values in"
+    ):
+        load_file(path, Request())
+    whole = {split: np.round(each * 2) for split, each in rows.items()}  # whole numbers are as many as before
+    assert load_file(save(here / "b.npz", **{**whole, "train": whole["train"] % 7}), Request()).sizes["train"] == 400
+
+
 def test_the_unit_is_of_the_training_rows_that_are_taken(here):
     data = load_file(save(here / "a.npz"), Request(train=50))
     rows = arrays()["train"][:50]

@@ -112,6 +112,22 @@ def test_a_run_whose_record_was_corrupted_can_be_written_again_and_the_remains_a
     assert path.with_name(path.name + ".unreadable-1").read_text() == "{"
 
 
+def test_a_record_that_cannot_be_read_just_now_is_not_put_aside(store, make_record, monkeypatch):
+    record = store.write(make_record())
+    path = store.paths(record).record
+    content = path.read_bytes()
+
+    def failing(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(path), "read_text", failing)
+        patch.setattr(type(path), "read_bytes", failing)
+        with pytest.raises(StorageError, match=r"\.json: cannot be read \(Input/output error\), and may be the record"):
+            ResultStore(store.folder).write(record)
+    assert [each.read_bytes() for each in path.parent.glob("*.json*")] == [content]
+
+
 def test_nothing_is_left_behind_when_the_disk_fills_up_during_the_write(store, make_record, monkeypatch):
     record = make_record()
 
