@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,11 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from lde_bench.data.base import Dataset, DatasetEntry, Request
-from lde_bench.data.cache import Recipe, cache_folder, load_prepared
+from lde_bench.data.cache import Recipe, cache_folder, load_prepared, named_data_folder
 from lde_bench.data.fetch import download, read_archive
 from lde_bench.data.patches import Photographs, decode_grey
 from lde_bench.errors import InputError
-from lde_bench.files import expanded
 from lde_bench.seeds import derive_seed
 
 NAME = "bsds300"
@@ -162,8 +160,8 @@ def load(request: Request) -> Dataset:
         if files is None:
             what = "no BSDS300 there" if request.data_dir.exists() else "no such folder"
             raise InputError(f"{request.data_dir}: {what}; {REMEDY}")
-    elif folder := os.environ.get("LDE_BENCH_DATA"):
-        files = find(expanded(folder))
+    elif folder := named_data_folder():
+        files = find(folder)
     if files is not None and files.sha256 != OFFICIAL_FILES_SHA256:
         log.warning("%s: these are not the 300 official files, so figures compare with no other BSDS300.", files.origin)
     return load_prepared(recipe(files, request), request)

@@ -12,7 +12,6 @@ numbers of rows, `unofficial` of any other. The content hash in a record tells t
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,9 @@ import numpy as np
 
 from lde_bench.data.archives import open_hdf5, reading
 from lde_bench.data.base import SPLITS, Dataset, DatasetEntry, Request
+from lde_bench.data.cache import named_data_folder
 from lde_bench.data.patches import FEATURES
 from lde_bench.errors import InputError
-from lde_bench.files import expanded
 from lde_bench.memory import check_memory
 
 NAME = "bsds300-hdf5"
@@ -52,10 +51,9 @@ def load(request: Request) -> Dataset:
     Raises `InputError` when the file is absent or unreadable, lacks a split, has another width, or the rows
     read are not all finite.
     """
-    named = request.data_dir or os.environ.get("LDE_BENCH_DATA")
-    if not named:
+    folder = request.data_dir or named_data_folder()
+    if folder is None:
         raise InputError(f"{NAME} needs a data folder; {REMEDY}")
-    folder = expanded(named)
     path = find(folder)
     if path is None:
         raise InputError(f"{folder}: no {FILE} there; {REMEDY}")

@@ -86,6 +86,20 @@ def cache_folder(cache_dir: Path | None) -> Path:
         ) from error
 
 
+def named_data_folder() -> Path | None:
+    """The folder of official files that `LDE_BENCH_DATA` names; None where it is not set.
+
+    Raises `InputError` when it names nothing that exists: to go on without it might be a download, or other data.
+    """
+    if not (named := os.environ.get("LDE_BENCH_DATA")):
+        return None
+    if not (folder := expanded(named)).exists():
+        raise InputError(
+            f"{folder}: no such folder, though LDE_BENCH_DATA names it; set it to one that exists, or unset it."
+        )
+    return folder
+
+
 def load_prepared(recipe: Recipe, request: Request) -> Dataset:
     """The dataset of `recipe`, only the rows that `request` asks for, built first if it must be.
 

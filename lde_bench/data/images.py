@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from lde_bench.data.base import SPLITS, Dataset, Request
+from lde_bench.data.cache import named_data_folder
 from lde_bench.errors import InputError
-from lde_bench.files import expanded
 from lde_bench.seeds import derive_generator
 
 
@@ -90,10 +90,8 @@ def search_folder(request: Request, folders: Iterable[str]) -> Path | None:
 
 def _data_folder(request: Request) -> Path | None:
     """`--data-dir` where it is given, else what LDE_BENCH_DATA names, else None."""
-    named = request.data_dir or os.environ.get("LDE_BENCH_DATA")
-    if not named:
-        return None
-    root = expanded(named)
-    if request.data_dir is not None and not root.exists():
-        raise InputError(f"{root}: no such folder; give --data-dir a folder that exists.")
-    return root
+    if request.data_dir is None:
+        return named_data_folder()
+    if not request.data_dir.exists():
+        raise InputError(f"{request.data_dir}: no such folder; give --data-dir a folder that exists.")
+    return request.data_dir

@@ -8,7 +8,6 @@ read. Wherever they come from, they are the same numbers: their hash is a consta
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +15,11 @@ import numpy as np
 
 from lde_bench.data.archives import read_npz, reading
 from lde_bench.data.base import content_hash
+from lde_bench.data.cache import named_data_folder
 from lde_bench.data.fetch import download
 from lde_bench.errors import InputError
 from lde_bench.features.kept import keep, kept_path
-from lde_bench.files import ensure_folder, expanded, file_sha256
+from lde_bench.files import ensure_folder, file_sha256
 
 #: Every layer kept, and its place among the `features` of torchvision's VGG19.
 LAYERS = {"conv1_1": 0, "conv1_2": 2, "conv2_1": 5, "conv2_2": 7, "conv3_1": 10}
@@ -96,8 +96,8 @@ def _downloaded() -> dict[str, np.ndarray]:
 def _places() -> Iterator[Path]:
     import torch
 
-    if root := os.environ.get("LDE_BENCH_DATA"):
-        folder = expanded(root) / "vgg19"
+    if root := named_data_folder():
+        folder = root / "vgg19"
         yield from sorted(folder.glob("vgg19*.npz"))
         yield folder / TORCHVISION_FILE
     yield kept_path(KEPT_FILE)

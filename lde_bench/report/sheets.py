@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from lde_bench.data import load_recorded
-from lde_bench.data.cache import cache_folder, stored_test_rows
+from lde_bench.data.cache import cache_folder, named_data_folder, stored_test_rows
 from lde_bench.data.patches import FEATURES
 from lde_bench.errors import InputError
 from lde_bench.report.document import Block, Figure, Paragraph, Picture
@@ -111,11 +111,12 @@ def image_sheets(section: Section, cache_dir: Path | None) -> list[Block]:
 
 def real_images(data: DatasetInfo, cache_dir: Path | None) -> np.ndarray | None:
     """The first 100 test images of the very dataset of the records; None where it is not on this machine."""
-    named = os.environ.get("LDE_BENCH_DATA")
-    for place in [*([Path(named)] if named else []), cache_folder(cache_dir)]:
+    for place in (named_data_folder, partial(cache_folder, cache_dir)):
         try:
+            if (folder := place()) is None:
+                continue
             # A folder that is named is the only place looked at: nothing is downloaded.
-            dataset = load_recorded(data.name, data.version, data_dir=place, cache_dir=cache_dir)
+            dataset = load_recorded(data.name, data.version, data_dir=folder, cache_dir=cache_dir)
         except InputError:
             continue
         if dataset.content_hash == data.content_hash:

@@ -396,6 +396,15 @@ def test_shoes_reads_ut_zap50k_with_its_dots(tmp_path: Path) -> None:
         lb.load_dataset("shoes", data_dir=tmp_path, side=4)
 
 
+@pytest.mark.parametrize("name", ["bsds300", "bsds300-hdf5", "mnist", "faces48", "celeba"])
+def test_a_folder_that_the_environment_names_in_vain_is_told_of(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LDE_BENCH_DATA", str(tmp_path / "unmounted"))
+    with pytest.raises(InputError, match="unmounted: no such folder, though LDE_BENCH_DATA names it"):
+        lb.load_dataset(name)
+
+
 @pytest.mark.parametrize("name", ["faces-color", "shoes", "celeba"])
 def test_absent_files_name_the_remedies(name: str, tmp_path: Path) -> None:
     for options in ({}, {"data_dir": tmp_path}):

@@ -140,6 +140,7 @@ def test_images_of_another_shape_are_refused(vgg_file, shape):
     ],
 )
 def test_the_weights_are_found_in_every_place(place, vgg_weights, vgg_file, pth, monkeypatch, tmp_path):
+    (tmp_path / "data").mkdir(exist_ok=True)
     monkeypatch.setenv("LDE_BENCH_DATA", str(tmp_path / "data"))
     target = tmp_path / place
     target.parent.mkdir(parents=True)
