@@ -1,10 +1,12 @@
-"""How much memory this machine has, asked before an array is made that cannot fit."""
+"""How much memory there is to be had, asked before an array is made that cannot fit."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 from lde_bench.errors import InputError
 
@@ -23,6 +25,34 @@ def physical_memory() -> int | None:
         return None
 
 
+def group_limits(process: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
+    """Limits in bytes of the control groups of Linux that this process is in, one inside the other.
+
+    Args:
+        process: names its groups, a line for each hierarchy: version 2 has one, version 1 one for memory.
+        root: where the hierarchies are mounted; in a container, that of the container's own group.
+    """
+    with contextlib.suppress(OSError):
+        for line in process.read_text().splitlines():
+            _, controllers, place = line.split(":", 2)
+            if not controllers:
+                mounted, name = root, "memory.max"
+            elif "memory" in controllers.split(","):
+                mounted, name = root / "memory", "memory.limit_in_bytes"
+            else:
+                continue
+            inner = mounted / place.lstrip("/")
+            for folder in (each for each in (inner, *inner.parents) if each.is_relative_to(mounted)):
+                with contextlib.suppress(OSError, ValueError):  # one that is mounted elsewhere, or says `max`
+                    yield int((folder / name).read_text())
+
+
+def usable_memory() -> int | None:
+    """Bytes of memory that this process may have, of the machine or of a container or job; None if nothing says."""
+    machine = physical_memory()
+    return min([*([] if machine is None else [machine]), *group_limits()], default=None)
+
+
 def check_memory(what: str, size: int, remedy: str) -> None:
     """Refuse what cannot fit: an allocation that the system only promises ends the process when it is used.
 
@@ -32,11 +62,11 @@ def check_memory(what: str, size: int, remedy: str) -> None:
         remedy: what to do instead, the end of the sentence.
 
     Raises:
-        InputError: `size` is more than the memory of this machine.
+        InputError: `size` is more than the memory that there is.
     """
-    most = physical_memory()
+    most = usable_memory()
     if most is not None and size > most:
-        raise InputError(f"{what} take {size / 1e9:,.0f} GB, and this machine has {most / 1e9:,.0f} GB; {remedy}")
+        raise InputError(f"{what} take {size / 1e9:,.0f} GB, and there are {most / 1e9:,.0f} GB; {remedy}")
 
 
 def keep_freed_memory() -> None:

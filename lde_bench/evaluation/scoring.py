@@ -312,6 +312,11 @@ def _in_turn(job: _Job, scorer: _Scorer, tasks: Iterator[_Task], workers: int) -
             "a worker process ended before its task, perhaps for want of memory; what was done is kept: give the same "
             "command again, with fewer workers."
         ) from error
+    except OSError as error:  # of no file: the rows are read with errors of their own, and written elsewhere
+        raise InputError(
+            f"{workers} worker processes cannot be started ({error.strerror}); what was done is kept: give the same "
+            "command again, with fewer workers."
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -387,10 +392,12 @@ class _Partial:
         """
         try:
             with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    told = f"{path}: another process scores these rows into this file; wait for it."
+                    raise InputError(told) from error
                 yield cls(path, file, rows, dtype, step)
-        except BlockingIOError as error:
-            raise InputError(f"{path}: another process scores these rows into this file; wait for it.") from error
         except OSError as error:
             raise describe_os_error(error, path) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from lde_bench.data.base import ImageSettings
 from lde_bench.densities import method_classes
 from lde_bench.densities.external import probe
 from lde_bench.densities.spec import MethodSpec
-from lde_bench.errors import InputError, TrainingDiverged
+from lde_bench.errors import InputError, StorageError, TrainingDiverged
 from lde_bench.evaluation.law import Law
 from lde_bench.evaluation.laws import trial_laws
 from lde_bench.evaluation.laws.images import image_laws
@@ -453,6 +454,16 @@ def draw_samples(model: Generator, wanted: int, seed: int) -> np.ndarray:
     return samples
 
 
+def _check_room(numbers: int) -> None:
+    """Raises `StorageError` where the temporary file of so many numbers would not fit."""
+    size, folder = numbers * np.dtype(np.float32).itemsize, Path(tempfile.gettempdir())
+    if numbers > HELD_NUMBERS and size > (free := shutil.disk_usage(folder).free):
+        raise StorageError(
+            f"{folder}: the samples of a model take {size / 1e9:,.1f} GB there, and {free / 1e9:,.1f} GB are free; ask "
+            "for fewer samples, or name another folder by TMPDIR."
+        )
+
+
 def _reserve(file: IO[bytes], size: int) -> None:
     """Take so many bytes of the disk now: a mapped page that finds it full ends the process without a word."""
     if not hasattr(os, "posix_fallocate"):
@@ -469,11 +480,15 @@ def check_samples(specs: Sequence[MethodSpec], samples: int, shape: tuple[int, i
 
     Raises:
         InputError: either; or the density of the codes does not keep its contract.
+        StorageError: there is no room on the disk for so many samples.
     """
     if samples < MINIMUM_ROWS:
         raise InputError(f"samples = {samples} are too few for the measures of samples; give {MINIMUM_ROWS} or more.")
     for spec in specs:
-        density = create_generator(spec, shape).code_density
+        model = create_generator(spec, shape)
+        density = model.code_density
+        if not model.is_reference:
+            _check_room(samples * model.features)
         if density is not None:
             probe(density)
             if "samples" in density.lacks:

@@ -11,6 +11,7 @@ from lde_bench.evaluation.interpolation import KINDS, STEPS, decoded, draw_pairs
 from lde_bench.evaluation.reconstruction import Reconstruction
 from lde_bench.generators.autoencoder import Autoencoder
 from lde_bench.generators.base import Generator
+from lde_bench.memory import check_memory
 from lde_bench.runs import Result, RunPaths
 from lde_bench.seeds import derive_seed
 from lde_bench.trials.images import ImageTrial, Measured, as_bytes
@@ -38,6 +39,12 @@ class InterpolationTrial(ImageTrial):
     @property
     def compared_images(self) -> int:
         return len(KINDS) * self.pairs * (STEPS + 1)
+
+    def check_needs(self) -> None:
+        super().check_needs()
+        numbers = self.compared_images * self.dataset.features
+        what = f"The images of {self.pairs:,} walks of each kind"
+        check_memory(what, numbers * np.dtype(np.float32).itemsize, "ask for fewer pairs.")
 
     def measure(self, model: Generator, paths: RunPaths) -> Measured:
         """The pairs are the same for every model of a table."""

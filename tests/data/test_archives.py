@@ -114,7 +114,7 @@ def test_an_hdf5_array_larger_than_the_memory_is_refused(tmp_path: Path, monkeyp
             file.create_dataset(name, (1000, 1000), chunks=(10, 10), dtype="f8")
     assert read_hdf5(tmp_path / "a.h5", ["x"], remedy="")["x"].shape == (1000, 1000)
     monkeypatch.setattr(memory, "physical_memory", lambda: 10**6)
-    assert_refused(tmp_path / "a.h5", "'x': its numbers take .* GB, and this machine has")
+    assert_refused(tmp_path / "a.h5", "'x': its numbers take .* GB, and there are")
 
 
 def test_python_objects_are_not_unpickled_and_what_is_missing_is_named(tmp_path: Path) -> None:

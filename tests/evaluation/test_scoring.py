@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import functools
 import multiprocessing
 import os
@@ -276,3 +277,20 @@ def test_a_window_does_not_depend_on_the_number_of_processes(samples, tmp_path, 
     for workers in (1, 2):
         score_window_file(samples[0], 0.3, path, tmp_path / f"{workers}.npy", workers=workers)
     assert (tmp_path / "1.npy").read_bytes() == (tmp_path / "2.npy").read_bytes()
+
+
+def test_workers_that_the_system_refuses_are_told_of(weights, rows, tmp_path, monkeypatch):
+    class Refused:
+        def __init__(self, *arguments: object) -> None:
+            pass
+
+        def submit(self, *arguments: object) -> None:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+        def shutdown(self, **options: object) -> None:
+            pass
+
+    path, _ = saved(rows, tmp_path, "npy")
+    monkeypatch.setattr(scoring, "ProcessPoolExecutor", Refused)
+    with pytest.raises(InputError, match=r"^4 worker processes cannot be started \(Resource temporarily unavailable\)"):
+        score_file(weights, path, tmp_path / "out.npy", workers=4)

@@ -50,7 +50,7 @@ def noisy(rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 def test_more_rows_at_once_than_the_memory_holds_are_refused(monkeypatch):
     monkeypatch.setattr("lde_bench.memory.physical_memory", lambda: 50)
-    with pytest.raises(InputError, match=r"20 training rows of \d+ numbers take .* GB, and this machine has"):
+    with pytest.raises(InputError, match=r"20 training rows of \d+ numbers take .* GB, and there are"):
         indices(20).take(100)
     assert len(indices(20).take(2)) == 2
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from lde_bench.errors import StorageError, TrainingDiverged
 from lde_bench.evaluation.parzen import parzen_log_prob
 from lde_bench.generators import create_generator, parse_generator
 from lde_bench.trials import images
-from lde_bench.trials.images import draw_samples
+from lde_bench.trials.images import check_samples, draw_samples
 
 
 @pytest.fixture
@@ -37,6 +38,16 @@ def test_a_full_disk_is_told_before_samples_are_drawn(model, monkeypatch):
     monkeypatch.setattr(model, "draw", lambda *_: pytest.fail("drawn"))
     with pytest.raises(StorageError, match="the disk is full"):
         draw_samples(model, 5000, seed=3)
+
+
+def test_samples_for_which_the_disk_has_no_room_are_refused_before_any_training(monkeypatch):
+    (gan, stored) = (parse_generator(text) for text in ("gan:hidden=8,units=4,noise=3", "train-samples"))
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=10**9))
+    check_samples([gan], 7_000_000, (1, 4, 4))  # in memory
+    check_samples([gan], 15_000_000, (1, 4, 4))
+    check_samples([stored], 16_000_000, (1, 4, 4))  # which has no more than there are images
+    with pytest.raises(StorageError, match=r"take 1.0 GB there, and 1.0 GB are free; ask for fewer samples"):
+        check_samples([gan], 16_000_000, (1, 4, 4))
 
 
 @pytest.mark.parametrize("held", [1000, 10**6])
