@@ -155,7 +155,8 @@ def realism(midpoints: np.ndarray, ends: np.ndarray, train: np.ndarray) -> tuple
         train: features of the training images of either domain, [N, F].
     """
     (near, near_error), (unit, unit_error) = (mean_and_error(nearest_distances(x, train)) for x in (midpoints, ends))
-    return near / unit, float(near / unit * np.hypot(near_error / near, unit_error / unit))
+    ratio = near / unit
+    return ratio, float(np.hypot(near_error, ratio * unit_error) / unit)
 
 
 def measure_walks(

@@ -17,13 +17,11 @@ from lde_bench.densities.spec import MethodSpec
 from lde_bench.errors import InputError
 from lde_bench.evaluation.sample_measures import Figure as MeasureFigure
 from lde_bench.generators import parse_generator, place_of
-from lde_bench.report import parts
-from lde_bench.report.document import Block
-from lde_bench.report.experiment import Experiment
+from lde_bench.report.figures import drawn
 from lde_bench.report.measures import figure_notes, measure_columns, null_column
+from lde_bench.report.paper_figures import PaperFigure
 from lde_bench.report.planes import Panel, draw_planes
 from lde_bench.report.rows import Row
-from lde_bench.report.section import Section
 from lde_bench.report.strips import first_picture
 from lde_bench.report.table import Column, Table, cost_column, model_columns
 from lde_bench.runs.store import RunPaths
@@ -62,13 +60,21 @@ def beta_budget(profile: str, steps: int | None = None, seconds: float | None = 
     return Budget.of(profile, steps, seconds)
 
 
-class Beta(Experiment):
+class Beta(PaperFigure):
     """VAEs at several beta, and an autoencoder with a density of its codes."""
 
     name = "beta"
     title = "What a prior costs an autoencoder, at several weights of it: the paper's Figure 2"
-    score = ""
     held = "a model of images, and the density of the codes of the last to those of a density,"
+    alt = "Codes of held-out images under each model, and reconstructions of some"
+    caption = (
+        "Codes of the same held-out images under every model, one draw from each posterior of a VAE, coloured by what "
+        "the images show; numbers stand at the median code of their class. Contours: the regions of highest density "
+        "that hold 50 % and 90 % of what codes are drawn from when images are sampled, the prior N(0, I) of a VAE or "
+        "the density fitted to the codes of an autoencoder without one. Below: the first held-out images of one class, "
+        "never picked, each above its reconstruction. MSE: of reconstructions, per pixel; MMD^2: of codes against what "
+        "they are drawn from, 0 where they agree."
+    )
 
     def plan(
         self,
@@ -127,36 +133,15 @@ class Beta(Experiment):
         return FIGURES
 
     def columns(self, table: Table) -> list[Column]:
-        measures = measure_columns(table.figures)
+        measures = measure_columns(table)
         return [*model_columns(), *measures, null_column("code_mmd2", FIGURES["code_mmd2"]), cost_column()]
 
     def first_notes(self, table: Table) -> list[str]:
         return [*figure_notes(table.rows, table.figures), *_comparison_notes(table.budget)]
 
-    def panels(self, rows: Sequence[Row]) -> list[Block]:
-        return []  # every measure has its column
-
     def picture(self, table: Table, places: Mapping[str, RunPaths]) -> Figure | None:
         panels = _panels(table.rows, places)
         return draw_planes(panels) if panels else None
-
-    def headline(self, section: Section) -> list[Block]:
-        return parts.headline(section, self.picture(section.table, section.places), ALT, CAPTION)
-
-    def details(self, section: Section, pair: tuple[str, str] | None) -> list[Block]:
-        return []
-
-
-ALT = "Codes of held-out images under each model, and reconstructions of some"
-
-CAPTION = (
-    "Codes of the same held-out images under every model, one draw from each posterior of a VAE, coloured by what the "
-    "images show; numbers stand at the median code of their class. Contours: the regions of highest density that hold "
-    "50 % and 90 % of what codes are drawn from when images are sampled, the prior N(0, I) of a VAE or the density "
-    "fitted to the codes of an autoencoder without one. Below: the first held-out images of one class, never picked, "
-    "each above its reconstruction. MSE: of reconstructions, per pixel; MMD^2: of codes against what they are drawn "
-    "from, 0 where they agree."
-)
 
 
 def _methods(
@@ -206,11 +191,11 @@ def _panels(rows: Sequence[Row], places: Mapping[str, RunPaths]) -> list[Panel]:
 
 def _panel_title(row: Row, spec: MethodSpec, telling: Collection[str]) -> str:
     """`VAE, beta = 0.1`, `AE + LDE, K = 30`, with the arguments that tell a row from others."""
-    words = [" + ".join(name.upper() for name in (spec.name, *spec.wrappers))]
+    words = [drawn(" + ".join(name.upper() for name in (spec.name, *spec.wrappers)))]
     words += [f"K = {row.components}"] if row.components is not None else []
     arguments = {key: value for key, value in spec.arguments.items() if key in telling}
     words += [f"$\\beta$ = {value:g}" if key == "beta" else f"{key} = {value}" for key, value in arguments.items()]
-    return ", ".join(words) + row.label.removeprefix(row.method)
+    return ", ".join(words) + drawn(row.label.removeprefix(row.method))
 
 
 def _panel_figures(row: Row) -> str:

@@ -14,11 +14,9 @@ from lde_bench.errors import InputError
 from lde_bench.evaluation.sample_measures import Figure as MeasureFigure
 from lde_bench.evaluation.sample_measures import sample_figures
 from lde_bench.experiments.parzen import expand_methods
-from lde_bench.report import parts
-from lde_bench.report.colour import FigureInColour
-from lde_bench.report.document import Block
+from lde_bench.report.paper_figures import FigureInColour
 from lde_bench.report.plots import square_shape
-from lde_bench.report.section import Section, row_title
+from lde_bench.report.section import row_title
 from lde_bench.report.strips import Strip, draw_strips, first_picture, unrolled
 from lde_bench.report.table import Table
 from lde_bench.runs.store import RunPaths
@@ -55,6 +53,11 @@ class Generate(FigureInColour):
     name = "generate"
     title = "Samples of autoencoders: the paper's Figures 1 and 6"
     held = "a model of images, and that of its codes to those of a density,"
+    alt = "Successive samples of every row, each over its nearest training image"
+    caption = (
+        "The first samples of a trial, not selected, and under each the training image that is nearest to it in the "
+        "space of the measures: a sample that is its own neighbour was copied. Uppermost, real test images."
+    )
 
     def plan(
         self,
@@ -126,15 +129,5 @@ class Generate(FigureInColour):
             strips.append(Strip("nearest training", unrolled(arrays["nearest"], shape), below=True))
         return draw_strips(strips, [(HEADING, SHOWN)]) if strips else None
 
-    def headline(self, section: Section) -> list[Block]:
-        return parts.headline(section, self.picture(section.table, section.places), ALT, CAPTION)
-
 
 HEADING = "successive samples, each over its nearest training image"
-
-ALT = "Successive samples of every row, each over its nearest training image"
-
-CAPTION = (
-    "The first samples of a trial, not selected, and under each the training image that is nearest to it in the space "
-    "of the measures: a sample that is its own neighbour was copied. Uppermost, real test images."
-)

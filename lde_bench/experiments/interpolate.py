@@ -19,9 +19,8 @@ from lde_bench.evaluation.sample_measures import Figure as MeasureFigure
 from lde_bench.evaluation.sample_measures import sample_figures
 from lde_bench.generators import create_generator, parse_generator
 from lde_bench.generators.autoencoder import Autoencoder
-from lde_bench.report import parts
-from lde_bench.report.colour import FigureInColour
 from lde_bench.report.document import Block
+from lde_bench.report.paper_figures import FigureInColour
 from lde_bench.report.plots import square_shape
 from lde_bench.report.section import Section, row_title
 from lde_bench.report.strips import Strip, draw_strips, first_picture, unrolled
@@ -45,6 +44,11 @@ class Interpolate(FigureInColour):
     name = "interpolate"
     title = "Walks through the codes of two domains: the paper's Figure 5"
     held = "a model of images"
+    alt = "Decoded walks between the codes of test images"
+    caption = (
+        "Walks between the codes of two test images, r = 0, 0.2, ..., 1, decoded: the ends are reconstructions. The "
+        "pairs are the first that a seed drew, the same for every model, and not selected."
+    )
 
     def plan(
         self,
@@ -103,6 +107,10 @@ class Interpolate(FigureInColour):
     def figures(self) -> Mapping[str, MeasureFigure]:
         return {**walk_figures(), "reconstruction_mse": sample_figures()["reconstruction_mse"]}
 
+    def first_notes(self, table: Table) -> list[str]:
+        first, second = _domains(table)
+        return [f"A: {first}; B: {second}; across: from A to B.", *super().first_notes(table)]
+
     def picture(self, table: Table, places: Mapping[str, RunPaths]) -> Figure | None:
         strips: list[Strip] = []
         for row in table.rows:
@@ -118,19 +126,8 @@ class Interpolate(FigureInColour):
         heads = (f"within {first}", f"within {second}", f"{first} to {second}")
         return draw_strips(strips, [(head, STEPS) for head in heads]) if strips else None
 
-    def headline(self, section: Section) -> list[Block]:
-        return parts.headline(section, self.picture(section.table, section.places), ALT, CAPTION)
-
     def samples(self, section: Section, cache_dir: Path | None) -> list[Block]:
         return []  # the walks are what there is to see
-
-
-ALT = "Decoded walks between the codes of test images"
-
-CAPTION = (
-    "Walks between the codes of two test images, r = 0, 0.2, ..., 1, decoded: the ends are reconstructions. The pairs "
-    "are the first that a seed drew, the same for every model, and not selected."
-)
 
 
 def _check_autoencoder(spec: MethodSpec, image_shape: tuple[int, int, int]) -> None:

@@ -44,6 +44,8 @@ def load_data(
         )
     if data is not None and data_dir is not None:
         raise InputError(f"{data} is read from where it is, so --data-dir {data_dir} has no use; leave it out.")
+    if data is None and not standardise:
+        raise InputError(f"{dataset} is taken as it is, so --no-standardise has no use; leave it out.")
     if data is None:
         assert dataset is not None
         return load_dataset(

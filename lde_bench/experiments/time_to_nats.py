@@ -292,9 +292,16 @@ def _side_by_side(sections: Sequence[Section]) -> tuple[Line, list[Block]]:
             sides[title] = side_of(row.method)
     best_first = sorted(nats, key=lambda title: [-(value or float("-inf")) for value in reversed(nats[title])])
     data = sections[0].data
-    words = f"Nats by CPU seconds on {data.name}"
-    anchor = f"time-to-nats-{data.content_hash[:6]}"
-    heads = ["row", "kind", *(f"{budgets[section.name]:,g} CPU s" for section in ordered)]
+    version = sections[0].table.benchmark_version
+    words = f"Nats by CPU seconds on {data.name}, benchmark version {version}"
+    anchor = f"time-to-nats-{data.content_hash[:6]}-b{version}"
+    seconds = list(budgets.values())
+    heads = ["row", "kind"]
+    for section in ordered:
+        spent = budgets[section.name]
+        # Two profiles may have the same seconds, with other candidates and sizes.
+        named = f" ({section.table.budget})" if seconds.count(spent) > 1 else ""
+        heads.append(f"{spent:,g} CPU s{named}")
     lines: list[list[Line]] = [
         [title, sides[title], *(DASH if value is None else f"{value:.2f}" for value in nats[title])]
         for title in best_first

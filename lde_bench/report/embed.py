@@ -27,11 +27,14 @@ def refresh_tables(text: Path, results: Path, experiment_of: ExperimentOf) -> bo
     it is.
 
     Raises:
-        InputError: a marked folder holds no run record, or the file cannot be written.
+        InputError: a marked folder holds no run record, or the file is not in UTF-8 or cannot be written.
     """
     if not text.is_file():
         return False
-    before = text.read_text(encoding="utf-8")
+    try:
+        before = text.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{text}: is not in UTF-8, so its tables cannot be refreshed; save it as UTF-8.") from error
 
     def made(mark: re.Match[str]) -> str:
         folder = results / mark[1]

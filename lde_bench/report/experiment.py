@@ -332,7 +332,9 @@ def _score_notes(table: Table) -> list[str]:
     """What the errors of the score and the differences to the best are of."""
     things, group = table.items, table.group
     spread = "± after the log-likelihood: 2 standard deviations over trials (from 3 trials; at 2 both values)."
-    if table.is_patch or table.is_grouped:
+    if table.is_patch and not table.is_grouped:
+        return [spread, f"SE by {group}: the data do not tell which {things} are of one {group}."]
+    if table.is_grouped:
         return [
             spread,
             f"SE by {group}: standard error over test {things}, clustered by {group} (from 10 {group}s).",

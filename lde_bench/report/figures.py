@@ -37,6 +37,14 @@ DASHES = ("--", "-.", (0, (5, 1, 1, 1, 1, 1)), ":")
 PRINT_DPI, PAGE_DPI = 300, 150
 
 
+def drawn(name: str) -> str:
+    """A name as matplotlib draws it letter by letter: its dollars begin no formula, and an underscore at its head does
+    not keep it out of the legend.
+    """
+    text = name.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
 def draw_components(table: Table) -> Figure:
     """The methods of `table` that were run at several K as curves on a logarithmic axis, those without K as level
     lines. Methods at a single K are left to `draw_rows`.
@@ -106,7 +114,7 @@ def draw_rows(table: Table) -> Figure:
         if held is not None:
             _draw_published(axes, place, *held, lowest, edge)
     _write_numbers(axes, rows, published)
-    axes.set_yticks(range(len(rows)), names)
+    axes.set_yticks(range(len(rows)), [drawn(name) for name in names])
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
         label.set_fontweight("bold" if row.is_best else "normal")
     axes.tick_params(axis="y", length=0, labelsize=9)
@@ -137,15 +145,16 @@ def _draw_ours(axes: Axes, place: int, row: Row, table: Table, lowest: float, ed
     """Our figure of a row on its line, or an arrow at the `edge` where it is below the `lowest` that is shown."""
     paired = table.is_patch or table.is_grouped
     error = _error_of(row, table)
-    bars = f"of the paired difference to the {table.top} row" if paired else f"over test {table.items}"
-    reference = is_reference(row.method)
-    told = "ours, a row that models nothing" if reference else f"ours (bars: two standard errors {bars})"
+    of = f"of the paired difference to the {table.top} row" if paired else f"over test {table.items}"
+    has_bars = any(_error_of(each, table) is not None for each in table.rows)
+    bars = f" (bars: two standard errors {of})" if has_bars else ""
+    told = "ours, a row that models nothing" if is_reference(row.method) else f"ours{bars}"
     inside = row.nats >= lowest
     axes.errorbar(
         [row.nats if inside else edge],
         [place],
         xerr=[2 * error] if error is not None and inside else None,
-        color="0.45" if reference else COLOURS[0],
+        color="0.45" if is_reference(row.method) else COLOURS[0],
         marker="o" if inside else "<",
         markersize=5,
         capsize=2.5,
@@ -254,7 +263,7 @@ def _draw_curves(axes: Axes, table: Table) -> None:
             marker=marker,
             markersize=6,
             capsize=4,
-            label=label,
+            label=drawn(label),
         )
     if table.shows_paper and table.swept:
         axes.errorbar(
@@ -273,7 +282,7 @@ def _draw_levels(axes: Axes, levels: Sequence[Row], curves: int) -> None:
     """Level lines, in the colours that so many curves left over."""
     left_over = islice(cycle(COLOURS), curves, None)
     for row, colour, dashes in zip(levels, left_over, cycle(DASHES), strict=False):
-        axes.axhline(row.nats, color=colour, linestyle=dashes, linewidth=1.4, label=row.label)
+        axes.axhline(row.nats, color=colour, linestyle=dashes, linewidth=1.4, label=drawn(row.label))
         if row.two_standard_deviations is not None:
             low, high = (row.nats + sign * row.two_standard_deviations for sign in (-1, 1))
             axes.axhspan(low, high, color=colour, alpha=0.15, linewidth=0)
@@ -346,7 +355,7 @@ def entitle(figure: Figure, table: Table) -> Figure:
         _make_room(figure, HEADING_LINE * len(heading))
         # Its usual place is a share of the height below the edge: in a high figure, on what stands there.
         place = {"y": 1 - MARGIN / figure.get_figheight(), "va": "top"}
-    figure.suptitle("\n".join(heading), x=0.01, ha="left", fontsize=9, **place)
+    figure.suptitle(drawn("\n".join(heading)), x=0.01, ha="left", fontsize=9, **place)
     return figure
 
 

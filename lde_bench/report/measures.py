@@ -13,7 +13,7 @@ from lde_bench.features.pixels import PIXELS
 from lde_bench.report.document import Block, Grid, Items, Line, Notes, Paragraph
 from lde_bench.report.numbers import DASH, decimal, error_text
 from lde_bench.report.rows import Row, RowMeasure, by_space
-from lde_bench.report.table import Column
+from lde_bench.report.table import Column, Table
 from lde_bench.runs.rows import is_reference, with_components
 
 #: From here a rank correlation is called agreement in the words; the figures stand beside them.
@@ -43,6 +43,9 @@ RANK = "mean rank"
 #: Behind a figure that two sets of one distribution would hardly give.
 OUTSIDE = "*"
 
+#: How several trials are judged.
+OF_TRIALS = ", of several trials by the mean of how far each is from its own, in half widths"
+
 #: What the nulls are made of, by the version of the measures.
 NULLS = {
     1: "splits of test and training images",
@@ -53,6 +56,7 @@ NULLS = {
 POWER = "c2st_power"
 #: Nats of the codes, which compare over one and the same encoder only.
 CODES = "code_nats"
+LETTERS = "these have one letter"
 
 
 def wording(name: str) -> Figure:
@@ -105,7 +109,7 @@ def _panel(rows: Sequence[Row], space: str, *, is_only: bool) -> list[Block]:
         [
             with_components(row.label, row.components),
             *([decimal(ranks.get(number), 1)] if ranks else []),
-            *(_marked_cell(row, name, marks) for name in names),
+            *(_marked_cell(row, name, wording(name).digits, marks) for name in names),
         ]
         for number, row in enumerate(rows)
     ]
@@ -159,21 +163,22 @@ def measure_cell(measure: RowMeasure | None, digits: int) -> str:
     return " ".join([f"{measure.value:.{digits}f}", *words, *([OUTSIDE] if is_outside(measure) else [])])
 
 
-def _marked_cell(row: Row, name: str, marks: Mapping[tuple[str, ...], str]) -> str:
+def _marked_cell(row: Row, name: str, digits: int, marks: Mapping[tuple[str, ...], str]) -> str:
     """A measure, and of nats of codes the letter of the autoencoder."""
-    cell = measure_cell(row.measures.get(name), wording(name).digits)
+    cell = measure_cell(row.measures.get(name), digits)
     if name == CODES and row.samples and row.samples.encoders in marks and name in row.measures:
         return f"{cell} {marks[row.samples.encoders]}"
     return cell
 
 
-def measure_columns(figures: Mapping[str, Figure]) -> list[Column]:
-    """A column for each figure, by the name of its measure."""
+def measure_columns(table: Table) -> list[Column]:
+    """A column for each figure of the table, by the name of its measure."""
+    marks = encoder_marks(table.rows)
 
     def cell(name: str, digits: int) -> Callable[[Row], str]:
-        return lambda row: measure_cell(row.measures.get(name), digits)
+        return lambda row: _marked_cell(row, name, digits, marks)
 
-    return [Column(figure.header, cell(name, figure.digits)) for name, figure in figures.items()]
+    return [Column(figure.header, cell(name, figure.digits)) for name, figure in table.figures.items()]
 
 
 def null_column(name: str, figure: Figure) -> Column:
@@ -193,7 +198,7 @@ def figure_notes(rows: Sequence[Row], figures: Mapping[str, Figure]) -> list[str
     notes = [ERRORS]
     for name, figure in figures.items():
         details = dict.fromkeys(row.measures[name].detail for row in rows if name in row.measures)
-        told = "; ".join(filter(None, [figure.meaning, *details]))
+        told = "; ".join(filter(None, [figure.meaning, *((LETTERS,) if name == CODES else details)]))
         notes.append(f"{figure.header}: {told}.")
     return [*notes, *_better_notes(figures.values()), *([_outside_note()] if _shows_null(rows, figures) else [])]
 
@@ -207,20 +212,20 @@ def _better_notes(figures: Collection[Figure]) -> list[str]:
     ways = {
         "higher": "Higher is better: {}.",
         "lower": "Lower is better: {}.",
-        "null": "Best at what real images give, and at fault on either side: {}.",
+        "null": "Best at its null, and at fault on either side: {}.",
     }
     headers = {way: [figure.header for figure in figures if figure.better == way] for way in ways}
     return [words.format(", ".join(headers[way])) for way, words in ways.items() if headers[way]]
 
 
 def _outside_note() -> str:
-    return f"{OUTSIDE}: outside the band that holds 95 % of the figures of its null."
+    return f"{OUTSIDE}: outside the band that holds 95 % of the figures of its null{OF_TRIALS}."
 
 
 def is_outside(measure: Measure) -> bool:
     """Whether two sets of one distribution give such a figure in less than 5 % of cases."""
-    low, high = measure.null_low, measure.null_high
-    return low is not None and high is not None and not low <= measure.value <= high
+    distance = measure.distance_from_null
+    return distance is not None and distance > 1
 
 
 def _null_cell(rows: Sequence[Row], name: str) -> str:
@@ -239,12 +244,15 @@ def _measure_notes(rows: Sequence[Row], names: Sequence[str], space: str) -> lis
     notes = [f"Distances between images: those of {space_words(space)}.", ERRORS]
     figures = [wording(name) for name in names]
     notes += _better_notes(figures)
-    notes += [f"{figure.header}: {figure.meaning}." for figure in figures if figure.meaning]
+    meanings = {figure.header: figure.meaning for figure in figures if figure.meaning}
+    if CODES in names:
+        meanings[wording(CODES).header] += f"; {LETTERS}"
+    notes += [f"{header}: {meaning}." for header, meaning in meanings.items()]
     versions = sorted({row.samples.version for row in rows if row.samples})
     null = " or ".join(NULLS.get(version, "real images") for version in versions)
     notes.append(
-        f"{OUTSIDE}: outside the band that holds 95 % of the figures of {null}; the last line spans the bands of all "
-        "rows, each of which is judged by its own."
+        f"{OUTSIDE}: outside the band that holds 95 % of the figures of {null}{OF_TRIALS}; the last line spans the "
+        "bands of the models, each of which is judged by its own, as is a row of fewer images, whose band is another."
     )
     power = [m for row in rows if row.samples and (m := row.samples.measures.get(POWER)) is not None]
     if power:
@@ -254,11 +262,6 @@ def _measure_notes(rows: Sequence[Row], names: Sequence[str], space: str) -> lis
         notes.append(
             "Power of the classifier two-sample test: real images, each mixed with 10 % of another, are told from test "
             f"images with accuracy {power[0].value:.3f}{band}{blind}."
-        )
-    if CODES in names:
-        notes.append(
-            f"{wording(CODES).header}: exact, of the codes of test images; scaling the codes shifts it, so that it "
-            "compares only between rows of one letter, which have one and the same trained autoencoder."
         )
     return notes
 

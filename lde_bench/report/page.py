@@ -66,7 +66,7 @@ def write_page(
         write_bytes_atomic(beside / picture.file, picture.data)
         kept.add(picture.file)
     page, twin = folder / "report.html", folder / "report.md"
-    before = twin.read_text(encoding="utf-8") if twin.is_file() else ""
+    before = twin.read_text(encoding="utf-8", errors="replace") if twin.is_file() else ""
     write_text_atomic(page, to_html(document))
     write_text_atomic(twin, document_to_markdown(document, PICTURES))
     for path in beside.iterdir():

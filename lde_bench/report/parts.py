@@ -16,7 +16,7 @@ from lde_bench.report.rows import Row
 from lde_bench.report.section import Section, budget_text, part, row_title
 from lde_bench.report.table import rows_blocks
 from lde_bench.runs.record import Record
-from lde_bench.runs.rows import group_means, with_components
+from lde_bench.runs.rows import group_means, law_number, with_components
 from lde_bench.training.start import Start
 
 if TYPE_CHECKING:
@@ -219,10 +219,10 @@ def _law_cell(records: Sequence[Record], name: str) -> Line:
     if not laws:
         return DASH
     worst = max(laws, key=lambda law: law.strain)
-    value, bound = (DASH if number is None else f"{number:.2g}" for number in (worst.value, worst.bound))
-    measured = f"{value} of {bound}"
+    bound = DASH if worst.bound is None else f"{worst.bound:.2g}"
+    measured = f"{law_number(worst.value, 2)} of {bound}"
     if not worst.passed:
-        return Strong(f"FAILED: {measured}")
+        return Strong("; ".join(filter(None, [f"FAILED: {measured}", worst.detail])))
     return measured if worst.verified else Strong(f"not verified: {measured}")
 
 

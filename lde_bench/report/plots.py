@@ -12,7 +12,7 @@ import numpy as np
 
 from lde_bench.data.patches import SIDE, complete
 from lde_bench.evaluation.statistics import GroupMeans
-from lde_bench.report.figures import COLOURS, DASHES, value_range
+from lde_bench.report.figures import COLOURS, DASHES, drawn, value_range
 from lde_bench.runs.record import ParzenWindow
 from lde_bench.training.curve import CurvePoint
 
@@ -45,13 +45,13 @@ def draw_learning_curves(curves: Sequence[tuple[str, Sequence[Sequence[CurvePoin
 
     ends = {label: max(trial[-1].validation_nats for trial in trials) for label, trials in curves}
     best = max(ends.values())
-    drawn = [(label, trials) for label, trials in curves if ends[label] >= best - CURVE_NATS]
+    shown = [(label, trials) for label, trials in curves if ends[label] >= best - CURVE_NATS]
     below = [f"{label} ({end:.1f} nats)" for label, end in ends.items() if end < best - CURVE_NATS]
-    columns = 3 if max(len(label) for label, _ in drawn) < 26 else 2
-    figure = Figure(figsize=(7.6, 4.0 + 0.19 * -(-len(drawn) // columns)), layout="constrained")
+    columns = 3 if max(len(label) for label, _ in shown) < 26 else 2
+    figure = Figure(figsize=(7.6, 4.0 + 0.19 * -(-len(shown) // columns)), layout="constrained")
     axes = figure.subplots()
     styles = [(colour, dashes) for dashes in ("-", *DASHES) for colour in COLOURS]
-    for (label, trials), (colour, dashes) in zip(drawn, cycle(styles), strict=False):
+    for (label, trials), (colour, dashes) in zip(shown, cycle(styles), strict=False):
         # One line that is broken between trials: thousands of lines would take matplotlib minutes.
         broken = [point for trial in trials for point in (*trial, None)]
         axes.plot(
@@ -62,10 +62,10 @@ def draw_learning_curves(curves: Sequence[tuple[str, Sequence[Sequence[CurvePoin
             linewidth=1.5,
             marker="o",
             markersize=3 if len(trials[0]) > 1 else 6,
-            label=label,
+            label=drawn(label),
         )
     # A trial's first points may lie far below where it ends: the window shows how the good ones part.
-    low = max(min(ends[label] for label, _ in drawn) - 6, best - CURVE_NATS)
+    low = max(min(ends[label] for label, _ in shown) - 6, best - CURVE_NATS)
     axes.set_ylim(low, best + 0.06 * (best - low))
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -90,8 +90,8 @@ def draw_photographs(first: tuple[str, GroupMeans], second: tuple[str, GroupMean
     left.plot(ends, ends, color="0.55", linewidth=1)
     left.plot(x, y, "o", color=COLOURS[0], markersize=3.5, alpha=0.7)
     left.set_aspect("equal")
-    left.set_xlabel(f"{other} (nats)")
-    left.set_ylabel(f"{name} (nats)")
+    left.set_xlabel(drawn(f"{other} (nats)"))
+    left.set_ylabel(drawn(f"{name} (nats)"))
     difference = y - x
     right.axhline(0, color="0.55", linewidth=1)
     mean = float(np.average(difference, weights=one.counts))
@@ -114,22 +114,22 @@ def draw_windows(windows: Sequence[tuple[str, ParzenWindow]]) -> tuple[Figure, l
 
     ends = {label: max(window.grid_nats) for label, window in windows}
     low, high = value_range(list(ends.values()))
-    drawn = [(label, window) for label, window in windows if ends[label] >= low]
+    shown = [(label, window) for label, window in windows if ends[label] >= low]
     below = [f"{label} ({end:.1f} nats)" for label, end in ends.items() if end < low]
-    columns = 4 if max(len(label) for label, _ in drawn) < 20 else 2
-    figure = Figure(figsize=(8.6, 4.0 + 0.19 * -(-len(drawn) // columns)), layout="constrained")
+    columns = 4 if max(len(label) for label, _ in shown) < 20 else 2
+    figure = Figure(figsize=(8.6, 4.0 + 0.19 * -(-len(shown) // columns)), layout="constrained")
     left, right = figure.subplots(1, 2)
     styles = [(colour, dashes) for dashes in ("-", *DASHES) for colour in COLOURS]
-    for (label, window), (colour, dashes) in zip(drawn, cycle(styles), strict=False):
+    for (label, window), (colour, dashes) in zip(shown, cycle(styles), strict=False):
         style = {"color": colour, "linestyle": dashes, "linewidth": 1.5}
         left.plot(window.grid, window.grid_nats, **style)
         left.plot([window.sigma], [ends[label]], "o", color=colour, markersize=5)
-        right.plot(window.counts, window.count_nats, marker="o", markersize=3, label=label, **style)
+        right.plot(window.counts, window.count_nats, marker="o", markersize=3, label=drawn(label), **style)
     left.set_ylim(low - 0.6 * (high - low), high + 0.1 * (high - low))
     left.set_xlabel("sigma")
     left.set_ylabel("validation Parzen log-likelihood (nats)")
     right.set_xscale("log")
-    ticks = sorted({count for _, window in drawn for count in window.counts if count in _ROUND_COUNTS})
+    ticks = sorted({count for _, window in shown for count in window.counts if count in _ROUND_COUNTS})
     right.set_xticks(ticks, labels=[f"{tick:,}" for tick in ticks])
     right.xaxis.set_minor_locator(NullLocator())
     right.set_xlabel("samples (logarithmic axis)")

@@ -42,9 +42,42 @@ BUDGET_TOLERANCE = 0.1
 
 @dataclass(frozen=True)
 class RowMeasure(Measure):
-    """A measure of a row: the means over its trials, and the value of each, `trials`."""
+    """A measure of a row: the means over its trials.
+
+    Attributes:
+        trials: the value of each trial.
+        distances: of each trial from its own null.
+    """
 
     trials: tuple[float, ...] = ()
+    distances: tuple[float | None, ...] = ()
+
+    @classmethod
+    def of(cls, measures: Sequence[Measure]) -> RowMeasure:
+        """The measure of a row by those of its trials; an error or null is None where a trial has none."""
+
+        def mean(part: Callable[[Measure], float | None]) -> float | None:
+            return _mean([part(measure) for measure in measures])
+
+        details = dict.fromkeys(measure.detail for measure in measures)
+        first = next(iter(details))
+        return cls(
+            float(np.mean([measure.value for measure in measures])),
+            # Of the same test items in every trial: more trials do not make the error smaller.
+            mean(lambda measure: measure.standard_error),
+            mean(lambda measure: measure.null),
+            mean(lambda measure: measure.null_low),
+            mean(lambda measure: measure.null_high),
+            first if len(details) == 1 else f"of the first trial: {first}",
+            tuple(measure.value for measure in measures),
+            tuple(measure.distance_from_null for measure in measures),
+        )
+
+    @property
+    def distance_from_null(self) -> float | None:
+        """The mean over the trials: one too high and one too low do not make a good one."""
+        known = [distance for distance in self.distances if distance is not None]
+        return float(np.mean(known)) if known and len(known) == len(self.distances) else None
 
 
 @dataclass(frozen=True)
@@ -306,21 +339,6 @@ def _samples(trials: Sequence[Record], figures: Sequence[PublishedFigure]) -> Sa
 
 def _averages(trials: Sequence[Mapping[str, Measure]]) -> dict[str, RowMeasure]:
     """The measures that every trial has."""
-    return {name: _average([trial[name] for trial in trials]) for name in trials[0] if all(name in t for t in trials)}
-
-
-def _average(measures: Sequence[Measure]) -> RowMeasure:
-    def mean(part: Callable[[Measure], float | None]) -> float | None:
-        values = [part(measure) for measure in measures]
-        return None if None in values else float(np.mean(values))  # type: ignore[arg-type]
-
-    return RowMeasure(
-        float(np.mean([measure.value for measure in measures])),
-        # Of the same test items in every trial: more trials do not make the error smaller.
-        mean(lambda measure: measure.standard_error),
-        mean(lambda measure: measure.null),
-        mean(lambda measure: measure.null_low),
-        mean(lambda measure: measure.null_high),
-        measures[0].detail,
-        tuple(measure.value for measure in measures),
-    )
+    return {
+        name: RowMeasure.of([trial[name] for trial in trials]) for name in trials[0] if all(name in t for t in trials)
+    }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lde_bench.errors import InputError
+from lde_bench.report.figures import drawn
 from lde_bench.report.rows import Row
 from lde_bench.runs.store import RunPaths
 
@@ -62,14 +63,14 @@ def draw_strips(strips: Sequence[Strip], headings: Sequence[tuple[str, int]]) ->
         axes.imshow(row, cmap="gray", vmin=0, vmax=255, interpolation="none", aspect="auto")
         axes.set_axis_off()
         style = {"fontsize": 7, "color": "0.4"} if strip.below else {"fontsize": 8.5}
-        label = _broken(strip.label)
+        label = drawn(_broken(strip.label))
         figure.text((LABELS - 0.08) / WIDTH, (y + inches / 2) / whole, label, ha="right", va="center", **style)
     side = strips[0].pictures.shape[2]
     left = 0.0
     for text, columns in headings:
         wide = columns * side * (1 + SPACE)
         middle = (LABELS + (WIDTH - LABELS) * (left + wide / 2) / width) / WIDTH
-        figure.text(middle, 1 - (top - 0.04) / whole, text, ha="center", va="bottom", fontsize=8.5)
+        figure.text(middle, 1 - (top - 0.04) / whole, drawn(text), ha="center", va="bottom", fontsize=8.5)
         left += wide + GAP * side
     return figure
 

@@ -6,6 +6,7 @@ Said once, for tables, figures, reports and comparisons.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any
@@ -113,8 +114,16 @@ def refusal(record: Record) -> str | None:
         return record.reason
     for name, law in record.laws.items():
         if not law.passed:
-            return f"refused: breaks the law '{name}' (measured {law.value}, bound {law.bound})"
+            told = f": {law.detail}" if law.detail else ""
+            return f"refused: breaks the law '{name}' (measured {law_number(law.value)}, bound {law.bound}){told}"
     return None
+
+
+def law_number(value: float | None, digits: int = 4) -> str:
+    """What a law measured; of what was no number a record has the largest there is."""
+    if value is None:
+        return "nothing"
+    return "no number" if value == sys.float_info.max else f"{value:.{digits}g}"
 
 
 def unverified(record: Record) -> str | None:
@@ -131,10 +140,19 @@ def unverified(record: Record) -> str | None:
 
 def row_options(record: Record) -> dict[str, Any]:
     """What, beside method and K, makes two records different rows."""
-    options = {name: value for name, value in record.training.items() if name not in EXECUTION_OPTIONS}
+    options = _choices(record.training)
     if record.budget.seconds is not None:
         options.pop("steps", None)  # how far the seconds reached is an outcome, not a choice
     return {**PLAIN_DATA, **options}
+
+
+def _choices(training: Mapping[str, Any]) -> dict[str, Any]:
+    """What was chosen of a training, and of the parts of one that has some."""
+    return {
+        name: _choices(value) if isinstance(value, dict) else value
+        for name, value in training.items()
+        if name not in EXECUTION_OPTIONS
+    }
 
 
 def table_key(record: Record) -> tuple[Any, ...]:
@@ -187,12 +205,22 @@ def row_label(record: Record, records: Sequence[Record]) -> str:
         if options[name] != plain and any(row_options(other)[name] != options[name] for other in records)
     ]
     if record.done:
+        told = {name: value for name, value in _flat(options).items() if name not in PLAIN_DATA}
+        others = [_flat(twin) for twin in twins]
         words += [
             str(value) if name == "precision" else f"{name}={value}"
-            for name, value in options.items()
-            if name not in PLAIN_DATA and (name in UNUSUAL or any(other.get(name) != value for other in twins))
+            for name, value in told.items()
+            if name in UNUSUAL or any(other.get(name) != value for other in others)
         ]
     return f"{record.method} ({', '.join(words)})" if words else record.method
+
+
+def _flat(options: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Options with those of parts by `part.name`."""
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        flat |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}
+    return flat
 
 
 def common_data_options(records: Sequence[Record]) -> list[str]:

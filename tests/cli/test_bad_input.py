@@ -49,6 +49,7 @@ FAULTS = {
     "workers-negative": ((*EMBEDDED, "--workers", "-2", "--plan"), "--workers -2 is not a whole number from 1 up"),
     "retries-negative": ((*EMBEDDED, "--retries", "-1"), "--retries -1 is not a whole number from 0 up"),
     "walks-of-no-memory": (("interpolate", "--pairs", "999999999"), "ask for fewer pairs"),
+    "unit-of-a-dataset": (("table", "--dataset", "ring", "--no-standardise"), "ring is taken as it is"),
     "retries-of-no-workers": ((*EMBEDDED, "--retries", "2"), "--retries 2 is about workers that die"),
     "seed-of-what-is-not-drawn": (("prepare", "digits8x8", "--seed", "1"), "nothing of it is drawn"),
     "files-of-a-baseline": (("regress", "--data-dir", "there"), "none of the data is made of files"),

@@ -69,6 +69,7 @@ def test_realism_is_a_ratio_of_distances_to_the_nearest_training_image():
     ratio, error = realism(midpoints, ends, train)
     assert ratio == pytest.approx(2.0)
     assert error == pytest.approx(2.0 * (0.5 / 1.5))
+    assert realism(train, ends, train) == (0.0, 0.0)  # midpoints that are training images
 
 
 def test_pairs_are_of_different_images_of_their_domains_and_the_seeds_own():

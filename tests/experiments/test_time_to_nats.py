@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from lde_bench.evaluation.laws.suite import skewed_rows
 from lde_bench.experiments import time_to_nats
 from lde_bench.experiments.time_to_nats import TimeToNats, budget_of, side_of
 from lde_bench.experiments.time_to_nats_search import TimeToNatsSearch
+from lde_bench.report.document import Grid, Link
 from lde_bench.report.numbers import DASH
-from lde_bench.report.section import row_title
+from lde_bench.report.section import Section, row_title
 from lde_bench.runs import Record, Result, ResultStore
 from lde_bench.runs.record import Cost
 from lde_bench.training.batches import ArrayBatches
@@ -221,6 +223,26 @@ def test_two_rows_of_one_method_under_one_budget_both_stand_beside_the_other_bud
     )
     (below, above) = (row_title(row) for row in TimeToNats().table([first, slower]).rows)
     assert below != above
+
+
+def test_what_stands_behind_all_budgets_is_told_apart_by_version_and_profile(finished: Callable[..., Record]):
+    def section(profile: str, seconds: float, version: str) -> Section:
+        budget = Budget.of(profile, seconds=seconds, clock="cpu")
+        record = replace(finished("made-mog+w", 154.5), budget=budget, benchmark_version=version)
+        return Section(TimeToNats().table([record]), {record.run_id: (Path("a.json"), record)}, Path())
+
+    asked = [("quick", 30, "1"), ("standard", 30, "1"), ("standard", 60, "1"), ("quick", 30, "2"), ("quick", 60, "2")]
+    (one, of_one), (two, _) = TimeToNats().closing([section(*each) for each in asked])
+    assert isinstance(one, Link)
+    assert isinstance(two, Link)
+    assert one.href != two.href
+    grid = of_one[-1]
+    assert isinstance(grid, Grid)
+    assert list(grid.headers[2:]) == [
+        "30 CPU s (quick-30-cpu-seconds)",
+        "30 CPU s (standard-30-cpu-seconds)",
+        "60 CPU s",
+    ]
 
 
 def test_what_was_given_shows_a_rate_of_those_alone_that_have_one(finished: Callable[..., Record]):

@@ -32,6 +32,14 @@ def test_a_text_without_marks_or_no_text_is_left_as_it_is(tmp_path):
     assert text.read_text() == "# Mine\n"
 
 
+def test_a_text_in_another_encoding_is_refused_and_left(tmp_path):
+    text = tmp_path / "README.md"
+    text.write_bytes(b"caf\xe9")
+    with pytest.raises(InputError, match=r"README\.md: is not in UTF-8"):
+        refresh_tables(text, tmp_path, experiment_of)
+    assert text.read_bytes() == b"caf\xe9"
+
+
 @pytest.mark.parametrize("made", [True, False])
 def test_a_mark_that_names_no_records_is_told_and_nothing_is_written(tmp_path, made):
     text = tmp_path / "README.md"

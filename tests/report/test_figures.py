@@ -234,6 +234,24 @@ def test_nothing_is_clipped_at_the_edge_of_the_picture(sweep, make, tmp_path):
 
 
 @pytest.mark.slow
+def test_names_are_drawn_letter_by_letter_and_none_is_missing_in_a_legend(make):
+    names = ("_mine:Flow", "my$x_$", "lde")
+    records = [make(name, k, 150.0 + k, dataset="own$x_$") for name in names for k in (1, 10)]
+    (table,) = build_tables(records)
+    figure = entitle(draw_components(table), table)
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert shown == [" _mine:Flow", r"my\$x_\$", "lde"]
+    assert figure.get_suptitle().startswith(r"bsds300: own\$x_\$, version 1")
+    figure_bytes(figure, "svg")  # which parses what would be formulas
+    figure_bytes(draw_rows(table), "svg")
+
+
+def test_a_legend_tells_of_bars_only_where_there_are_some(make):
+    one, two = (build_tables([make("lde", k, 150.0 + k) for k in range(1, count + 1)])[0] for count in (1, 2))
+    assert labels(draw_rows(one))[0] == "ours"
+    assert labels(draw_rows(two))[0].startswith("ours (bars: two standard errors of the paired difference")
+
+
 def test_the_same_rows_give_the_same_file_and_svg_works_too(sweep, tmp_path):
     for name in ("one.png", "two.png", "three.svg"):
         write_figure(draw_components(sweep(3)), tmp_path / name)

@@ -167,6 +167,17 @@ def test_nats_of_codes_carry_the_letter_of_their_encoder_and_are_never_ranked_ac
     assert "| 8 | " not in twin
 
 
+def test_nats_of_codes_have_their_letters_in_the_tables_of_figures_too(make_samples):
+    records = [
+        replace(make_samples("ae+lde", k, encoder=kind, measures={"code_nats": measure(k)}), experiment="generate")
+        for kind, k in (("one", 10), ("one", 20), ("other", 30))
+    ]
+    (table,) = build_tables(records)
+    column = table.headers.index("code log-likelihood (nats)")
+    assert [table.cells(row)[column].split()[-1] for row in table.rows] == ["[a]", "[a]", "[b]"]
+    assert sum("one and the same trained autoencoder; these have one letter." in note for note in table.notes) == 1
+
+
 def test_the_file_of_numbers_has_the_samples_beside_the_usual_columns(table):
     rows = list(csv.DictReader(io.StringIO(to_csv(table))))
     assert rows[3]["sigmas"] == "0.18;0.17"
@@ -314,7 +325,7 @@ def test_what_is_best_at_its_null_says_what_is_wrong_on_either_side(make_samples
     measures = {name: measure(0.5, **BAND) for name in ("memorisation_gap", "sharpness")}
     (table,) = build_tables([make_samples(measures=measures)])
     text = " ".join(to_text(table).split())
-    assert "Best at what real images give, and at fault on either side: memorisation gap, sharpness." in text
+    assert "Best at its null, and at fault on either side: memorisation gap, sharpness." in text
     assert "memorisation gap: below, the samples are copies; above, off the data." in text
     assert "sharpness: below, the samples are blurred; above, noisy." in text
 

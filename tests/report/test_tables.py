@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -303,6 +304,16 @@ def test_trials_with_other_training_options_are_another_row(make):
     assert column(table, "trials") == ["2"]
 
 
+def test_parts_that_differ_in_an_outcome_are_one_row_and_in_a_choice_are_named(make):
+    def trial(number, **density):
+        return make("ae+lde", 1, trial=number, training={"autoencoder": {"rate": 1}, "density": density})
+
+    (table,) = build_tables([trial(0, rate=1), trial(1, rate=1, stopped_early=True)])
+    assert (column(table, "method"), column(table, "trials")) == (["ae+lde"], ["2"])
+    (table,) = build_tables([trial(0, rate=1), trial(1, rate=2)])
+    assert column(table, "method") == ["ae+lde (density.rate=1)", "ae+lde (density.rate=2)"]
+
+
 def test_a_budget_in_seconds_is_called_machine_dependent(make):
     budget = {"profile": "quick", "steps": None, "seconds": 100, "machine_dependent": True}
     (table,) = build_tables([make("a", 1, trial=t, budget=budget, training={"steps": 900 + t}) for t in (0, 1)])
@@ -311,11 +322,12 @@ def test_a_budget_in_seconds_is_called_machine_dependent(make):
 
 
 def test_a_model_that_broke_a_law_gets_no_row_and_the_law_is_named(make):
-    laws = {"normalised": {"passed": False, "value": 0.25, "bound": 0.001}}
+    laws = {"normalised": {"passed": False, "value": sys.float_info.max, "bound": 0.001, "detail": "it raised X"}}
     (table,) = build_tables([make("cheat", 1, 999.0, laws=laws), make("honest", 1, 100.0)])
     assert [row.method for row in table.rows] == ["honest"]
     assert table.rows[0].is_highest
-    assert "cheat K=1, trial 1: refused: breaks the law 'normalised'" in to_text(table)
+    told = "cheat K=1, trial 1: refused: breaks the law 'normalised' (measured no number, bound 0.001): it raised X"
+    assert told in " ".join(to_text(table).split())
 
 
 def test_a_row_that_may_be_no_density_says_so_and_never_leads(make):

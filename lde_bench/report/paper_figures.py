@@ -1,10 +1,12 @@
-"""What the figures in colour share: no one figure ranks their rows, and every measure is a column."""
+"""What the paper's figures share: a picture, no one figure that ranks their rows, and every measure a column."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from lde_bench.generators import place_of
+from lde_bench.report import parts
 from lde_bench.report.document import Block
 from lde_bench.report.experiment import Experiment
 from lde_bench.report.measures import figure_notes, measure_columns
@@ -14,16 +16,32 @@ from lde_bench.report.table import Column, Table, cost_column, model_columns
 from lde_bench.trials.images import PERCEPTUAL
 
 
-class FigureInColour(Experiment):
+class PaperFigure(Experiment):
     """A figure of models of images, whose subclass says what is measured and drawn."""
 
     score = ""
+    #: What the picture shows, in a line, and beside it.
+    alt: ClassVar[str]
+    caption: ClassVar[str]
+
+    def headline(self, section: Section) -> list[Block]:
+        return parts.headline(section, self.picture(section.table, section.places), self.alt, self.caption)
+
+    def panels(self, rows: Sequence[Row]) -> list[Block]:
+        return []  # every measure has its column
+
+    def details(self, section: Section, pair: tuple[str, str] | None) -> list[Block]:
+        return []
+
+
+class FigureInColour(PaperFigure):
+    """A figure of autoencoders in colour."""
 
     def order(self, methods: Sequence[str]) -> list[str]:
         return sorted(methods, key=place_of)
 
     def columns(self, table: Table) -> list[Column]:
-        return [*model_columns(), *measure_columns(table.figures), cost_column()]
+        return [*model_columns(), *measure_columns(table), cost_column()]
 
     def first_notes(self, table: Table) -> list[str]:
         return [loss_note(table), *figure_notes(table.rows, table.figures)]
@@ -33,12 +51,6 @@ class FigureInColour(Experiment):
             "Errors and nulls take images and walks as independent: of crops of one photograph, images of one person "
             "or walks that share an end they are rather too narrow."
         ]
-
-    def panels(self, rows: Sequence[Row]) -> list[Block]:
-        return []  # every measure has its column
-
-    def details(self, section: Section, pair: tuple[str, str] | None) -> list[Block]:
-        return []
 
 
 def loss_note(table: Table) -> str:
