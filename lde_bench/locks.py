@@ -45,6 +45,9 @@ class FolderLocks:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        #: Leases that others held when they were last asked for: how long one was not touched is seen from one asking
+        #: to the next, by the object that asks.
+        self._watched: dict[str, filelock.SoftFileLease] = {}
 
     @contextlib.contextmanager
     def hold(self, name: str, *, wait: bool = True) -> Iterator[bool]:
@@ -57,10 +60,11 @@ class FolderLocks:
         """
         ensure_folder(self.folder)
         try:
-            path = self.folder / f"{name}.lock"
-            held = self._lease(path) if self._leases else filelock.FileLock(path)
+            held = self._lock(name)
             held.acquire(timeout=-1 if wait else 0)
         except filelock.Timeout:
+            if isinstance(held, filelock.SoftFileLease):
+                self._watched[name] = held
             yield False
             return
         except OSError as error:
@@ -85,8 +89,13 @@ class FolderLocks:
     def _flock_works(self) -> bool:
         return flock_works(self.folder)
 
-    def _lease(self, path: Path) -> filelock.BaseFileLock:
-        return filelock.SoftFileLease(path.with_suffix(".lease"), lease_duration=LEASE_SECONDS)
+    def _lock(self, name: str) -> filelock.BaseFileLock:
+        """The lock of that name, not yet acquired."""
+        if not self._leases:
+            return filelock.FileLock(self.folder / f"{name}.lock")
+        if (watched := self._watched.pop(name, None)) is not None:
+            return watched
+        return filelock.SoftFileLease(self.folder / f"{name}.lease", lease_duration=LEASE_SECONDS)
 
 
 def flock_works(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:

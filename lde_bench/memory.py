@@ -1,4 +1,4 @@
-"""How much memory there is to be had, asked before an array is made that cannot fit."""
+"""How much memory and how many cores there are to be had: asked before an array is made that cannot fit."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ _TORCH_SAYS = ("not enough memory", "can't allocate memory", "out of memory")
 
 #: Names of glibc's <malloc.h>, and the values that its own adaptation ends at: 32 MiB, and twice that.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _LARGEST = -1, -3, 32 << 20
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1
 
 
 def physical_memory() -> int | None:

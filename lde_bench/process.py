@@ -41,16 +41,32 @@ def set_random_states(states: list[Tensor]) -> None:
         torch.cuda.set_rng_state(states[1])
 
 
+def generator_states() -> dict[str, Any]:
+    """The states of the global generators of Python, NumPy and torch, as numbers, tuples and tensors."""
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 (others draw from it)
+    return {
+        "python": random.getstate(),
+        "numpy": (kind, torch.from_numpy(np.asarray(keys, np.int64)), *rest),
+        "torch": random_states(),
+    }
+
+
+def set_generator_states(states: Mapping[str, Any]) -> None:
+    """Put back what `generator_states` gave."""
+    kind, keys, *rest = states["numpy"]
+    random.setstate(states["python"])
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    set_random_states(states["torch"])
+
+
 @contextmanager
 def generators_unchanged() -> Iterator[None]:
     """Give the global generators of Python, NumPy and torch back as they were."""
-    ours, theirs, torchs = random.getstate(), np.random.get_state(), random_states()  # noqa: NPY002 (others draw from it)
+    states = generator_states()
     try:
         yield
     finally:
-        random.setstate(ours)
-        np.random.set_state(theirs)  # noqa: NPY002
-        set_random_states(torchs)
+        set_generator_states(states)
 
 
 @contextmanager

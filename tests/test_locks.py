@@ -120,6 +120,23 @@ def test_a_lease_is_kept_by_its_heartbeat_and_taken_over_without(leases, monkeyp
         assert is_free(leases, wait=True)
 
 
+@pytest.mark.slow
+def test_a_lease_of_a_machine_that_is_gone_is_taken_over_by_who_asks_now_and_then(leases, monkeypatch):
+    monkeypatch.setattr(locks, "LEASE_SECONDS", 1.0)
+    marker, asking = leases / "run.lease", FolderLocks(leases)
+    with FolderLocks(leases).hold("run"):
+        content = marker.read_text()
+    marker.write_text(content.replace(os.uname().nodename, "another-machine"))
+    asked: list[bool] = []
+    deadline = time.monotonic() + 30
+    while not any(asked) and time.monotonic() < deadline:
+        with asking.hold("run", wait=False) as held:
+            asked.append(held)
+        time.sleep(0.2)
+    assert asked[0] is False
+    assert asked[-1] is True
+
+
 def test_a_clock_set_back_holds_nobody_up(leases, monkeypatch):
     marker = leases / "run.lease"
     with FolderLocks(leases).hold("run"):

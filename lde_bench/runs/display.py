@@ -123,6 +123,8 @@ def _outcome(event: Event, record: Record | None) -> str:
         return event
     if record.result is None:
         return f"failed: {record.reason}"
+    if event == "failed":
+        return event
     if record.test_nats is not None:
         outcome = f"{record.test_nats:.2f} nats on the test set"
     elif record.result.validation_nats is not None:

@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 #: What a watcher is told of a task: it is in the store already, starts, ended well, failed, or runs in another process.
 Event = Literal["reused", "started", "done", "failed", "waiting"]
 
+#: In the reason of what failed for want of a prerequisite.
+_OF_PREREQUISITE = ", whose weights it takes, failed: "
+
 
 class Watcher:
     """Whoever follows a sweep; this one looks away."""
@@ -71,9 +74,11 @@ def run_sweep(
             if blocked.intersection(node.depends_on):
                 blocked.add(node.run_id)
                 continue
-            if wait:
+            outcome = sweep.attempt(node)
+            if outcome is None and wait:
                 watcher.event("waiting", node.task, None)
-            if (outcome := sweep.attempt(node, wait=wait)) is None:
+                outcome = sweep.attempt(node, wait=True)
+            if outcome is None:
                 blocked.add(node.run_id)
             else:
                 sweep.end(node, outcome)
@@ -111,7 +116,7 @@ class Sweep:
         """Why a node cannot run, where a prerequisite of it failed."""
         for run_id in node.depends_on:
             if run_id in self._failures:
-                return f"{self.plan[run_id].task.title}, whose weights it takes, failed: {self._failures[run_id]}"
+                return f"{self.plan[run_id].task.title}{_OF_PREREQUISITE}{self._failures[run_id]}"
         return None
 
     def end(self, node: Node, outcome: Outcome) -> None:
@@ -125,6 +130,8 @@ class Sweep:
             self._ended[node.run_id] = outcome.record
         if outcome.failure is not None:
             self._failures[node.run_id] = outcome.failure
+        if outcome.failure is not None and outcome.record is not None and outcome.record.done:
+            self.watcher.note(f"{node.task.title}: {outcome.failure}; its record stands")
         self.watcher.event(outcome.event, node.task, outcome.record)
         if outcome.failure is not None and self.fail_fast:
             raise SweepStopped(
@@ -148,8 +155,11 @@ def attempt(
 ) -> Outcome | None:
     """Run a node under its lock, unless all that is wanted of it is there; None where another process runs it.
 
-    A failure that is not the `earlier` record is another process's verdict on the same trial, and stands.
-    `side_by_side` marks the record of a trial that shares the machine with others.
+    See `settled` for the `earlier` record. `side_by_side` marks the record of a trial that shares the machine with
+    others.
+
+    Raises:
+        StorageError: a record cannot be written, or one may stand there that cannot be read.
     """
     from lde_bench.process import process_unchanged  # torch, which whoever reads records need not wait for
 
@@ -157,11 +167,8 @@ def attempt(
     with store.lock(node.run_id, wait=wait) as held:
         if not held:
             return None
-        found = store.find(node.run_id)
-        if node.is_done(store):
-            return Outcome("reused", found)
-        if found is not None and not found.done and found != earlier:
-            return Outcome("reused", found, found.reason)
+        if (outcome := settled(node, store, earlier)) is not None:
+            return outcome
         watcher.event("started", task, None)
         try:
             with process_unchanged():  # whatever a class of a user's own did outside its own methods
@@ -175,6 +182,25 @@ def attempt(
             return fail(task, store, describe_failure(error))
         task.paths(store).discard_unfinished()
         return Outcome("done", record)
+
+
+def settled(node: Node, store: ResultStore, earlier: Record | None) -> Outcome | None:
+    """How a node ended in another process; None where it is to be run. To be asked under its lock.
+
+    A failure that is not the `earlier` record is another process's verdict on the same trial, and stands, unless it is
+    one on a prerequisite, which has ended well here.
+
+    Raises:
+        StorageError: a record may stand there that cannot be read.
+    """
+    found = store.find(node.run_id)
+    if node.is_done(store):
+        return Outcome("reused", found)
+    if found is None:
+        store.check_no_record(node.task.paths(store).record)
+    elif not found.done and found != earlier and _OF_PREREQUISITE not in (found.reason or ""):
+        return Outcome("reused", found, found.reason)
+    return None
 
 
 def fail(task: Task, store: ResultStore, reason: str) -> Outcome:

@@ -45,8 +45,8 @@ def merge_results(sources: Sequence[str | Path], into: str | Path) -> Merged:
     others. A trial that failed in one folder and was done in another is done.
 
     Raises:
-        InputError: a source is no folder or holds no record, the same run differs, or another file stands in the way of
-            one that is copied.
+        InputError: a source is no folder or holds no record, the same run differs, another file stands in the way of
+            one that is copied, or another process is running a trial that is copied.
         StorageError: the folder or its disk refuses to be written to.
     """
     store = ResultStore(into)
@@ -59,8 +59,8 @@ def merge_results(sources: Sequence[str | Path], into: str | Path) -> Merged:
         for run_id, source in found.items():
             chosen[run_id] = _joined(chosen.get(run_id, []), source)
     copies = {run_id: _copies(found, store, there.get(run_id)) for run_id, found in chosen.items()}
-    for files in copies.values():
-        _copy_run(files, store)
+    for run_id, files in copies.items():
+        _copy_run(run_id, files, store)
     runs = sum(bool(files) for files in copies.values())
     return Merged(runs, sum(map(len, copies.values())), len(chosen) - runs)
 
@@ -135,11 +135,15 @@ def _copies(found: Sequence[_Source], store: ResultStore, there: _Source | None)
     return missing
 
 
-def _copy_run(files: dict[Path, Path], store: ResultStore) -> None:
+def _copy_run(run_id: str, files: dict[Path, Path], store: ResultStore) -> None:
     if not files:
         return
-    with store.lock("write"):  # a sweep on the folder may have written the run meanwhile, and then it stays
-        for target, source in files.items():
-            if not target.exists():
-                with atomic_path(target) as temporary:
-                    shutil.copyfile(source, temporary)
+    # A sweep on the folder writes a run's files under its lock; what it has written meanwhile stays.
+    with store.lock(run_id, wait=False) as held:
+        if not held:
+            raise InputError(f"{store.folder}: another process is running {run_id}; merge again when it has ended.")
+        with store.lock("write"):
+            for target, source in files.items():
+                if not target.exists():
+                    with atomic_path(target) as temporary:
+                        shutil.copyfile(source, temporary)

@@ -42,6 +42,9 @@ class Task(Protocol):
     def paths(self, store: ResultStore) -> RunPaths:
         """Where its files go."""
 
+    def trained_at(self, store: ResultStore) -> RunPaths:
+        """Where the files are by which it `is_ready`: its own, or those of an earlier run of the same training."""
+
     def run(
         self, store: ResultStore, on_progress: Callable[[Progress], None], notify: Callable[[str], None]
     ) -> Record | None:

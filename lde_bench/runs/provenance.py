@@ -19,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lde_bench.memory import physical_memory, usable_cores
 from lde_bench.version import __version__
 
 #: The packages whose version can change a number.
@@ -108,18 +109,11 @@ def package_versions(names: Sequence[str] = CORE_PACKAGES) -> dict[str, str | No
 @functools.cache
 def machine() -> dict[str, Any]:
     """CPU model, cores this process may use, memory in GiB, and the platform; no host name."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        cores = os.cpu_count() or 1
-    try:
-        memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (ValueError, OSError):
-        memory = None
+    memory = physical_memory()
     return {
         "cpu": _cpu_model(),
-        "cores": cores,
-        "memory_gib": memory,
+        "cores": usable_cores(),
+        "memory_gib": None if memory is None else round(memory / 2**30, 1),
         "platform": f"{platform.system()}-{platform.machine()}",
     }
 
@@ -131,6 +125,10 @@ def _cpu_model() -> str:
         text = ""
     found = re.search(r"^model name\s*:\s*(.+)$", text, flags=re.MULTILINE)
     return found.group(1).strip() if found else platform.machine()
+
+
+#: Options of a path, by other names than those that say so.
+_PATHS = ("--data", "--images", "--into", "--vgg", "--output", "--record", "--baseline", "--scheduler")
 
 
 def describe_command(argv: Sequence[str]) -> str:
@@ -150,6 +148,8 @@ def describe_command(argv: Sequence[str]) -> str:
             word = _last_component(word)
         elif equals and _names_a_path(option):
             word = f"{option}={_last_component(value)}"
+        elif "/" in word and Path(word).exists():  # one that is given without an option
+            word = _last_component(word)
         else:
             # An absolute or home path may stand anywhere: after an option, after key=, in a comma list.
             word = re.sub(r"(^|[=:,])((?:/|~|\.\.?/)[^=:,]*)", lambda m: m[1] + _last_component(m[2]), word)
@@ -160,7 +160,7 @@ def describe_command(argv: Sequence[str]) -> str:
 
 
 def _names_a_path(option: str) -> bool:
-    return option.startswith("--") and option.endswith(("-dir", "-file", "-path", "-folder"))
+    return option in _PATHS or (option.startswith("--") and option.endswith(("-dir", "-file", "-path", "-folder")))
 
 
 def _last_component(path: str) -> str:

@@ -128,6 +128,15 @@ class Cost:
     side_by_side: bool = False
 
 
+def schema_of(content: bytes) -> Any:
+    """Which schema a file says that it is a record of; None where it is no record at all."""
+    try:
+        value = json.loads(content)
+    except ValueError:
+        return None
+    return value.get("schema") if isinstance(value, dict) else None
+
+
 @dataclass(frozen=True)
 class Record:
     """One trial. `status` "done" has a `result` and no `reason`; "failed" has a `reason` and no `result`.

@@ -9,6 +9,7 @@ in `<results>/.locks/`.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 from collections.abc import Mapping
@@ -20,9 +21,17 @@ from zipfile import BadZipFile
 import numpy as np
 
 from lde_bench.errors import InputError, StorageError
-from lde_bench.files import atomic_path, describe_os_error, ensure_folder, expanded, file_sha256, write_text_atomic
+from lde_bench.files import (
+    atomic_path,
+    describe_os_error,
+    ensure_folder,
+    expanded,
+    file_sha256,
+    write_bytes_atomic,
+    write_text_atomic,
+)
 from lde_bench.locks import FolderLocks
-from lde_bench.runs.record import Budget, Record
+from lde_bench.runs.record import SCHEMA, Budget, Record, schema_of
 
 log = logging.getLogger(__name__)
 
@@ -158,8 +167,9 @@ class RunPaths:
 
 
 def _save_array(path: Path, values: np.ndarray, dtype: type) -> None:
-    with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        np.save(handle, np.asarray(values).astype(dtype), allow_pickle=False)
+    buffer = io.BytesIO()  # of a disk that fills up NumPy tells without saying so
+    np.save(buffer, np.asarray(values).astype(dtype), allow_pickle=False)
+    write_bytes_atomic(path, buffer.getvalue())
 
 
 def _load_array(path: Path, shape: str, *dtypes: type) -> np.ndarray | None:
@@ -247,23 +257,34 @@ class ResultStore:
                 return existing
             target = paths.record if record.done else paths.failed
             if record.done and target.exists():
+                self.check_no_record(target)
                 self._set_aside(target)
             write_text_atomic(target, text)
         return record
 
-    def _set_aside(self, path: Path) -> None:
-        """Keep a file that holds no record under another name, so that a good one can take its place.
+    def check_no_record(self, path: Path) -> None:
+        """Find out before a run whose record is not found that there is none: else its files would be overwritten.
 
         Raises:
-            StorageError: it cannot be read at all, and may be a good one.
+            StorageError: a file stands at `path` that cannot be read just now, or holds a record of another version.
         """
         try:
-            path.read_bytes()
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return
         except OSError as error:
             raise StorageError(
                 f"{path}: cannot be read ({error.strerror}), and may be the record of this run; mend its rights or its "
                 "disk, and run again."
             ) from error
+        if (schema := schema_of(content)) not in (None, SCHEMA):
+            raise StorageError(
+                f"{path}: is a record of schema {schema}, and this version writes {SCHEMA}; install the version that "
+                "wrote it, or give another --results-dir."
+            )
+
+    def _set_aside(self, path: Path) -> None:
+        """Keep a file that holds no record under another name, so that a good one can take its place."""
         number = 1
         while (aside := path.with_name(f"{path.name}.unreadable-{number}")).exists():
             number += 1

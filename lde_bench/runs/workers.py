@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
+import hashlib
+import json
 import platform
 import queue
 import tempfile
@@ -26,13 +27,13 @@ from threadpoolctl import threadpool_limits
 
 from lde_bench.errors import InputError, StorageError
 from lde_bench.files import write_bytes_atomic, write_text_atomic
-from lde_bench.memory import keep_freed_memory
+from lde_bench.memory import keep_freed_memory, usable_cores
 from lde_bench.progress import say
-from lde_bench.runs.executor import Outcome, Sweep, Watcher, attempt, describe_failure, fail
+from lde_bench.runs.executor import Outcome, Sweep, Watcher, attempt, describe_failure, fail, settled
 from lde_bench.runs.plan import Node, Plan, Task
 from lde_bench.runs.provenance import package_versions, source_hash
 from lde_bench.runs.record import Record
-from lde_bench.runs.store import ResultStore
+from lde_bench.runs.store import ResultStore, RunPaths
 from lde_bench.training.loop import Progress
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
 #: cluster runs is tried again.
 LOOK_SECONDS, TELL_SECONDS, RETRY_SECONDS = 0.2, 1.0, 5.0
 
-_PACKAGE = Path(__file__).resolve().parents[1]
-
 
 @dataclass(frozen=True)
 class Brief:
@@ -52,6 +51,7 @@ class Brief:
     Attributes:
         sweep: a name that no other sweep has.
         make_plan: makes the plan again; it is sent by the name of its function.
+        plan: names all tasks of the plan, as `name_of` does.
         versions: of whatever computes, as `versions` gives them.
         data: SHA-256 of every dataset, as `data_of` gives them.
         folder: the results folder as the client sees it.
@@ -60,6 +60,7 @@ class Brief:
 
     sweep: str
     make_plan: Callable[[], Plan]
+    plan: str
     versions: Mapping[str, str]
     data: Mapping[str, str]
     folder: Path
@@ -111,6 +112,11 @@ def data_of(plan: Plan) -> dict[str, str]:
     return {node.task.dataset.name: node.task.dataset.content_hash for node in plan.nodes}
 
 
+def name_of(plan: Plan) -> str:
+    """SHA-256 of the names of the tasks of a plan, which name all that shapes their numbers."""
+    return hashlib.sha256("\n".join(node.run_id for node in plan.nodes).encode()).hexdigest()
+
+
 # -- on a worker -------------------------------------------------------------------------------------------------------
 
 
@@ -131,7 +137,7 @@ def join(brief: Brief) -> bool:
     """Get ready for a sweep; whether this worker sees the results folder.
 
     Raises:
-        InputError: versions or data differ from those of the client, or the data are not to be had here.
+        InputError: versions, data or plan differ from those of the client, or the data are not to be had here.
     """
     from distributed import get_worker
 
@@ -139,6 +145,11 @@ def join(brief: Brief) -> bool:
     if brief.sweep not in _desks:
         plan = brief.make_plan()
         _differ("data ", brief.data, data_of(plan))
+        if name_of(plan) != brief.plan:
+            raise InputError(
+                "the same command means other trials on it, as where it has a GPU or bf16 instructions and the client "
+                "has none; give --device and --precision."
+            )
         seen = sees_folder(brief)
         folder = brief.folder if seen else tempfile.mkdtemp(dir=get_worker().local_directory)  # Dask removes it
         _desks.clear()
@@ -178,7 +189,7 @@ def work(brief: Brief, assignment: Assignment) -> Report:
             outcome = attempt(node, desk.store, teller, assignment.earlier, side_by_side=assignment.side_by_side)
     finally:
         torch.set_num_threads(before)
-    return Report(outcome, {} if desk.sees_folder else files_of(node.task, desk.store))
+    return Report(outcome, {} if desk.sees_folder else files_of(node.task.paths(desk.store), desk.store))
 
 
 class Teller(Watcher):
@@ -200,9 +211,8 @@ class Teller(Watcher):
         self._send({"note": message})
 
 
-def files_of(task: Task, store: ResultStore) -> dict[str, bytes]:
+def files_of(paths: RunPaths, store: ResultStore) -> dict[str, bytes]:
     """What a task left but its checkpoints, by path in the results folder."""
-    paths = task.paths(store)
     return {
         path.relative_to(store.folder).as_posix(): path.read_bytes()
         for path in sorted(paths.folder.glob(f"{paths.run_id}.*"))
@@ -272,7 +282,7 @@ class Crew:
     ) -> None:
         self.client, self.store, self.watcher = client, store, watcher
         self.retries, self.resource = retries, resource
-        self.brief = Brief(uuid.uuid4().hex, make_plan, versions(), data_of(plan), store.folder, threads)
+        self.brief = Brief(uuid.uuid4().hex, make_plan, name_of(plan), versions(), data_of(plan), store.folder, threads)
         self.sweep = Sweep(store, plan, watcher, fail_fast)
         self.workers: dict[str, Worker] = {}
         self.refused: dict[str, str] = {}
@@ -416,15 +426,21 @@ class Crew:
 
     def _assign(self, worker: Worker, node: Node) -> None:
         files: dict[str, bytes] = {}
+        earlier = self.sweep.earlier[node.run_id]
         if not worker.sees_folder:
             if not worker.lock.enter_context(self.store.lock(node.run_id, wait=False)):
                 worker.release()
                 self._take(node, Report(None, {}))
                 return
-            for below in self.sweep.plan.below([node.run_id]):
-                files |= files_of(self.sweep.plan[below].task, self.store)
-        side_by_side = any(other.host == worker.host for other in self.workers.values() if other is not worker)
-        earlier = self.sweep.earlier[node.run_id]
+            if (outcome := settled(node, self.store, earlier)) is not None:
+                worker.release()
+                self.sweep.end(node, outcome)
+                return
+            needed = [node, *(self.sweep.plan[below] for below in self.sweep.plan.below([node.run_id]))]
+            for each in needed:
+                files |= files_of(each.task.trained_at(self.store), self.store)
+        neighbours = any(other.host == worker.host for other in self.workers.values() if other is not worker)
+        side_by_side = neighbours and len(self.sweep.pending) > 1  # which the others will be given
         assignment = Assignment(node.run_id, node.asked, node.serves, earlier, files, side_by_side)
         worker.node, worker.future = node, self._submit(worker, work, self.brief, assignment)
 
@@ -460,9 +476,9 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
     except ImportError as error:
         raise InputError("workers need Dask, which is not installed; pip install 'lde-bench[dask]'.") from error
     if scheduler is not None:
-        is_file = Path(scheduler).is_file()
+        address = _address_in(Path(scheduler)) if Path(scheduler).is_file() else scheduler
         try:
-            client = Client(scheduler_file=scheduler) if is_file else Client(scheduler, timeout="30s")
+            client = Client(address, timeout="30s")
         except (OSError, ValueError) as error:
             raise InputError(f"the scheduler {scheduler} does not answer ({error}); is it running?") from error
         with client:
@@ -478,6 +494,22 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
         yield client
 
 
+def _address_in(file: Path) -> str:
+    """The address that a scheduler file tells.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        told = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read as a scheduler file ({error}); is the scheduler running?") from error
+    address = told.get("address") if isinstance(told, dict) else None
+    if not isinstance(address, str):
+        raise InputError(f"{file}: tells no address, as the file of a Dask scheduler does; give that, or its address.")
+    return address
+
+
 def workers_of(client: Client) -> dict[str, dict[str, Any]]:
     """What the scheduler knows of its workers, by their addresses.
 
@@ -491,4 +523,4 @@ def workers_of(client: Client) -> dict[str, dict[str, Any]]:
 
 def threads_each(workers: int) -> int:
     """Threads for each of so many workers on this machine."""
-    return max(1, len(os.sched_getaffinity(0)) // workers)
+    return max(1, usable_cores() // workers)

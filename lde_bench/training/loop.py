@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lde_bench.errors import TrainingDiverged
 from lde_bench.files import write_bytes_atomic
-from lde_bench.process import random_states, set_random_states
+from lde_bench.process import generator_states, set_generator_states
 from lde_bench.training.batches import Batches
 from lde_bench.training.curve import CurvePoint
 from lde_bench.training.learner import Learner
@@ -94,6 +94,7 @@ def train(
     dtype: torch.dtype = torch.float32,
     checkpoint: Path | None = None,
     code: str = "",
+    run: str = "",
     started: Seconds | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     notify: Callable[[str], None] = lambda message: None,
@@ -102,7 +103,8 @@ def train(
 
     Without `validation` the last weights are kept. With `checkpoint`, a run that was killed continues from that file
     and ends, on one machine, with the same weights to the bit. A checkpoint of other code (`code` names it), of another
-    torch or of another number of threads would not: it is left aside, and the run starts from its first step.
+    torch or of another number of threads would not, and one of another `run` is none of this one's: it is left aside,
+    and the run starts from its first step.
 
     Seconds of a budget, on the wall or of the CPU, are counted from `started` (by default now), so that what had to be
     done before the first step can count too. Those of a run that is continued add up.
@@ -117,7 +119,7 @@ def train(
     maker = f"{code}, torch {torch.__version__}, {torch.get_num_threads()} threads"
     if checkpoint is not None and checkpoint.exists():
         try:
-            state, best = _resume(checkpoint, learner, maker)
+            state, best = _resume(checkpoint, learner, maker, run)
             notify(f"continuing from step {state.step:,}" + ("" if budget.seconds is not None else f" of {total:,}"))
         except _UnusableCheckpoint as error:
             # Nothing is lost but time: the run starts again from its first step and ends the same.
@@ -160,7 +162,7 @@ def train(
             state.stopped_early = plan.patience is not None and state.looks_since_best >= plan.patience
         now = time.perf_counter()
         if checkpoint is not None and now > next_checkpoint:
-            _write_checkpoint(checkpoint, learner, best, state, maker)
+            _write_checkpoint(checkpoint, learner, best, state, maker, run)
             written = time.perf_counter()
             next_checkpoint = written + CHECKPOINT_SECONDS * min(FURTHER, max(1.0, (written - now) / WRITE_SECONDS))
         spent = share()
@@ -190,21 +192,22 @@ class _UnusableCheckpoint(Exception):
 
 
 def _write_checkpoint(
-    path: Path, learner: Learner, best: dict[str, Tensor] | None, state: TrainingState, maker: str
+    path: Path, learner: Learner, best: dict[str, Tensor] | None, state: TrainingState, maker: str, run: str
 ) -> None:
     content = {
         "maker": maker,
+        "run": run,
         "learner": learner.state_dict(),
         "best": best,
         "state": asdict(state),
-        "random": random_states(),
+        "random": generator_states(),
     }
     buffer = io.BytesIO()  # torch.save on a full disk raises errors of its own
     torch.save(content, buffer)
     write_bytes_atomic(path, buffer.getvalue())
 
 
-def _resume(path: Path, learner: Learner, maker: str) -> tuple[TrainingState, dict[str, Tensor] | None]:
+def _resume(path: Path, learner: Learner, maker: str, run: str) -> tuple[TrainingState, dict[str, Tensor] | None]:
     """Put the checkpoint into the learner and the random generators; the loop's state and the best weights.
 
     Raises:
@@ -215,10 +218,12 @@ def _resume(path: Path, learner: Learner, maker: str) -> tuple[TrainingState, di
         saved = torch.load(path, map_location="cpu", weights_only=True)
         if saved["maker"] != maker:
             raise _UnusableCheckpoint(f"was made by {saved['maker']}, this is {maker}")
+        if saved["run"] != run:
+            raise _UnusableCheckpoint("is of another model, seed, plan, budget or other data")
         curve = [CurvePoint(**point) for point in saved["state"]["curve"]]
         state = TrainingState(**saved["state"] | {"curve": curve})
         learner.load_state_dict(saved["learner"])
-        set_random_states(saved["random"])
+        set_generator_states(saved["random"])
     except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, pickle.UnpicklingError) as error:
         learner.load_state_dict(fresh)  # whatever was taken over before it failed
         raise _UnusableCheckpoint(f"cannot be read ({type(error).__name__})") from error

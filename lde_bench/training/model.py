@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -37,6 +38,9 @@ SAMPLE_NUMBERS = 10_000_000
 
 #: The largest number of anything that a model is made of: what lies above overflows before it fills a memory.
 MOST = 1_000_000_000
+
+#: Rows of the data that a checkpoint's run is known by.
+NAMING_ROWS = 64
 
 #: What of the JSON in a file of weights is no argument of the model.
 NOTES = "notes"
@@ -247,6 +251,7 @@ class Model(nn.Module):
                 dtype=self.dtype,
                 checkpoint=checkpoint,
                 code=code,
+                run=self._name_of_run(seed, plan, budget, batches, held_out, resolved) if checkpoint else "",
                 started=started,
                 on_progress=on_progress,
                 notify=notify,
@@ -257,6 +262,7 @@ class Model(nn.Module):
         self.training_setup = {
             **plan.describe(),
             "steps": None if budget.seconds is not None else plan.steps_within(budget),
+            "batch_size": min(plan.batch_size, batches.size or plan.batch_size),
             "precision": resolved,
             "device": place.type,
             "compile": compiler.compiled,
@@ -267,6 +273,18 @@ class Model(nn.Module):
             **self.revised(),
         }
         return self
+
+    def _name_of_run(
+        self, seed: int, plan: Plan, budget: Budget, batches: Batches, validation: Tensor | None, precision: str
+    ) -> str:
+        """SHA-256 of what shapes a training, of the data a few rows: whose checkpoint is whose."""
+        told = [type(self).__qualname__, self.config, seed, plan.describe(), budget.describe(), precision]
+        told += [self.device.type, batches.size, None if validation is None else list(validation.shape)]
+        name = hashlib.sha256(json.dumps(told, default=str).encode())
+        rows = [batches.batch(0, NAMING_ROWS), *([] if validation is None else [validation[:NAMING_ROWS]])]
+        for each in rows:
+            name.update(torch.as_tensor(each).cpu().numpy().tobytes())
+        return name.hexdigest()
 
     def training_batches(self, batches: Batches) -> Batches:
         """Those that training takes, made of those it is given: by default the very same."""

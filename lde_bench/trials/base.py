@@ -18,6 +18,7 @@ from lde_bench.densities.spec import MethodSpec
 from lde_bench.errors import InputError
 from lde_bench.files import file_sha256
 from lde_bench.runs import (
+    Cost,
     DatasetInfo,
     Record,
     ResultStore,
@@ -181,6 +182,10 @@ class Trial(ABC):
             notify=notify,
         )
 
+    def trained_at(self, store: ResultStore) -> RunPaths:
+        """Where the weights are: its own, unless a subclass finds them elsewhere."""
+        return self.paths(store)
+
     def paths(self, store: ResultStore) -> RunPaths:
         """Where the files of the run go."""
         return store.place(
@@ -287,3 +292,26 @@ def set_threads(threads: int | None) -> None:
     if threads < 1:
         raise InputError(f"threads = {threads} is not a whole number from 1 up; give for example --threads 2.")
     torch.set_num_threads(threads)
+
+
+def cost_of(trained: Trained, since: Seconds, sample_cost: str) -> Cost:
+    """What a trial cost since the reading `since` of the clocks, with what runs before spent on its training."""
+    now = Seconds.now()
+    return Cost(
+        wall_seconds=round(trained.earlier.wall + now.wall - since.wall, 2),
+        cpu_seconds=round(trained.earlier.cpu + now.cpu - since.cpu, 2),
+        sample_cost=sample_cost,
+        training_cpu_seconds=trained.cpu_seconds,
+    )
+
+
+def weights_from(sources: Sequence[Record]) -> dict[str, Any]:
+    """What a record says of weights that were taken from others: of which runs, and what code trained them, one commit
+    where it was the same.
+    """
+    commits = [source.training.get("weights_commit", source.provenance.get("commit")) for source in sources]
+    alike = all(commit == commits[0] for commit in commits)
+    return {
+        "weights_of": [source.run_id for source in sources],
+        "weights_commit": commits[0] if alike else commits,
+    }

@@ -33,10 +33,10 @@ from lde_bench.evaluation.laws import trial_laws
 from lde_bench.evaluation.likelihood import evaluate
 from lde_bench.evaluation.statistics import naive_standard_error
 from lde_bench.runs import (
-    Cost,
     Record,
     Result,
     ResultStore,
+    RunPaths,
     digest,
     provenance,
     utc_now,
@@ -46,7 +46,7 @@ from lde_bench.training.batches import ArrayBatches, Augment, Batches, FreshBatc
 from lde_bench.training.device import resolve_device
 from lde_bench.training.loop import Progress, Seconds
 from lde_bench.training.plan import Budget, Plan
-from lde_bench.trials.base import Trained, TrainingOptions, Trial, head, weights_kept
+from lde_bench.trials.base import Trained, TrainingOptions, Trial, cost_of, head, weights_from, weights_kept
 from lde_bench.trials.weights import borrow_weights, find_trained
 from lde_bench.version import BENCHMARK_VERSION
 
@@ -91,6 +91,10 @@ class DensityTrial(Trial):
     def is_ready(self, store: ResultStore) -> bool:
         """Whether weights of the same training are in the store, of this trial or of one on another test set."""
         return find_trained(self, store) is not None
+
+    def trained_at(self, store: ResultStore) -> RunPaths:
+        found = find_trained(self, store)
+        return self.paths(store) if found is None else store.paths(found)
 
     def reference_seconds(self) -> float:
         """As of every trial; 0 of a derived one, whose evaluation alone nobody foresaw."""
@@ -277,7 +281,7 @@ def run_density_trial(
         paths.save_samples(kept.sample(KEPT_SAMPLES, seed=derive_seed(trial.seed, "samples")))
     paths.save_log_likelihoods(test.items)
     truth, error = _against_truth(data, test.items)
-    cost = cost_of(trial, trained, clock)
+    cost = cost_of(trained, clock, density_class(trial.spec.name).card.sample_cost)
     return Record(
         **head(trial, density),
         status="done",
@@ -285,7 +289,7 @@ def run_density_trial(
         training={
             **training_of(trial, trained),
             **weights_kept(paths),
-            **({"weights_of": [source.run_id for source in sources]} if sources else {}),
+            **(weights_from(sources) if sources else {}),
         },
         result=Result(
             test_nats=test.mean,
@@ -316,17 +320,6 @@ def training_of(trial: DensityTrial, trained: Trained) -> dict[str, Any]:
     }
 
 
-def cost_of(trial: DensityTrial, trained: Trained, since: Seconds) -> Cost:
-    """What a trial cost since the reading `since` of the clocks, with what runs before spent on its training."""
-    now = Seconds.now()
-    return Cost(
-        wall_seconds=round(trained.earlier.wall + now.wall - since.wall, 2),
-        cpu_seconds=round(trained.earlier.cpu + now.cpu - since.cpu, 2),
-        sample_cost=density_class(trial.spec.name).card.sample_cost,
-        training_cpu_seconds=trained.cpu_seconds,
-    )
-
-
 def train_density(
     trial: DensityTrial,
     density: Density,
@@ -344,7 +337,11 @@ def train_density(
     trial.train(partial(density.fit, plan=trial.plan(density)), trial.batches(), checkpoint, tell, notify)
     trained = Trained.by(density, density_class(trial.spec.name).origin)
     curve = [replace(point, validation_nats=point.validation_nats - log_det) for point in trained.curve]
-    return replace(trained, curve=curve)
+    starts = {
+        name: replace(start, first_loss=None if start.first_loss is None else start.first_loss + log_det)
+        for name, start in trained.starts.items()
+    }
+    return replace(trained, curve=curve, starts=starts)
 
 
 def in_units_of_data(density: Density, data: Dataset) -> Density:

@@ -34,12 +34,12 @@ from lde_bench.generators import create_generator, density_spec, generator_argum
 from lde_bench.generators.base import Generator
 from lde_bench.generators.reconstruction import PAPER_WEIGHT
 from lde_bench.generators.staged import StagedGenerator
-from lde_bench.runs import Cost, Record, Result, ResultStore, RunPaths, Task, digest, provenance, utc_now
+from lde_bench.runs import Record, Result, ResultStore, RunPaths, Task, digest, provenance, utc_now
 from lde_bench.seeds import derive_seed
 from lde_bench.training.device import resolve_device
 from lde_bench.training.loop import Progress, Seconds
 from lde_bench.training.model import Model, load_trained
-from lde_bench.trials.base import Trained, Trial, head, weights_kept
+from lde_bench.trials.base import Trained, Trial, cost_of, head, weights_from, weights_kept
 from lde_bench.trials.weights import find_training
 from lde_bench.version import BENCHMARK_VERSION
 
@@ -217,6 +217,10 @@ class ImageTrial(Trial):
         """Whether its weights are there, beside its own record or that of a trial which measures other things."""
         return super().is_ready(store) or self._trained_before(store) is not None
 
+    def trained_at(self, store: ResultStore) -> RunPaths:
+        found = None if super().is_ready(store) else self._trained_before(store)
+        return self.paths(store) if found is None else store.paths(found)
+
     def reference_seconds(self) -> float:
         assert self.dataset.image_shape is not None
         features = self.features.reference_seconds(self.compared_images, self.dataset.image_shape)
@@ -270,7 +274,7 @@ class ImageTrial(Trial):
         measured = self.measure(model, paths)
         if "weights" not in model.lacks:
             model.save(paths.weights, {"setup": trained.setup})
-        encoder, spent = self.encoder(model), Seconds.now()
+        encoder = self.encoder(model)
         return Record(
             **head(self, model),
             status="done",
@@ -282,18 +286,13 @@ class ImageTrial(Trial):
                 **({"encoder": encoder} if encoder else {}),
                 "training_id": self.training_id,
                 **weights_kept(paths),
-                **({} if source is None else weights_from(source)),
+                **({} if source is None else weights_from([source])),
             },
             result=replace(measured.result, best_step=trained.best_step),
             laws=laws,
             curve=trained.curve,
             starts=trained.starts,
-            cost=Cost(
-                wall_seconds=round(trained.earlier.wall + spent.wall - clock.wall, 2),
-                cpu_seconds=round(trained.earlier.cpu + spent.cpu - clock.cpu, 2),
-                sample_cost=generator_class(self.spec.name).card.sample_cost,
-                training_cpu_seconds=trained.cpu_seconds,
-            ),
+            cost=cost_of(trained, clock, generator_class(self.spec.name).card.sample_cost),
             provenance=provenance(started, utc_now()),
         )
 
@@ -397,6 +396,10 @@ class SharedAutoencoder:
         """Beside the records of the models."""
         return RunPaths(self.trial.paths(store).folder, self.run_id)
 
+    def trained_at(self, store: ResultStore) -> RunPaths:
+        """There, and nowhere else."""
+        return self.paths(store)
+
     def reference_seconds(self) -> float:
         """About how long it takes on the reference machine: 2 cores with bf16."""
         parts = self._model().part_seconds(self.trial.budget, len(self.trial.dataset.train))
@@ -419,12 +422,6 @@ class SharedAutoencoder:
 
     def failed_record(self, reason: str) -> None:
         """None: what fails for want of it is recorded."""
-
-
-def weights_from(source: Record) -> dict[str, Any]:
-    """What a record says of weights that were taken from another: of which run, and what code trained them."""
-    commit = source.training.get("weights_commit", source.provenance.get("commit"))
-    return {"weights_of": [source.run_id], "weights_commit": commit}
 
 
 def as_bytes(images: np.ndarray) -> np.ndarray:

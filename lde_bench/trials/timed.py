@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from lde_bench.densities import create
+from lde_bench.densities import create, density_class
 from lde_bench.densities.base import Density
 from lde_bench.errors import InputError
 from lde_bench.evaluation.likelihood import evaluate
@@ -17,8 +17,8 @@ from lde_bench.runs import Record, Result, ResultStore, provenance, utc_now
 from lde_bench.runs.rows import with_components
 from lde_bench.training.loop import Progress, Seconds
 from lde_bench.training.plan import Plan
-from lde_bench.trials.base import TrainingOptions, head
-from lde_bench.trials.density import DensityTrial, cost_of, train_density, training_of
+from lde_bench.trials.base import TrainingOptions, cost_of, head
+from lde_bench.trials.density import DensityTrial, train_density, training_of
 
 #: Steps between two looks of a run that is looked at where it ends alone.
 NEVER = 10**9
@@ -111,7 +111,7 @@ class CandidateTrial(TimedTrial):
             training=training_of(self, trained),
             result=Result(validation_nats=validation.mean, best_step=trained.best_step),
             curve=trained.curve,
-            cost=cost_of(self, trained, clock),
+            cost=cost_of(trained, clock, density_class(self.spec.name).card.sample_cost),
             provenance=provenance(started, utc_now()),
         )
 

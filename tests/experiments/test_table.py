@@ -199,6 +199,20 @@ def test_a_log_likelihood_does_not_depend_on_the_units(unit, here, capsys):
         assert 0.3 < z.std(0).min() < z.std(0).max() < 3
 
 
+def test_the_first_loss_is_in_the_units_of_the_file_as_all_else_is(here, capsys):
+    scaled = {split: rows * 1e6 for split, rows in arrays().items() if split in SIZES}
+    told: list[tuple[float, float]] = []
+    for rows in ({split: arrays()[split] for split in SIZES}, scaled):
+        path = save(here / f"a{len(told)}.npz", **rows)
+        options = ("--methods", "made-mog", "--K", 2, "--steps", 1, "--results-dir", here / str(len(told)))
+        assert table(capsys, "--data", path, *options)[0] == 0
+        (record,) = ResultStore(here / str(len(told))).load()
+        told.append((record.starts["model"].first_loss, -record.result.validation_nats))
+    (one, one_validation), (other, other_validation) = told
+    assert other - one == pytest.approx(3 * np.log(1e6), abs=0.1)
+    assert other - one == pytest.approx(other_validation - one_validation, abs=0.1)
+
+
 def test_a_gaussian_of_a_file_is_the_closed_form(here, capsys):
     rows, _ = in_unit("scales of columns")
     assert table(capsys, "--data", save(here / "a.npz", **rows), "--methods", "gaussian")[0] == 0

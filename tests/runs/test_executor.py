@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import errno
 import math
 import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from lde_bench.errors import InputError, SweepStopped, TrainingDiverged
+from lde_bench.errors import InputError, StorageError, SweepStopped, TrainingDiverged
 from lde_bench.runs import Plan, Record, ResultStore, run_sweep
 from lde_bench.runs.executor import Watcher
 from lde_bench.runs.store import RunPaths
@@ -45,6 +47,9 @@ class Trial:
 
     def paths(self, store: ResultStore) -> RunPaths:
         return RunPaths(store.folder, self.run_id)
+
+    def trained_at(self, store: ResultStore) -> RunPaths:
+        return self.paths(store)
 
     def run(self, store: ResultStore, *_: object) -> Record:
         made = self.work(self)
@@ -141,6 +146,63 @@ def test_a_failed_trial_is_tried_again_by_the_next_sweep(sweep):
     records, calls, _ = sweep()
     assert calls == ["run-1"]
     assert all(record.done for record in records)
+
+
+@pytest.mark.parametrize("content", [b'{"schema": 2, "new": 1}', None], ids=["of a newer version", "not to be read"])
+def test_what_may_be_a_good_record_is_found_out_before_anything_is_trained(sweep, tmp_path, monkeypatch, content):
+    path = tmp_path / "run-0.json"
+    path.write_bytes(content or b"{}")
+    if content is None:
+        read = Path.read_bytes
+
+        def failing(each):
+            if each == path:
+                raise OSError(errno.EIO, "Input/output error")
+            return read(each)
+
+        monkeypatch.setattr(Path, "read_bytes", failing)
+    told = r"run-0\.json: (cannot be read .* may be the record|is a record of schema 2)"
+    with pytest.raises(StorageError, match=told):
+        sweep()
+    monkeypatch.undo()
+    assert path.read_bytes() == (content or b"{}")
+    assert not list(tmp_path.glob("bsds300/**/*.json"))
+
+
+def test_a_failure_of_what_another_process_lacked_is_not_taken_over(sweep, tmp_path, make_record):
+    template = make_record().to_json()
+    failed = Trial("average", template).failed_record("base, whose weights it takes, failed: MemoryError")
+
+    class Meanwhile(Listener):
+        def event(self, event, task, record):
+            super().event(event, task, record)
+            if (event, task.run_id) == ("done", "base"):  # another process, in which it failed, says so now
+                ResultStore(tmp_path).write(failed)
+
+    average = Trial("average", template, needs=[Trial("base", template)])
+    records = run_sweep(ResultStore(tmp_path), [average], Meanwhile())
+    assert [record.done for record in records] == [True]
+
+
+def test_a_trial_is_waited_for_only_while_another_process_runs_it(sweep, tmp_path, make_record):
+    listener, template = Listener(), make_record().to_json()
+    base = Trial("base", template)
+    trials = [Trial(f"average-{number}", template, needs=[base]) for number in range(3)]
+    store = ResultStore(tmp_path)
+    taken, finish = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with ResultStore(tmp_path).lock("base"):
+            taken.set()
+            finish.wait(30)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    taken.wait(30)
+    threading.Timer(0.5, finish.set).start()
+    run_sweep(store, trials, listener)
+    thread.join()
+    assert [run_id for event, run_id in listener.events if event == "waiting"] == ["base"]
 
 
 def test_ctrl_c_stops_at_once_and_what_was_done_is_kept(sweep, tmp_path):

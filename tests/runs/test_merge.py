@@ -97,10 +97,10 @@ def test_a_merge_that_was_killed_is_ended_and_what_else_stands_in_the_way_is_nam
     a = fill("a", "run-1", "run-2")
     left: list[Path] = []
 
-    def killed_in_the_second(copies, store):
+    def killed_in_the_second(run_id, copies, store):
         if left:
             copies = dict(list(copies.items())[:1])
-        left.append(_copy_run(copies, store))
+        left.append(_copy_run(run_id, copies, store))
         if len(left) == 2:
             raise KeyboardInterrupt
 
@@ -110,7 +110,7 @@ def test_a_merge_that_was_killed_is_ended_and_what_else_stands_in_the_way_is_nam
     monkeypatch.undo()
     c = ResultStore(tmp_path / "c")
     assert [record.run_id for record in c.load()] == ["run-1"], "a record comes after its files"
-    (rest,) = c.folder.rglob("run-2*")
+    (rest,) = (path for path in c.folder.rglob("run-2*") if path.suffix != ".lock")
     content = rest.read_bytes()
     rest.write_bytes(content + b"other")
     with pytest.raises(InputError, match=r"run-2.*is in the way"):
@@ -118,6 +118,15 @@ def test_a_merge_that_was_killed_is_ended_and_what_else_stands_in_the_way_is_nam
     rest.write_bytes(content)
     merge_results([a.folder], c.folder)
     assert files(c) == files(a)
+
+
+def test_a_run_that_another_process_has_in_hand_is_not_written_into(fill, tmp_path):
+    source, target = fill("a", "run-1"), ResultStore(tmp_path / "c")
+    with target.lock("run-1"), pytest.raises(InputError, match="another process is running run-1; merge again"):
+        merge_results([source.folder], target.folder)
+    assert files(target) == {}
+    merge_results([source.folder], target.folder)
+    assert files(target) == files(source)
 
 
 def test_a_source_without_records_is_a_slip(fill, tmp_path):

@@ -31,6 +31,8 @@ needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not i
         (["lde-bench", "~me/x", "~me"], "lde-bench x '~'"),
         (["lde-bench", "a:weights=/home/me/w,k=/home/me/v"], "lde-bench a:weights=w,k=v"),
         (["lde-bench", "pkg.mod:Class", "gmm:components=200"], "lde-bench pkg.mod:Class gmm:components=200"),
+        (["lde-bench", "table", "--data", "joe/secret/x.npz"], "lde-bench table --data x.npz"),
+        (["lde-bench", "merge", "../a/b", "--into=joe/c"], "lde-bench merge b --into=c"),
         (["lde-bench", "two words"], "lde-bench 'two words'"),
         (["lde-bench", "no-utf8-\udcff"], "lde-bench 'no-utf8-\\udcff'"),
         ([], "python"),
@@ -38,6 +40,13 @@ needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not i
 )
 def test_the_command_keeps_its_meaning_and_loses_its_folders(argv, said):
     assert describe_command(argv) == said
+
+
+def test_a_path_without_an_option_is_cut_where_there_is_such_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "joe" / "secret").mkdir(parents=True)
+    told = describe_command(["lde-bench", "merge", "joe/secret", "--only", "1/2"])
+    assert told == "lde-bench merge secret --only 1/2"
 
 
 def test_a_home_folder_as_value_does_not_name_its_user():

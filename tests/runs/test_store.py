@@ -142,6 +142,16 @@ def test_nothing_is_left_behind_when_the_disk_fills_up_during_the_write(store, m
     assert [path for path in store.folder.rglob("*") if path.is_file() and path.suffix != ".lock"] == []
 
 
+def test_arrays_tell_of_a_full_disk_as_records_do(store, make_record, monkeypatch):
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    paths = store.paths(make_record())
+    monkeypatch.setattr(type(paths.record), "write_bytes", full)
+    with pytest.raises(StorageError, match="the disk is full"):
+        paths.save_log_likelihoods(np.zeros(3))
+
+
 def test_check_writable_names_a_folder_that_cannot_be_one(tmp_path):
     (tmp_path / "results").write_text("a file")
     with pytest.raises(InputError, match="results"):

@@ -8,11 +8,11 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,12 +21,18 @@ from cluster_plan import small_plan
 from swept import contents
 
 from lde_bench.cli import main
+from lde_bench.data import Dataset
 from lde_bench.errors import InputError, SweepStopped
+from lde_bench.evaluation.laws.suite import skewed_rows
+from lde_bench.files import write_bytes_atomic
 from lde_bench.runs import Plan, Record, ResultStore, run_sweep, workers
 from lde_bench.runs.executor import Watcher
-from lde_bench.runs.workers import Crew, connect
+from lde_bench.runs.workers import Assignment, Crew, Worker, _address_in, connect
 from lde_bench.training import loop
+from lde_bench.training.plan import Budget
 from lde_bench.trials import density as density_trials
+from lde_bench.trials.base import TrainingOptions
+from lde_bench.trials.density import plan_trials
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +82,68 @@ def test_shares_that_are_none_are_refused_before_any_data_are_read(capsys):
         assert f"{text} is no share of the trials; give for example 2/6" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", ["{}", "[]", '{"address": 3}', "no JSON", ""])
+def test_a_scheduler_file_that_is_none_is_refused(tmp_path, content):
+    path = tmp_path / "scheduler.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"scheduler\.json: (tells no address|cannot be read as a scheduler file)"):
+        _address_in(path)
+    path.write_text('{"address": "tcp://10.0.0.1:8786"}')
+    assert _address_in(path) == "tcp://10.0.0.1:8786"
+
+
+class Drawer:
+    """A client that keeps what workers would be given."""
+
+    def __init__(self) -> None:
+        self.given: list[Assignment] = []
+
+    def submit(self, function: object, brief: object, assignment: Assignment, **options: object) -> None:
+        self.given.append(assignment)
+
+
+def far_away() -> Worker:
+    return Worker("tcp://far", "far", sees_folder=False)
+
+
+def test_what_another_process_has_done_meanwhile_is_given_to_no_worker(tmp_path):
+    store, notes, drawer = ResultStore(tmp_path), Notes(), Drawer()
+    crew = Crew(cast(Any, drawer), store, small_plan(), small_plan, notes)
+    one_by_one(tmp_path, small_plan())
+    before = contents(tmp_path)
+    for node in list(crew.sweep.pending.values()):
+        crew._assign(far_away(), node)
+    assert drawer.given == []
+    assert crew.sweep.pending == {}
+    assert [event for event, _ in notes.events] == ["reused"] * 3
+    assert contents(tmp_path) == before
+
+
+def test_a_worker_without_the_folder_is_sent_the_weights_of_a_twin_on_other_data(tmp_path):
+    def plan(methods: Sequence[str], test: int) -> Plan:
+        rows = skewed_rows(360, 63, 0)
+        arrays = {"train": rows[:200], "validation": rows[200:300], "test": rows[300 : 300 + test]}
+        data = Dataset.of("made-up", "1", 0, arrays, is_patch=True)
+        options = TrainingOptions(device="cpu", precision="fp32")
+        return Plan.of(plan_trials("tests", data, methods, [2], 1, Budget.of(steps=3), options))
+
+    small_plan()  # which sets the laws aside
+    plain, average = (f"made-mog{wrapper}:components=2,hidden=8" for wrapper in ("", "+sym"))
+    (twin,) = run_sweep(ResultStore(tmp_path / "here"), plan([plain], 60))
+    drawer, derived = Drawer(), plan([average], 30)
+    crew = Crew(cast(Any, drawer), ResultStore(tmp_path / "here"), derived, small_plan, Notes())
+    (node,) = crew.sweep.pending.values()
+    crew._assign(far_away(), node)
+    (assignment,) = drawer.given
+    there = ResultStore(tmp_path / "there")
+    for path, content in assignment.files.items():
+        write_bytes_atomic(there.folder / path, content)
+    record = node.task.run(there, lambda progress: None, lambda message: None)
+    assert record is not None
+    assert record.training["weights_of"] == [twin.run_id]
+    assert record.training["weights_commit"] == twin.provenance["commit"]
+
+
 # -- workers that are threads of this process --------------------------------------------------------------------------
 
 
@@ -121,6 +189,14 @@ def test_a_worker_of_other_versions_or_data_says_which_and_takes_no_trial(client
     with pytest.raises(InputError, match=r"data made-up [0-9a-f]{64} in place of 0{64}"):
         crew.run()
     assert store.load() == []
+
+
+@pytest.mark.slow
+def test_a_worker_on_which_the_plan_is_another_says_so(client, tmp_path):
+    crew = Crew(client, ResultStore(tmp_path), small_plan(), small_plan, Watcher())
+    crew.brief = replace(crew.brief, plan="0" * 64)
+    with pytest.raises(InputError, match=r"means other trials on it, .* give --device and --precision"):
+        crew.run()
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from lde_bench.densities.base import Density
 from lde_bench.densities.lde import LDE
 from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.evaluation.laws.suite import skewed_rows
+from lde_bench.process import generator_states, seeded, set_generator_states
 from lde_bench.training import loop
 from lde_bench.training.batches import ArrayBatches
 from lde_bench.training.learner import GradientLearner
@@ -107,7 +108,7 @@ def test_a_run_killed_twice_ends_with_the_same_weights_too(tmp_path, monkeypatch
 def test_checkpoints_that_take_long_to_write_lie_further_apart(tmp_path, monkeypatch, seconds_to_write, expected):
     clock, written = [0.0], []
 
-    def write(path, learner, best, state, maker):
+    def write(path, learner, best, state, maker, run):
         clock[0] += seconds_to_write
         written.append(state.step)
 
@@ -159,6 +160,47 @@ def test_a_checkpoint_of_another_model_starts_the_trial_again(tmp_path, monkeypa
     resumed = fit(checkpoint, notify=notices.append)
     assert any("starts again from its first step" in notice for notice in notices)
     assert_same_weights(resumed, fit())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 4}, {"steps": 30}, {"rows": ROWS + 1}, {"held_out": HELD_OUT[:20]}, {"plan": None}],
+    ids=["seed", "steps", "rows", "validation", "plan"],
+)
+def test_a_checkpoint_of_another_run_is_left_aside_and_none_of_this_one(tmp_path, monkeypatch, change):
+    def trained(checkpoint: Path | None, notices: list[str], **asked: Any) -> Density:
+        density = lb.create("lde+w", 5, components=3)
+        rows, held_out = asked.pop("rows", ROWS), asked.pop("held_out", HELD_OUT)
+        if "plan" in asked:
+            asked["plan"] = replace(density.plan(Budget.of(steps=12)), rate=1e-4)
+        options = {"seed": 3, "steps": 12, "device": "cpu", "checkpoint": checkpoint, "notify": notices.append, **asked}
+        return density.fit(rows, held_out, **options)
+
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    checkpoint, notices = tmp_path / "checkpoint", list[str]()
+    trained(checkpoint, notices)
+    assert notices == []
+    other = trained(checkpoint, notices, **change)
+    assert any("of another model, seed, plan, budget or other data" in notice for notice in notices)
+    assert_same_weights(other, trained(None, [], **change))
+
+
+def test_a_checkpoint_has_all_global_generators(tmp_path):
+    with seeded(5):
+        states = generator_states()
+        expected = (random.random(), np.random.random(), torch.rand(2).tolist())  # noqa: NPY002
+    torch.save(states, tmp_path / "states")
+    with seeded(6):
+        set_generator_states(torch.load(tmp_path / "states", weights_only=True))
+        assert (random.random(), np.random.random(), torch.rand(2).tolist()) == expected  # noqa: NPY002
+
+
+def test_the_rows_of_a_step_are_told_as_they_were():
+    density = lb.create("gaussian", 5).fit(ROWS[:50], seed=0)
+    made = lb.create("made-mog:hidden=8", 5, components=2).fit(ROWS[:50], HELD_OUT, seed=0, steps=2)
+    assert made.training_setup["batch_size"] == 50
+    assert density.training_setup["closed_form"]
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from lde_bench.training.plan import Budget
 from lde_bench.trials import density as density_trials
 from lde_bench.trials.base import TrainingOptions
 from lde_bench.trials.density import DensityTrial, plan_trials
+from lde_bench.trials.run import run_trials
 
 OPTIONS = TrainingOptions(device="cpu", precision="fp32")
 METHOD = "made-mog+w:components=2,hidden=8"
@@ -220,7 +221,7 @@ def test_weights_that_are_lost_are_trained_again_to_the_same_number(store, fits)
     assert nats(weights(store, base)) == base.result.test_nats
 
 
-def test_weights_that_are_not_those_of_their_record_are_never_taken(store, fits):
+def test_weights_that_are_not_those_of_their_record_are_never_taken(store, fits, capsys):
     (base,) = run(store, plan(METHOD))
     path = store.paths(base).weights
     density = lb.load_density(path)
@@ -236,6 +237,13 @@ def test_weights_that_are_not_those_of_their_record_are_never_taken(store, fits)
     (record,) = run(store, plan(METHOD.replace("+w", "+w+sym")))
     assert "it has other weights than its record names" in record.reason
     assert not path.exists()
+    # Nor is what failed told of by the figure of the record that stands.
+    capsys.readouterr()
+    run_trials(plan(METHOD.replace("+w", "+w+sym")), store)
+    told = capsys.readouterr().err
+    assert "it has other weights than its record names" in told
+    assert "; its record stands" in told
+    assert "nats on the test set" not in told
 
 
 def test_a_base_that_fails_fails_what_stands_on_it_with_its_reason(store, monkeypatch):
