@@ -136,7 +136,7 @@ class StagedGenerator(Generator):
                     **options,
                 )
             # What is trained on other codes is another training: seconds, unlike steps, need not give the same again.
-            code = f"{code}, on {_hash(parts[stage.name])}"
+            code = f"{code}, on {weights_hash(parts[stage.name])}"
             starts[stage.name] = state.start(setups[stage.name]["clip"])
             _join(whole, state)
             spent += share
@@ -205,7 +205,7 @@ class StagedGenerator(Generator):
         return part.training_state, part.training_setup
 
 
-def _hash(part: Model) -> str:
+def weights_hash(part: Model) -> str:
     """SHA-256 of the weights of a part, its first 12 digits."""
     found = hashlib.sha256()
     for name, value in part.state_dict().items():

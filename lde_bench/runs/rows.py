@@ -32,8 +32,8 @@ PLAIN_DATA: dict[str, Any] = {"patches": "fixed", "augment": None}
 UNUSUAL = frozenset({"perceptual"})
 
 #: What a record says of its training that changes neither the model nor its quality: rows are not split by it.
-#: `encoder` and `weights_sha256` name trained weights: every trial has its own. Data that are `standardised` have
-#: another hash.
+#: `encoder`, its SHA-256 and `weights_sha256` name trained weights: every trial has its own. Data that are
+#: `standardised` have another hash.
 EXECUTION_OPTIONS = frozenset(
     {
         "threads",
@@ -43,6 +43,7 @@ EXECUTION_OPTIONS = frozenset(
         "weights_of",
         "weights_commit",
         "encoder",
+        "encoder_sha256",
         "standardised",
         "weights_sha256",
         "stopped_early",
@@ -290,13 +291,18 @@ def share_weights(first: Sequence[Record], second: Sequence[Record]) -> bool:
     """
     pairs = _by_seeds(first, second)
     return len(pairs) == len(first) == len(second) and all(
-        any(mine.training.get(part) and mine.training[part] == other.training.get(part) for part in _SHARED)
+        any(
+            mine.training.get(part)
+            and all(mine.training.get(name) == other.training.get(name) for name in (part, *hashes))
+            for part, hashes in _SHARED.items()
+        )
         for mine, other in pairs
     )
 
 
-#: What names trained weights in a record.
-_SHARED = ("training_id", "encoder")
+#: What names trained weights in a record, and what else must then be the same: an autoencoder that was trained again,
+#: on another machine, is named as before. (Of `training_id` the files differ, as of what only evaluates otherwise.)
+_SHARED: Mapping[str, Sequence[str]] = {"training_id": (), "encoder": ("encoder_sha256",)}
 
 
 def _by_seeds(first: Sequence[Record], second: Sequence[Record]) -> list[tuple[Record, Record]]:

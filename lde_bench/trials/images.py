@@ -33,7 +33,7 @@ from lde_bench.files import describe_os_error
 from lde_bench.generators import create_generator, density_spec, generator_arguments, generator_class
 from lde_bench.generators.base import Generator
 from lde_bench.generators.reconstruction import PAPER_WEIGHT
-from lde_bench.generators.staged import StagedGenerator
+from lde_bench.generators.staged import StagedGenerator, weights_hash
 from lde_bench.runs import Record, Result, ResultStore, RunPaths, Task, digest, provenance, utc_now
 from lde_bench.seeds import derive_seed
 from lde_bench.training.device import resolve_device
@@ -283,7 +283,7 @@ class ImageTrial(Trial):
                 **trained.setup,
                 **self.options.asked(),
                 **measured.training,
-                **({"encoder": encoder} if encoder else {}),
+                **({"encoder": encoder, "encoder_sha256": _encoder_hash(model)} if encoder else {}),
                 "training_id": self.training_id,
                 **weights_kept(paths),
                 **({} if source is None else weights_from([source])),
@@ -422,6 +422,11 @@ class SharedAutoencoder:
 
     def failed_record(self, reason: str) -> None:
         """None: what fails for want of it is recorded."""
+
+
+def _encoder_hash(model: Generator) -> str:
+    """Names the trained weights of the autoencoder itself, which on another machine may be others."""
+    return weights_hash(next(iter(model.parts().values())))
 
 
 def as_bytes(images: np.ndarray) -> np.ndarray:

@@ -212,14 +212,22 @@ def test_patches_of_unknown_photographs_are_not_judged_as_if_they_were_independe
     assert compare(find_side("e", store.folder), find_side("a", store.folder)).verdict.startswith(unknown)
 
 
-@pytest.mark.parametrize(("identity", "shared"), [("training_id", True), ("encoder", True), ("weights_sha256", False)])
-def test_what_another_seed_changes_in_both_cancels_where_they_share_trained_weights(store, put, identity, shared):
+@pytest.mark.parametrize(
+    ("identity", "own", "shared"),
+    [
+        ("training_id", "weights_sha256", True),
+        ("encoder", "weights_sha256", True),
+        ("weights_sha256", "threads", False),
+        ("encoder", "encoder_sha256", False),  # trained again, and to other weights
+    ],
+)
+def test_what_another_seed_changes_in_both_cancels_where_they_share_trained_weights(store, put, identity, own, shared):
     # The gain of 0.6 is nearly the same in every trial, while seeds of one method differ by 1 to 2.5 nats.
     items = np.random.default_rng(5).normal(0, 0.1, len(GROUPS))
     for trial, (level, gain) in enumerate([(150.0, 0.60), (151.5, 0.62), (149.0, 0.59)]):
         training = {identity: f"weights {trial}"}
-        put("made-mog", items + level, trial=trial, training=training)
-        put("made-mog+sym", items + level + gain, trial=trial, training=training)
+        put("made-mog", items + level, trial=trial, training={**training, own: "one"})
+        put("made-mog+sym", items + level + gain, trial=trial, training={**training, own: "other"})
     told = compare(find_side("made-mog+sym", store.folder), find_side("made-mog", store.folder))
     assert told.difference == pytest.approx(0.6033, abs=1e-3)
     if shared:

@@ -150,7 +150,8 @@ def test_densities_share_one_trained_autoencoder_and_their_code_figures_say_so(d
     trials = planned(digits, "ae+gmm", "ae+gaussian", "iae+gmm")
     assert trials[0].seed == trials[1].seed
     one, other, grown = run(store, trials)
-    assert one.training["encoder"] == other.training["encoder"] != grown.training["encoder"]
+    for name in ("encoder", "encoder_sha256"):
+        assert one.training[name] == other.training[name] != grown.training[name]
     assert len(list(tmp_path.rglob("ae-*.safetensors"))) == 1
     assert list(one.starts) == ["autoencoder", "density"]
     assert one.starts["autoencoder"] == other.starts["autoencoder"]
