@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json as json_module
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from lde_bench.files import write_text_atomic
 from lde_bench.progress import say
 from lde_bench.report.document import Block, Document, Grid, Heading, Paragraph
 from lde_bench.report.experiment import Experiment
+from lde_bench.report.numbers import DASH
 from lde_bench.report.render.markdown import document_to_markdown
 from lde_bench.report.render.text import print_blocks
 from lde_bench.runs import DatasetInfo, Record, ResultStore, RunPaths, provenance, utc_now
@@ -228,7 +229,7 @@ class ProtocolReport:
 
     @property
     def test_choice(self) -> TestLook:
-        return max(self.looks, key=lambda look: look.test_nats)
+        return _best_on_test(self.looks)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -288,7 +289,7 @@ def run_protocol(trial: DensityTrial, store: ResultStore) -> ProtocolReport:
     title = with_components(trial.spec.label, trial.components)
     assert peeking.training_state is not None
     models = [_figures(title, "validation", peeking.training_state.best_step, peeking.base, trial.dataset)]
-    best = max(looks, key=lambda look: look.test_nats)
+    best = _best_on_test(looks)
     if best.step != models[0].step:
         peeking.adopt_test_choice()
         models.append(_figures(title, "test", best.step, peeking.base, trial.dataset))
@@ -387,6 +388,11 @@ FLOOR_COLUMNS = (
 LOOK_COLUMNS = ("step", "validation (nats)", "test (nats)", "chosen on")
 
 
+def _best_on_test(looks: Sequence[TestLook]) -> TestLook:
+    """What somebody would keep who chose by the test patches."""
+    return max(looks, key=lambda look: look.test_nats)
+
+
 def floor_rows(report: ProtocolReport) -> list[list[str]]:
     """The first part as a table."""
     return [
@@ -397,7 +403,7 @@ def floor_rows(report: ProtocolReport) -> list[list[str]]:
             f"{each.floor.test_nats:.3f}",
             f"{each.floor.floored_nats:.3f}",
             f"{each.floor.gain_nats:+.4f}",
-            "-" if each.floor.gain_standard_error is None else f"{each.floor.gain_standard_error:.4f}",
+            DASH if each.floor.gain_standard_error is None else f"{each.floor.gain_standard_error:.4f}",
             f"{each.floor.items_below:,} of {each.floor.items:,}",
             f"{each.floor.lowest_conditional:.1f}",
         ]
