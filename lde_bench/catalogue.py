@@ -10,7 +10,17 @@ from typing import Any
 
 from lde_bench.cards import check_method, describe_method, method_cards
 from lde_bench.data import datasets
-from lde_bench.densities import create, density_class, density_classes, density_names, is_wrapper, method_input
+from lde_bench.densities import (
+    create,
+    density_class,
+    density_classes,
+    density_names,
+    is_wrapper,
+    method_classes,
+    method_input,
+    sample_cost,
+)
+from lde_bench.densities.base import Density
 from lde_bench.densities.spec import parse_method
 from lde_bench.errors import InputError
 from lde_bench.evaluation.sample_measures import sample_metrics
@@ -25,8 +35,10 @@ from lde_bench.generators import (
 )
 from lde_bench.generators.base import Generator
 from lde_bench.progress import duration
+from lde_bench.registry import did_you_mean
 from lde_bench.report.document import Grid
 from lde_bench.report.render.text import print_blocks
+from lde_bench.training.model import NONE_KNOWN
 from lde_bench.training.plan import Budget, Plan
 
 #: Models of images are listed with their parameters at this size, MNIST's, and this size of the code, if they have one.
@@ -37,22 +49,18 @@ LARGER_SHAPE = (1, 48, 48)
 
 
 def catalogue(name: str | None = None) -> dict[str, Any]:
-    """Everything there is, or one method, as JSON-able values.
+    """Everything there is, or one method or wrapper, as JSON-able values.
 
     Raises:
-        InputError: `name` is no method.
+        InputError: `name` is no method, and no suffix of one.
     """
     if name is not None:
-        return _card(name)
+        return _wrapper(name) if _is_suffix(name) else _card(name)
     names, own = density_names(), density_classes()
     return {
         "methods": [_method(method) for method in names if method in own]
         + [_brought(method) for method in names if method not in own],
-        "wrappers": [
-            {"suffix": f"+{kind.name}", "summary": kind.card.summary, "source": kind.card.source}
-            for kind in density_classes().values()
-            if is_wrapper(kind)
-        ],
+        "wrappers": [_wrapper(f"+{kind.name}") for kind in density_classes().values() if is_wrapper(kind)],
         "models_of_images": [_image_model(method) for method in generator_classes()],
         "metrics": [
             {"name": metric.name, "summary": metric.summary, "source": metric.source}
@@ -82,6 +90,27 @@ def catalogue(name: str | None = None) -> dict[str, Any]:
     }
 
 
+def _is_suffix(name: str) -> bool:
+    return name.startswith("+") and name.count("+") == 1
+
+
+def _wrapper(suffix: str) -> dict[str, Any]:
+    kind = density_classes().get(suffix[1:])
+    if kind is None or not is_wrapper(kind):
+        known = [f"+{each.name}" for each in density_classes().values() if is_wrapper(each)]
+        hint = did_you_mean(suffix, known)
+        raise InputError(f"there is no wrapper '{suffix}'; {hint}choose one of {', '.join(known)}.")
+    card = kind.card
+    return {
+        "suffix": suffix,
+        "summary": card.summary,
+        "source": card.source,
+        "differences": card.differences,
+        "sample_cost": card.sample_cost,
+        "arguments": _arguments(kind, "base"),
+    }
+
+
 def _card(name: str) -> dict[str, Any]:
     check_method(name)
     return _image_model(name) if _is_image_model(name) else _method(name)
@@ -94,18 +123,28 @@ def _is_image_model(name: str) -> bool:
 def _method(name: str) -> dict[str, Any]:
     spec = parse_method(name)
     density = create(spec, FEATURES)
-    kind = density_class(spec.name)
+    kind, *wrappers = method_classes(spec)
+    arguments = _arguments(kind, "features")
+    for each in wrappers:
+        own = _arguments(each, "base")
+        arguments |= {key: own[key] for key in own if key not in arguments}  # what both have goes to the density
+    further = [f"+{each.name}: {each.card.differences}" for each in wrappers if each.card.differences != NONE_KNOWN]
     return {
         "name": name,
         "summary": describe_method(name),
-        "source": kind.card.source,
-        "differences": kind.card.differences,
+        "source": "; ".join(dict.fromkeys(each.card.source for each in (kind, *wrappers))),
+        "differences": "; ".join([kind.card.differences, *further]),
         "input": method_input(name),
-        "sample_cost": kind.card.sample_cost,
-        "arguments": _arguments(kind, "features") | spec.arguments,
+        "sample_cost": sample_cost(spec),
+        "arguments": arguments | spec.arguments,
         "parameters_at_63_features": density.parameter_count(),
-        "plans": {profile: _plan(density.plan(Budget.of(profile))) for profile in PROFILES},
+        "plans": {profile: _plan_of_density(density, profile) for profile in PROFILES},
     }
+
+
+def _plan_of_density(density: Density, profile: str) -> dict[str, Any]:
+    budget = Budget.of(profile)
+    return _plan(density.plan(budget), density.expected_seconds(budget))
 
 
 def _image_model(name: str) -> dict[str, Any]:
@@ -130,11 +169,12 @@ def _image_model(name: str) -> dict[str, Any]:
 
 
 def _image_plans(model: Generator) -> dict[str, Any]:
-    return {
-        f"{profile} {part}".strip(): _plan(model.part_plan(each, Budget.of(profile)))
-        for profile in PROFILES
-        for part, each in model.parts().items()
-    }
+    plans = {}
+    for budget in map(Budget.of, PROFILES):
+        seconds = model.part_seconds(budget, None)
+        for part, each in model.parts().items():
+            plans[f"{budget.profile} {part}".strip()] = _plan(model.part_plan(each, budget), seconds[part])
+    return plans
 
 
 def _arguments(kind: type, taken: str) -> dict[str, Any]:
@@ -147,8 +187,8 @@ def _arguments(kind: type, taken: str) -> dict[str, Any]:
     }
 
 
-def _plan(plan: Plan) -> dict[str, Any]:
-    return {**plan.describe(), "reference_seconds": plan.reference_seconds}
+def _plan(plan: Plan, seconds: float) -> dict[str, Any]:
+    return {**plan.describe(), "reference_seconds": round(seconds, 1)}
 
 
 def _brought(name: str) -> dict[str, Any]:
@@ -180,7 +220,10 @@ def _count(parameters: int | None) -> str:
 
 
 def print_card(name: str) -> None:
-    """One method in full, on stdout."""
+    """One method in full, or a wrapper, on stdout."""
+    if _is_suffix(name):
+        _print_wrapper(_wrapper(name))
+        return
     card = _card(name)
     of_images = _is_image_model(name)
     defaults = ", ".join(f"{key}={value}" for key, value in card["arguments"].items()) or "none"
@@ -209,9 +252,22 @@ def print_card(name: str) -> None:
                 steps += f", {epochs:.0f} epochs of {plan['rows']:,}: of other data as many epochs"
             how = "in closed form" if plan["closed_form"] else steps
             facts[profile] = f"{how}, about {duration(plan['reference_seconds'])} on 2 cores with bf16"
+    _print_facts(f"{card['name']}: {card['summary']}", facts)
+
+
+def _print_wrapper(card: dict[str, Any]) -> None:
+    facts = {
+        "source": card["source"],
+        "against published": card["differences"],
+        "sampling": card["sample_cost"],
+        "arguments": ", ".join(f"{key}={value}" for key, value in card["arguments"].items()) or "none",
+    }
+    _print_facts(f"{card['suffix']}: {card['summary']}", facts)
+
+
+def _print_facts(title: str, facts: dict[str, str]) -> None:
     width = max(map(len, facts))
-    lines = [f"{card['name']}: {card['summary']}", *(f"  {key:<{width}} {fact}" for key, fact in facts.items())]
-    print("\n".join(lines))
+    print("\n".join([title, *(f"  {key:<{width}} {fact}" for key, fact in facts.items())]))
 
 
 def _at(image_shape: tuple[int, int, int], arguments: dict[str, Any] | None = None) -> str:

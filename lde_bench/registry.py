@@ -43,7 +43,8 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
 
 
 def own_arguments(kind: type, taken: Iterable[str]) -> list[str]:
-    """The constructor arguments that a method may spell: all but `self`, those `taken`, and `**arguments`."""
+    """The constructor arguments that a method may spell: all but `self`, those `taken`, `*args` and `**arguments`."""
     init: Any = kind.__init__  # type: ignore[misc]
     parameters = inspect.signature(init).parameters.values()
-    return [each.name for each in parameters if each.name not in ("self", *taken) and each.kind is not each.VAR_KEYWORD]
+    unnamed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [each.name for each in parameters if each.name not in ("self", *taken) and each.kind not in unnamed]

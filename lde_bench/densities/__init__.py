@@ -120,6 +120,8 @@ def create(method: str | MethodSpec, features: int, *, whiten: str | None = None
     Raises:
         InputError: unknown name (with the nearest one) or argument, or a bad value.
     """
+    if not isinstance(method, str | MethodSpec):
+        raise InputError(f"method = {method!r} is no name of a density; give for example 'lde'.")
     spec = parse_method(method) if isinstance(method, str) else method
     if whiten not in (None, "cholesky"):
         raise InputError(f"whiten = {whiten!r} is unknown; give 'cholesky' or None.")
@@ -142,8 +144,18 @@ def create(method: str | MethodSpec, features: int, *, whiten: str | None = None
         wrap: Any = wrapper_kind
         given = {name: value for name, value in spec.arguments.items() if name in names and name not in mine}
         density = wrap(density, **given)
-    density.config = {"method": str(spec), "features": features}
+    density.config = {"method": str(spec), "features": density.features}
     return density.eval()
+
+
+def sample_cost(spec: MethodSpec) -> str:
+    """What a sample costs, and an evaluation where a wrapper makes it dearer, in words.
+
+    Raises:
+        InputError: see `method_classes`.
+    """
+    density, *wrappers = method_classes(spec)
+    return "; ".join([density.card.sample_cost, *(f"+{kind.name}: {kind.card.sample_cost}" for kind in wrappers)])
 
 
 def describe_method(label: str) -> str:

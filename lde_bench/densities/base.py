@@ -217,7 +217,8 @@ class Density(Model):
         """
         with self._evaluating():
             if isinstance(x, Tensor):
-                return self(self._check_tensor("the array of log_prob", x).to(self.device, self.dtype))
+                x = self._check_tensor("the array of log_prob", x).to(self.device, self.dtype)
+                return self(x) if len(x) else x.sum(-1)  # some libraries cannot reshape nothing
             rows = torch.tensor(
                 as_rows(self.name, "the array of log_prob", x, self.features), dtype=self.dtype, device=self.device
             )

@@ -43,7 +43,7 @@ class Ensemble(Density):
     card = Card(
         summary="the equal mixture of several trials, 2 unless members says otherwise",
         source="standard model averaging, e.g. Hoeting, Madigan, Raftery, Volinsky 1999, Statistical Science 14(4)",
-        sample_cost="that of the density it wraps; one evaluation costs one of every member",
+        sample_cost="one evaluation costs one of every member",
         bibtex=("hoeting1999bayesian",),
     )
 
@@ -150,6 +150,10 @@ class JointLearner(ModuleLearner):
     def was_clipped(self) -> bool:  # type: ignore[override] # those of one module set it, this one asks its own
         # Whether the steps of the densities were, of one or all.
         return any(learner.was_clipped for learner in self.inner)
+
+    @property
+    def score_rows(self) -> int | None:  # type: ignore[override]
+        return min((learner.score_rows for learner in self.inner if learner.score_rows is not None), default=None)
 
     def score(self, validation: Tensor) -> float:
         own = clone_state(self.module)

@@ -93,6 +93,9 @@ class GMM(TriangularGaussians):
         source="Dempster, Laird, Rubin 1977; stepwise: Cappe and Moulines 2009, arXiv 0712.4273; on patches: Zoran and "
         "Weiss 2011",
         sample_cost="one triangular solve",
+        differences="the cited EM for patches has no prior; here one worth a thousandth of a row keeps components from "
+        "falling on single rows, one that dies takes half of the heaviest, responsibilities below 1e-6 count as 0, and "
+        "of two starts that is taken which scores better on held-out training rows",
         bibtex=("dempster1977maximum", "cappe2009online", "zoran2011learning"),
     )
     plans: ClassVar[dict[str, Plan]] = {

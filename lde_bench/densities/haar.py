@@ -55,7 +55,7 @@ class Haar(ViewMixture):
     card = Card(
         summary="the equal mixture of two like it, of the pixels of a patch and of its Haar wavelets, coarse to fine",
         source="this project; the wavelets: Haar 1910, Mathematische Annalen 69",
-        sample_cost="that of the density it wraps; one step or evaluation costs 2 of its",
+        sample_cost="one step or evaluation costs 2",
         bibtex=("haar1910theorie",),
     )
     views = (View.of(wavelets(), 0.5),)

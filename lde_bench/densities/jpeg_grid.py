@@ -91,7 +91,7 @@ class JpegGrid(ViewMixture):
         summary="a mixture of it, of patches from anywhere, and of 10 residual MADEs, each of a place on the grid of "
         "JPEG blocks, that know the steps of the file",
         source="this project; the blocks: Wallace 1992, IEEE Transactions on Consumer Electronics 38(1)",
-        sample_cost="that of the density it wraps, or a pass per dimension; one evaluation costs 40 of a residual MADE "
+        sample_cost="that of the density, or a pass per dimension; one evaluation costs 40 of a residual MADE "
         f"of width {WIDTH} more, ten of each flip of a patch",
         differences="learns from where the training patches lie in their photographs, and is told the table of steps "
         "that all files have, those of the test photographs too; no published row does",
@@ -116,7 +116,8 @@ class JpegGrid(ViewMixture):
         return LatticeMade(place, hidden=width)
 
     def reference_seconds(self, plan: Plan) -> float:
-        places = PLAN.reference_seconds * plan.steps / PLAN.steps
+        usual = ResMadeMog(FEATURES, hidden=self.width)  # a density of a place costs what it does
+        places = PLAN.reference_seconds * usual.size * plan.steps / PLAN.steps
         return (1 - 1 / EVERY) * self.base.reference_seconds(plan) + places / EVERY
 
     def treatment(self) -> dict[str, Any]:

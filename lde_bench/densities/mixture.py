@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 
 from lde_bench.densities.base import LOG_2PI, Density, Input
+from lde_bench.errors import InputError
 from lde_bench.training.batches import Batches
 from lde_bench.training.model import positive_integer, positive_number
+
+FLOAT32 = torch.finfo(torch.float32)
 
 #: Training rows from which a unit is taken.
 UNIT_ROWS = 100_000
@@ -172,7 +175,7 @@ class ScaledMixture(AutoregressiveMixture):
         unit: the unit, where it is not to be that of the training rows; 1 leaves the rows as they are.
 
     Raises:
-        InputError: `unit` is no number above 0.
+        InputError: `unit` is no number above 0, or float32 does not hold it.
     """
 
     input = "scalar unit"
@@ -182,6 +185,10 @@ class ScaledMixture(AutoregressiveMixture):
     def __init__(self, features: int, components: int, unit: float | None) -> None:
         super().__init__(features, components)
         self.fixed_unit = None if unit is None else positive_number("unit", unit)
+        if self.fixed_unit is not None and not FLOAT32.tiny <= self.fixed_unit <= FLOAT32.max:
+            raise InputError(
+                f"unit = {unit:g} is no number of float32; give one from {FLOAT32.tiny:.2g} to {FLOAT32.max:.2g}."
+            )
         self.register_buffer("unit", torch.tensor(1.0 if self.fixed_unit is None else self.fixed_unit))
 
     @classmethod

@@ -28,7 +28,7 @@ class Negated(Wrapper):
     card = Card(
         summary="the average over a row and its negative, p(x) = 1/2 (p(x) + p(-x))",
         source="this project, as averages over flips and rotations are taken: Theis, Bethge 2015, arXiv 1506.03478",
-        sample_cost="that of the density it wraps; one evaluation costs 2 of its",
+        sample_cost="one evaluation costs 2",
         bibtex=("theis2015generative",),
     )
 

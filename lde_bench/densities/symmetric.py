@@ -37,7 +37,7 @@ class Symmetric(Wrapper):
     card = Card(
         summary="the average over the 8 flips and rotations of the patch, p(x) = 1/8 sum p(g x)",
         source="Theis, Bethge 2015, arXiv 1506.03478; see docs of lde_bench.densities.symmetric",
-        sample_cost="that of the density it wraps; one evaluation costs 8 of its",
+        sample_cost="one evaluation costs 8",
         bibtex=("theis2015generative",),
     )
 

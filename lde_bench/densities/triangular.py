@@ -33,21 +33,31 @@ UNEXPLAINED_SHARE = 1e-12
 
 
 def moments(rows: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Mean [D] and maximum-likelihood covariance [D, D] of `rows` [n, D], in float64, two passes, bounded memory."""
+    """Mean [D] and maximum-likelihood covariance [D, D] of `rows` [n, D], in float64, two passes, bounded memory.
+
+    That of a constant column is 0, and not what its mean was rounded by.
+    """
     chunks = [rows[start : start + CHUNK_ROWS] for start in range(0, len(rows), CHUNK_ROWS)]
     mean = np.sum([chunk.sum(0, dtype=np.float64) for chunk in chunks], axis=0) / len(rows)
     scatter = np.zeros((rows.shape[1], rows.shape[1]))
     for chunk in chunks:
         centred = chunk.astype(np.float64) - mean
         scatter += centred.T @ centred
+    constant = rows_are_constant(rows)
+    scatter[constant] = scatter[:, constant] = 0.0
     return torch.as_tensor(mean), torch.as_tensor(scatter / len(rows))
+
+
+def rows_are_constant(rows: np.ndarray) -> np.ndarray:
+    """Which columns of `rows` [n, D] hold one value: bool [D]."""
+    return (rows == rows[:1]).all(0)
 
 
 def standardisation(batches: Batches) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of every feature of the training rows, 1 for a constant one: float64 [D] each."""
     rows = np.asarray(batches.take(STANDARDISE_ROWS), dtype=np.float64)
     scale = rows.std(0)
-    return torch.as_tensor(rows.mean(0)), torch.as_tensor(np.where(scale > 0, scale, 1.0))
+    return torch.as_tensor(rows.mean(0)), torch.as_tensor(np.where(rows_are_constant(rows), 1.0, scale))
 
 
 def cholesky(covariance: Tensor, what: str) -> Tensor:

@@ -42,7 +42,7 @@ class Whitened(Wrapper):
     card = Card(
         summary="whitening by the Cholesky factor of the training covariance, its log-determinant counted",
         source="standard linear change of variables; see docs of lde_bench.densities.whitened",
-        sample_cost="that of the density it wraps and one triangular product",
+        sample_cost="one triangular product more",
     )
 
     mean: Tensor
@@ -125,6 +125,10 @@ class _WhitenedLearner:
         self.state_dict: Callable[[], dict[str, Any]] = inner.state_dict
         self.load_state_dict: Callable[[dict[str, Any]], None] = inner.load_state_dict
         self.log_det = density._log_scales().sum().item()
+
+    @property
+    def score_rows(self) -> int | None:
+        return self.inner.score_rows
 
     @property
     def was_clipped(self) -> bool:

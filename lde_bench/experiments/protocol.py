@@ -170,6 +170,10 @@ class _PeekingLearner:
         self.adopt: Callable[[dict[str, Tensor]], None] = inner.adopt
 
     @property
+    def score_rows(self) -> int | None:
+        return self.inner.score_rows
+
+    @property
     def was_clipped(self) -> bool:
         return self.inner.was_clipped
 

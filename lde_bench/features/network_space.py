@@ -50,7 +50,7 @@ class NetworkSpace(FeatureSpace):
                 block = np.asarray(rows[first : first + BLOCK_IMAGES], dtype=np.float32)
                 images = torch.from_numpy(block).to(self.device).view(-1, *shape)  # [B, C, H, W]
                 blocks.append(self.layer(images).cpu().numpy())  # [B, F]
-        return np.concatenate(blocks)
+        return np.concatenate(blocks) if blocks else np.zeros((0, self.width), np.float32)
 
     def real_features(self, rows: Rows, image_shape: Sequence[int] | None) -> np.ndarray:
         shape = self._checked(rows, image_shape)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lde_bench.arrays import Rows
+from lde_bench.errors import InputError
 from lde_bench.generators.base import Coder, Generator, is_colour, is_large
 from lde_bench.training.learner import evaluation_blocks
 from lde_bench.training.model import positive_integer
@@ -50,6 +51,11 @@ class Autoencoder(Generator):
     def decode(self, z: Tensor) -> Tensor:
         """The image of a code, its mean where it is random, pixels in [0, 1]: [B, Z] -> [B, D]."""
         raise TypeError(f"{type(self).__name__} does not define decode")
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        raise InputError(
+            f"{self.name}: has no prior to draw codes from; fit a density of its codes with it, as in {self.name}+lde."
+        )
 
     def codes(self, x: Rows) -> np.ndarray:
         """The codes of images, in evaluation mode: [n, D] -> float32 [n, Z].

@@ -133,6 +133,10 @@ class Generator(Model):
         """The models that are trained one after the other, by the names of their stages; as a rule the model itself."""
         return {"": self}
 
+    def part_seconds(self, budget: Budget, rows: int | None) -> dict[str, float]:
+        """About how long each of the parts takes on the reference machine: 2 cores with bf16."""
+        return {name: part.expected_seconds(budget, None, rows) for name, part in self.parts().items()}
+
     def part_plan(self, part: Model, budget: Budget) -> Plan:
         """How a part is trained under a budget's profile."""
         return part.plan(budget)

@@ -115,7 +115,7 @@ class SigmoidAutoencoder(Autoencoder):
     def loss(self, x: Tensor, progress: float) -> Tensor:
         pixels = self.decode(self.encode(x))
         with torch.autocast(x.device.type, enabled=False):  # no cross-entropy of probabilities in bfloat16
-            return binary_cross_entropy(pixels.float(), x)
+            return binary_cross_entropy(pixels.to(x.dtype), x)
 
 
 class CodeGenerator(Model):

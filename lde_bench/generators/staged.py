@@ -106,8 +106,11 @@ class StagedGenerator(Generator):
         `shared` is the file that the trained first part is taken from, of `fit_shared_part`.
 
         Raises:
-            InputError: see `Model.fit`; or training batches that are no array, or no such file.
+            InputError: see `Model.fit`; or a plan, which each stage has of its own, training batches that are no array,
+                or no such file.
         """
+        if options.pop("plan", None) is not None:
+            raise InputError(f"{self.name}: each of its parts has a plan of its own; leave out plan.")
         rows, held_out = self._arrays(train_rows, validation)
         seed = as_seed(self.name, seed)
         budget = Budget.of(profile, steps, seconds)

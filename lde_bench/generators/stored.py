@@ -51,6 +51,8 @@ class StoredImages(Generator):
             InputError: there are fewer, or `seed` is no whole number.
         """
         seed = as_seed(self.name, seed)
+        if isinstance(n, bool) or not isinstance(n, int | np.integer):
+            raise InputError(f"{self.name}: cannot give {n} samples; ask for a whole number from 0 up.")
         if not 0 <= n <= len(self.images):
             raise InputError(
                 f"{self.name}: cannot give {n} samples, it holds {len(self.images):,} images; ask for fewer."

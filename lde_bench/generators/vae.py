@@ -20,6 +20,7 @@ from lde_bench.generators.autoencoder import Autoencoder
 from lde_bench.generators.decoder_model import DecoderModel, standard_normal
 from lde_bench.generators.networks import HIDDEN, LAYERS, coders, is_colour, reset_coders, sizes
 from lde_bench.process import seeded
+from lde_bench.seeds import as_seed
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, LossLearner
 from lde_bench.training.model import Card, Model, positive_integer, positive_number
@@ -236,7 +237,7 @@ class VAE(Autoencoder):
         Raises:
             InputError: `x` is not [n, D], is empty or holds NaN, or its pixels do not lie in [0, 1].
         """
-        with seeded(seed):
+        with seeded(as_seed(self.name, seed)):
             return self._in_blocks(lambda rows: self.infer(rows).z, self._rows("image", x))
 
     def log_prob_bound(self, x: Rows, samples: int = 1, seed: int = 0) -> np.ndarray:
@@ -272,5 +273,5 @@ class VAE(Autoencoder):
             return torch.stack([kl, expected - kl, weighted - math.log(count)], 1)  # [B, 3]
 
         # They hold for any x: under the Gaussian a pixel is a real number.
-        with seeded(seed):
+        with seeded(as_seed(self.name, seed)):
             return Bounds(*self._in_blocks(of_block, Model._rows(self, "image", x)).T)

@@ -84,13 +84,20 @@ def published_comparison(section: Section, words: str, budget_note: str = "") ->
 
 
 def _differences(methods: Sequence[str]) -> list[Line]:
-    """What the cards say of each method of this package, and of the density of its codes, once."""
+    """What the cards say of each method of this package, and of the density of its codes, once; of wrappers where they
+    say something.
+    """
     from lde_bench.cards import method_cards
     from lde_bench.densities import density_classes, is_wrapper
+    from lde_bench.training.model import NONE_KNOWN
 
-    wrappers = {name for name, kind in density_classes().items() if is_wrapper(kind)}
-    cards = {name: card for method in methods for name, card in method_cards(method).items() if name not in wrappers}
-    return [(Strong(name), f": {card.differences}") for name, card in cards.items()]
+    suffixes = {name: f"+{name}" for name, kind in density_classes().items() if is_wrapper(kind)}
+    cards = {name: card for method in methods for name, card in method_cards(method).items()}
+    return [
+        (Strong(suffixes.get(name, name)), f": {card.differences}")
+        for name, card in cards.items()
+        if name not in suffixes or card.differences != NONE_KNOWN
+    ]
 
 
 def _our_cells(section: Section, row: Row, published: float | None, commands: dict[str, int]) -> list[Line]:

@@ -26,6 +26,10 @@ class Learner(Protocol):
     """What `lde_bench.training.loop.train` calls and reads."""
 
     @property
+    def score_rows(self) -> int | None:
+        """Of how many validation rows the score is at most; None: of all."""
+
+    @property
     def was_clipped(self) -> bool:
         """Whether the gradient of the last step was longer than the plan's `clip`, and was cut."""
 
@@ -63,6 +67,11 @@ def clone_state(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
+def spread_rows(rows: Tensor, most: int | None) -> Tensor:
+    """At most so many of the rows, every so many-th: neighbours may come from the same photograph."""
+    return rows if most is None else rows[:: max(1, len(rows) // most)][:most]
+
+
 class ModuleLearner:
     """What learners of one module share: its weights are the candidate, its own log-density is the score.
 
@@ -72,6 +81,9 @@ class ModuleLearner:
     """
 
     was_clipped = False
+
+    #: The score is that of so many validation rows, spread over all, where more would cost as much as the training.
+    score_rows: int | None = None
 
     def __init__(self, module: nn.Module, average: float | None = None) -> None:
         self.module = module
@@ -101,7 +113,7 @@ class ModuleLearner:
         if self.average is not None:
             self.module.load_state_dict(self.average)
         self.module.eval()
-        mean = evaluate_rows(self.scored, validation).double().mean().item()
+        mean = evaluate_rows(self.scored, spread_rows(validation, self.score_rows)).double().mean().item()
         if own is not None:
             self.module.load_state_dict(own)
         return mean

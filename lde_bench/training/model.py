@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
+from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -48,14 +49,21 @@ NOTES = "notes"
 _Model = TypeVar("_Model", bound="Model")
 
 
+#: Of a card: how the model differs from the published one, as far as is known.
+NONE_KNOWN = "none known"
+
+
 @dataclass(frozen=True)
 class Card:
-    """What `lde-bench list` says of a model; `bibtex` are keys into `lde_bench/report/data/references.bib`."""
+    """What `lde-bench list` says of a model; `bibtex` are keys into `lde_bench/report/data/references.bib`.
+
+    Of a wrapper, `sample_cost` and `differences` are what it adds to those of the density that it wraps.
+    """
 
     summary: str
     source: str
     sample_cost: str
-    differences: str = "none known"
+    differences: str = NONE_KNOWN
     bibtex: tuple[str, ...] = ()
 
 
@@ -316,7 +324,8 @@ class Model(nn.Module):
     def training_precision(self, choice: str, device: torch.device, plan: Plan) -> str:
         """`fp32` or `bf16`: what the training steps run in when `choice` is asked for."""
         resolved = resolve_precision(choice, device, plan.bf16)
-        return resolved if self.trains_in_bf16 else "fp32"
+        # Of a model in float64 bfloat16 would take nothing but what it was made float64 for.
+        return resolved if self.trains_in_bf16 and self.dtype == torch.float32 else "fp32"
 
     def expected_seconds(self, budget: Budget, plan: Plan | None = None, rows: int | None = None) -> float:
         """About how long a trial on so many training rows takes on the reference machine: 2 cores with bf16."""
@@ -491,6 +500,6 @@ def positive_number(what: str, value: Any) -> float:
     Raises:
         InputError: it is something else, or infinite.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
         raise InputError(f"{what} = {value!r} is no number above 0; give for example {what}=1.")
     return float(value)

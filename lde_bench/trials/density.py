@@ -19,6 +19,7 @@ from lde_bench.densities import (
     create,
     density_class,
     method_classes,
+    sample_cost,
     takes_argument,
     training_spec,
     without_outermost_wrapper,
@@ -281,7 +282,7 @@ def run_density_trial(
         paths.save_samples(kept.sample(KEPT_SAMPLES, seed=derive_seed(trial.seed, "samples")))
     paths.save_log_likelihoods(test.items)
     truth, error = _against_truth(data, test.items)
-    cost = cost_of(trained, clock, density_class(trial.spec.name).card.sample_cost)
+    cost = cost_of(trained, clock, sample_cost(trial.spec))
     return Record(
         **head(trial, density),
         status="done",

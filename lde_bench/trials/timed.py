@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from lde_bench.densities import create, density_class
+from lde_bench.densities import create, sample_cost
 from lde_bench.densities.base import Density
 from lde_bench.errors import InputError
 from lde_bench.evaluation.likelihood import evaluate
@@ -111,7 +111,7 @@ class CandidateTrial(TimedTrial):
             training=training_of(self, trained),
             result=Result(validation_nats=validation.mean, best_step=trained.best_step),
             curve=trained.curve,
-            cost=cost_of(trained, clock, density_class(self.spec.name).card.sample_cost),
+            cost=cost_of(trained, clock, sample_cost(self.spec)),
             provenance=provenance(started, utc_now()),
         )
 

@@ -11,6 +11,7 @@ from lde_bench.densities import density_names
 from lde_bench.evaluation import laws
 from lde_bench.evaluation.sample_measures import sample_metrics
 from lde_bench.generators import generator_classes
+from lde_bench.training.plan import Budget
 
 
 @pytest.mark.slow
@@ -49,6 +50,27 @@ def test_list_of_one_method_is_its_card(cli):
     assert "in closed form" in cli("list", "gaussian").out
     assert "rate 0.0015 (cosine)" in card.out
     assert "400 steps of 20,000, about" in cli("list", "gmm").out  # of EM, which knows no rate
+
+
+def test_list_tells_of_wrappers_what_they_add(cli):
+    card = cli("list", "lde+w+ens:members=3").out
+    for part in ("+w: one triangular product more", "+ens: one evaluation costs one of every", "members=3"):
+        assert part in card
+    assert "; +jpeg: learns from where the training patches lie" in cli("list", "resmade-mog+w+sym+jpeg").out
+    own = cli("list", "+jpeg").out
+    for part in ("the table of steps that all files have", "width=1024", "Wallace 1992"):
+        assert part in own
+    refused = cli("list", "+jpg")
+    assert (refused.code, refused.out) == (2, "")
+    assert "there is no wrapper '+jpg'; did you mean '+jpeg'?" in refused.err
+
+
+def test_list_says_how_long_a_method_takes_at_its_own_arguments(cli):
+    for method in ("gmm:components=200", "lde+ens", "resmade-mog+w:hidden=1536"):
+        (told,) = (cli("list", method, "--json").payload["plans"]["standard"]["reference_seconds"],)
+        assert told == pytest.approx(lb.create(method, 63).expected_seconds(Budget.of("standard")), abs=0.1)
+    parts = cli("list", "ae+lde", "--json").payload["plans"]
+    assert parts["standard density"]["reference_seconds"] < parts["standard autoencoder"]["reference_seconds"]
 
 
 def test_list_of_a_model_of_images_is_its_card(cli):

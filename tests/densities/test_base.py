@@ -61,3 +61,34 @@ def test_a_bf16_training_step_is_close_to_a_float32_one() -> None:
         gradients.append(torch.cat([p.grad.flatten() for p in density.parameters() if p.grad is not None]))
     assert all(gradient.dtype == torch.float32 for gradient in gradients)
     assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.98
+
+
+@pytest.mark.parametrize("method", ["lde", "maf-mog", "real-nvp", "nsf", "nsf+w", "gaussian+neg", "resmade-mog+ens"])
+def test_no_rows_have_no_log_likelihoods(method: str) -> None:
+    density = lb.create(method, features=2)
+    x = torch.zeros(0, 2, requires_grad=True)
+    assert density.log_prob(x).shape == (0,)
+    assert density.log_prob(np.zeros((0, 2))).shape == (0,)
+    density.log_prob(x).sum().backward()
+    assert x.grad is not None
+
+
+@pytest.mark.parametrize("method", ["lde", "made-mog:hidden=8", "maf-mog:hidden=8"])
+def test_a_model_in_float64_is_trained_in_float64_whatever_is_asked_for(method: str) -> None:
+    rows = np.random.default_rng(0).normal(size=(64, 3))
+    density = lb.create(method, features=3, components=2).double().fit(rows, steps=2, precision="bf16", device="cpu")
+    assert density.training_setup["precision"] == "fp32"
+    assert density.log_prob(rows).dtype == np.float64
+
+
+def test_numbers_of_features_of_any_kind_are_kept_beside_the_weights(tmp_path) -> None:
+    density = lb.create("made-mog:hidden=8", features=np.int64(3))
+    density.save(tmp_path / "a.safetensors")
+    x = np.zeros((2, 3), np.float32)
+    np.testing.assert_array_equal(lb.load_density(tmp_path / "a.safetensors").log_prob(x), density.log_prob(x))
+
+
+def test_what_is_no_name_of_a_method_is_refused() -> None:
+    for method in (5, None):
+        with pytest.raises(InputError, match="is no name of a density; give for example 'lde'"):
+            lb.create(method, features=3)

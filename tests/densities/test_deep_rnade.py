@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 import lde_bench as lb
+from lde_bench.densities import deep_rnade
 from lde_bench.densities.deep_rnade import DeepRnade, fixed_orderings, random_seen
 from lde_bench.evaluation.laws import check
 from lde_bench.evaluation.laws.quadrature import ks_bound, ks_distance
+from lde_bench.training import learner
 
 
 def awake(features: int, **arguments: int) -> DeepRnade:
@@ -200,3 +202,19 @@ def test_parameters_are_those_of_the_layers(hidden, layers):
     assert density.parameter_count() == by_hand
     if (hidden, layers) == (384, 6):
         assert by_hand == 1_515_618
+
+
+def test_weights_are_chosen_by_the_sequential_ordering_and_few_rows_also_within_others(monkeypatch):
+    rng = np.random.default_rng(0)
+    rows, held_out = (rng.normal(size=(n, 63)).astype(np.float32) for n in (64, 40))
+    monkeypatch.setattr(deep_rnade._OrderlessLearner, "score_rows", 8)
+    seen: list[int] = []
+    evaluate = learner.evaluate_rows
+    monkeypatch.setattr(learner, "evaluate_rows", lambda of, x: seen.append(len(x)) or evaluate(of, x))
+    scores = []
+    for method in ("deep-rnade", "deep-rnade:orderings=4", "deep-rnade+w", "deep-rnade+ens", "deep-rnade+haar"):
+        density = lb.create(method, 63, components=2, hidden=8, layers=1)
+        density.fit(rows, held_out, seed=1, steps=1, device="cpu", precision="fp32")
+        scores.append(density.training_state.best_score)
+    assert scores[0] == scores[1]
+    assert set(seen) == {8}

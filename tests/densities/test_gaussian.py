@@ -8,7 +8,7 @@ from scipy.stats import kstest, multivariate_normal
 import lde_bench as lb
 from lde_bench.densities import triangular
 from lde_bench.errors import InputError
-from lde_bench.training.batches import FreshBatches
+from lde_bench.training.batches import ArrayBatches, FreshBatches
 
 
 @pytest.fixture(autouse=True)
@@ -111,3 +111,16 @@ def test_behind_whitening_it_is_the_same_density():
     plain = lb.create("gaussian", features=5).double().fit(rows).log_prob(rows)
     white = lb.create("gaussian+w", features=5).double().fit(rows).log_prob(rows)
     np.testing.assert_allclose(white, plain, rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("constant", [0.0, 0.1, 1e6 + 0.1])
+def test_a_constant_column_is_one_in_any_precision(dtype, constant):
+    rows = np.random.default_rng(0).normal(size=(100, 3)).astype(dtype)
+    rows[:, 1] = constant
+    _, covariance = triangular.moments(rows)
+    assert not covariance[1].any()
+    _, scale = triangular.standardisation(ArrayBatches(rows, 0))
+    assert scale[1] == 1
+    with pytest.raises(InputError, match="feature 1 is constant"):
+        lb.create("gaussian", features=3).double().fit(rows)

@@ -76,3 +76,10 @@ def test_runs_of_another_unit_have_another_name_and_those_of_whitened_rows_the_n
     assert "unit" not in told.pop("lde+w+ens")
     assert "unit" in told["lde"]
     assert told["lde:unit=1"] == told["lde+w"] == {key: told["lde"][key] for key in ("plan", "precision")}
+
+
+def test_a_unit_that_float32_does_not_hold_is_refused_and_any_kind_of_number_taken():
+    for unit in (1e-50, 1e39):
+        with pytest.raises(InputError, match="is no number of float32"):
+            lb.create("made-mog", 3, unit=unit)
+    assert lb.create("made-mog", 3, unit=np.float32(0.5)).unit == lb.create("made-mog", 3, unit=0.5).unit

@@ -154,3 +154,7 @@ def test_on_faces_blur_passes_for_a_virtue_in_pixels_and_not_in_features(real_vg
     before, after = measured("vgg")
     for figure in after:
         assert after[figure] < 0.1 < 0.7 < before[figure], figure
+
+
+def test_no_images_have_no_features():
+    assert feature_space("mnist").features(np.zeros((0, 784), np.float32), (1, 28, 28)).shape[0] == 0

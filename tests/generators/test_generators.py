@@ -330,3 +330,23 @@ def test_what_are_no_images_in_0_1_is_refused(name, change, message, digits):
         model.fit(change(digits.train), digits.validation, seed=0, steps=1)
     with pytest.raises(InputError, match=message.replace("training", "validation")):
         model.fit(digits.train, change(digits.validation), seed=0, steps=1)
+
+
+def test_what_a_model_of_images_cannot_do_is_one_sentence(digits):
+    staged = lb.create_generator("ae+gaussian", (8, 8), latent=2)
+    with pytest.raises(InputError, match="each of its parts has a plan of its own; leave out plan"):
+        staged.fit(digits.train, steps=1, plan=staged.density.plan(Budget.of("quick")))
+    with pytest.raises(InputError, match=r"ae: has no prior to draw codes from; fit a density .* ae\+lde"):
+        lb.create_generator("ae", (8, 8), latent=2).sample(1)
+    for n in (1.5, "a", True):
+        with pytest.raises(InputError, match="ask for a whole number from 0 up"):
+            lb.create_generator("train-samples", (8, 8)).sample(n)
+    vae = lb.create_generator("vae:latent=2", (8, 8))
+    for seed in (1.5, "a", 2**64):
+        for told in (vae.posterior_codes, vae.log_prob_bound, vae.bounds):
+            with pytest.raises(InputError, match="seed = "):
+                told(digits.test[:2], seed=seed)
+
+
+def test_gmmn_ae_is_trained_in_float64_too(digits):
+    lb.create_generator("gmmn+ae", (8, 8)).double().fit(digits.train, digits.validation, steps=1)

@@ -220,6 +220,7 @@ class Scripted:
     """A learner whose weights are the number of steps taken and whose scores are given."""
 
     was_clipped = False
+    score_rows = None
 
     def __init__(self, scores: list[float]) -> None:
         self.scores = iter(scores)
