@@ -13,10 +13,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lde_bench.errors import InputError
 from lde_bench.generators.ae import AE
-from lde_bench.generators.autoencoder import Autoencoder
 from lde_bench.generators.decoder_model import DecoderModel, standard_normal
-from lde_bench.generators.networks import DEEP, coders, mlp, pixels, reset_coders, reset_mlp, sizes
-from lde_bench.generators.reconstruction import ReconstructionLoss
+from lde_bench.generators.networks import DEEP, coders, mlp, reset_coders, reset_mlp, sizes
+from lde_bench.generators.reconstruction import ReconstructionLoss, Reconstructor
 from lde_bench.seeds import derive_seed
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, PartedLearner
@@ -31,7 +30,7 @@ MODES = 10
 SPREAD = 3.0
 
 
-class AAE(Autoencoder):
+class AAE(Reconstructor):
     """An autoencoder whose codes, over all images, are pushed towards a prior by a discriminator of codes.
 
     The encoder is deterministic, as for the paper's log-likelihoods; a sample is the decoding of a draw of the prior.
@@ -119,19 +118,6 @@ class AAE(Autoencoder):
     def reset_parameters(self) -> None:
         reset_coders(self.backbone, self.encoder, self.decoder)
         reset_mlp(self.discriminator)
-
-    def reference_seconds(self, plan: Plan) -> float:
-        images = plan.steps * plan.batch_size
-        return super().reference_seconds(plan) + images * self.reconstruction_loss.reference_seconds()
-
-    def check_needs(self) -> None:
-        self.reconstruction_loss.check()
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.encoder(x)
-
-    def decode(self, z: Tensor) -> Tensor:
-        return pixels(self.decoder(z), self.image_shape)
 
     def draw_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """`n` independent codes [n, Z] of the prior; by default from torch's global generator."""

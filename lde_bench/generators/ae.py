@@ -10,9 +10,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from lde_bench.generators.autoencoder import Autoencoder
-from lde_bench.generators.networks import coders, pixels, reset_coders
-from lde_bench.generators.reconstruction import ReconstructionLoss
+from lde_bench.generators.networks import coders, reset_coders
+from lde_bench.generators.reconstruction import ReconstructionLoss, Reconstructor
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, LossLearner
 from lde_bench.training.model import Card
@@ -45,7 +44,7 @@ def published_plan(epochs: int, rows: int, seconds: float) -> Plan:
     )
 
 
-class AE(Autoencoder):
+class AE(Reconstructor):
     """Convolutions to a code and back, trained on the squared error and, if so asked, the perceptual one (eq. 1 and 5).
 
     Args:
@@ -111,19 +110,6 @@ class AE(Autoencoder):
 
     def reset_parameters(self) -> None:
         reset_coders(self.backbone, self.encoder, self.decoder)
-
-    def reference_seconds(self, plan: Plan) -> float:
-        images = plan.steps * plan.batch_size
-        return super().reference_seconds(plan) + images * self.reconstruction_loss.reference_seconds()
-
-    def check_needs(self) -> None:
-        self.reconstruction_loss.check()
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.encoder(x)
-
-    def decode(self, z: Tensor) -> Tensor:
-        return pixels(self.decoder(z), self.image_shape)
 
     def learner(self, plan: Plan, device: torch.device, precision: str, compiler: Compiler) -> Learner:
         return LossLearner(self, plan, device, precision, self.loss, fused=self.backbone == "mlp")

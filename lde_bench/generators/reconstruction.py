@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from lde_bench.errors import InputError
 from lde_bench.features.vgg19 import perceptual_distance, vgg19
-from lde_bench.generators.networks import ImageShape, is_colour, signed
+from lde_bench.generators.autoencoder import Autoencoder
+from lde_bench.generators.networks import ImageShape, is_colour, pixels, signed
+from lde_bench.training.plan import Plan
 
 #: Weight of the perceptual term in the paper.
 PAPER_WEIGHT = 0.1
@@ -63,3 +65,27 @@ class ReconstructionLoss:
             images = (rows.view(len(rows), *self.image_shape) for rows in (decoded, target))  # [B, C, H, W]
             loss = loss + self.perceptual * perceptual_distance(*images)
         return loss
+
+
+class Reconstructor(Autoencoder):
+    """An autoencoder of two networks that learns by a `ReconstructionLoss`, beside whatever else it learns by.
+
+    A subclass sets the three.
+    """
+
+    reconstruction_loss: ReconstructionLoss
+    encoder: nn.Module
+    decoder: nn.Module
+
+    def reference_seconds(self, plan: Plan) -> float:
+        images = plan.steps * plan.batch_size
+        return super().reference_seconds(plan) + images * self.reconstruction_loss.reference_seconds()
+
+    def check_needs(self) -> None:
+        self.reconstruction_loss.check()
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.encoder(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return pixels(self.decoder(z), self.image_shape)
