@@ -71,9 +71,13 @@ def test_the_baseline_covers_every_method_with_a_tolerance_that_means_something(
             assert regress.LEAST_EFFECT <= regress.tolerance(row.test_nats) < 10, title
 
 
-def test_a_folder_of_data_is_for_those_cases_that_are_made_of_files(only, capsys, tmp_path):
-    assert check(only("scale-mixture", "gaussian"), "--data-dir", tmp_path) == 0
-    assert verdicts(capsys) == {"gaussian": "same"}
+def test_a_folder_of_data_is_for_those_cases_that_are_made_of_files(only, capsys, tmp_path, monkeypatch):
+    assert check(only("scale-mixture", "gaussian"), "--data-dir", tmp_path) == 2
+    assert "none of the data is made of files" in capsys.readouterr().err
+    given: list[tuple[str, Path | None]] = []
+    monkeypatch.setattr(regress, "load_data", lambda file, name, **how: given.append((name, how["data_dir"])))
+    regress.Asked(data_dir=tmp_path).load([regress.Case([], [], dataset=name) for name in ("scale-mixture", "mnist")])
+    assert given == [("scale-mixture", None), ("mnist", tmp_path)]
 
 
 @pytest.mark.slow  # the whole case takes four times as long: `.ci/run` runs it
