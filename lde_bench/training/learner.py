@@ -27,7 +27,7 @@ class Learner(Protocol):
 
     @property
     def score_rows(self) -> int | None:
-        """Of how many validation rows the score is at most; None: of all."""
+        """Give the most validation rows that the score is taken over; None: all of them."""
 
     @property
     def was_clipped(self) -> bool:
