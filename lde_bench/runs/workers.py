@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import json
 import platform
 import queue
@@ -51,7 +50,7 @@ class Brief:
     Attributes:
         sweep: a name that no other sweep has.
         make_plan: makes the plan again; it is sent by the name of its function.
-        plan: names all tasks of the plan, as `name_of` does.
+        tasks: the names of what is to be run, all of the plan or a share of it.
         versions: of whatever computes, as `versions` gives them.
         data: SHA-256 of every dataset, as `data_of` gives them.
         folder: the results folder as the client sees it.
@@ -60,7 +59,7 @@ class Brief:
 
     sweep: str
     make_plan: Callable[[], Plan]
-    plan: str
+    tasks: frozenset[str]
     versions: Mapping[str, str]
     data: Mapping[str, str]
     folder: Path
@@ -112,9 +111,9 @@ def data_of(plan: Plan) -> dict[str, str]:
     return {node.task.dataset.name: node.task.dataset.content_hash for node in plan.nodes}
 
 
-def name_of(plan: Plan) -> str:
-    """SHA-256 of the names of the tasks of a plan, which name all that shapes their numbers."""
-    return hashlib.sha256("\n".join(node.run_id for node in plan.nodes).encode()).hexdigest()
+def names_of(plan: Plan) -> frozenset[str]:
+    """The names of the tasks of a plan, which name all that shapes their numbers."""
+    return frozenset(node.run_id for node in plan.nodes)
 
 
 # -- on a worker -------------------------------------------------------------------------------------------------------
@@ -145,7 +144,7 @@ def join(brief: Brief) -> bool:
     if brief.sweep not in _desks:
         plan = brief.make_plan()
         _differ("data ", brief.data, data_of(plan))
-        if name_of(plan) != brief.plan:
+        if not brief.tasks <= names_of(plan):
             raise InputError(
                 "the same command means other trials on it, as where it has a GPU or bf16 instructions and the client "
                 "has none; give --device and --precision."
@@ -282,7 +281,9 @@ class Crew:
     ) -> None:
         self.client, self.store, self.watcher = client, store, watcher
         self.retries, self.resource = retries, resource
-        self.brief = Brief(uuid.uuid4().hex, make_plan, name_of(plan), versions(), data_of(plan), store.folder, threads)
+        self.brief = Brief(
+            uuid.uuid4().hex, make_plan, names_of(plan), versions(), data_of(plan), store.folder, threads
+        )
         self.sweep = Sweep(store, plan, watcher, fail_fast)
         self.workers: dict[str, Worker] = {}
         self.refused: dict[str, str] = {}

@@ -194,9 +194,17 @@ def test_a_worker_of_other_versions_or_data_says_which_and_takes_no_trial(client
 @pytest.mark.slow
 def test_a_worker_on_which_the_plan_is_another_says_so(client, tmp_path):
     crew = Crew(client, ResultStore(tmp_path), small_plan(), small_plan, Watcher())
-    crew.brief = replace(crew.brief, plan="0" * 64)
+    crew.brief = replace(crew.brief, tasks=crew.brief.tasks | {"a-trial-in-bf16"})
     with pytest.raises(InputError, match=r"means other trials on it, .* give --device and --precision"):
         crew.run()
+
+
+@pytest.mark.slow
+def test_workers_run_a_share_of_the_plan(client, tmp_path):
+    share = small_plan().share(2, 2)
+    records = Crew(client, ResultStore(tmp_path), share, small_plan, Notes(), threads=1).run()
+    assert [record.run_id for record in records] == [node.run_id for node in share.nodes if node.asked]
+    assert all(record.done for record in records)
 
 
 @pytest.mark.slow
