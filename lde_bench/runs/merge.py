@@ -41,8 +41,8 @@ def merge_results(sources: Sequence[str | Path], into: str | Path) -> Merged:
     ended by the same call.
 
     The same run in two folders must be the same: equal in all that its records say but when, where and how fast it ran
-    (`provenance`, `cost`, the clocks of the `curve`). Its files are then those of the first folder, completed from the
-    others. A trial that failed in one folder and was done in another is done.
+    (`provenance`, the commit behind its weights, `cost`, the clocks of the `curve`). Its files are then those of the
+    first folder, completed from the others. A trial that failed in one folder and was done in another is done.
 
     Raises:
         InputError: a source is no folder or holds no record, the same run differs, another file stands in the way of
@@ -103,7 +103,9 @@ def _joined(known: list[_Source], source: _Source) -> list[_Source]:
 def _compared(record: Record) -> Record:
     """A record without what may differ between two runs of one trial."""
     curve = [replace(point, cpu_seconds=0.0, wall_seconds=0.0) for point in record.curve]
-    return replace(record, provenance={}, cost=None, curve=curve)
+    # The commit of the code that trained the weights is provenance too; the weights themselves are compared by hash.
+    training = {name: value for name, value in record.training.items() if name != "weights_commit"}
+    return replace(record, provenance={}, cost=None, curve=curve, training=training)
 
 
 def _difference(a: Record, b: Record) -> str:

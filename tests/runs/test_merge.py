@@ -120,6 +120,16 @@ def test_a_merge_that_was_killed_is_ended_and_what_else_stands_in_the_way_is_nam
     assert files(c) == files(a)
 
 
+def test_the_commit_behind_weights_is_no_difference_and_the_weights_are(fill, tmp_path):
+    taken = {"weights_of": ["run-0"], "weights_sha256": "ab"}
+    one, two = (fill(commit, "run", training={**taken, "weights_commit": commit}) for commit in ("abc", "def"))
+    merge_results([one.folder, two.folder], tmp_path / "c")
+    assert files(ResultStore(tmp_path / "c")) == files(one)
+    other = fill("other", "run", training={**taken, "weights_sha256": "cd"})
+    with pytest.raises(InputError, match="differ in training"):
+        merge_results([one.folder, other.folder], tmp_path / "d")
+
+
 def test_a_run_that_another_process_has_in_hand_is_not_written_into(fill, tmp_path):
     source, target = fill("a", "run-1"), ResultStore(tmp_path / "c")
     with target.lock("run-1"), pytest.raises(InputError, match="another process is running run-1; merge again"):
