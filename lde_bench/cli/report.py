@@ -31,7 +31,8 @@ def report(
 ) -> int:
     """One self-contained HTML page, and its Markdown twin, from a folder of run records.
 
-    Published figures against ours, tables, curves, samples, laws, costs, provenance and BibTeX. Tables between the
+    Published figures against ours, tables, curves, samples, laws, costs, provenance and BibTeX. Samples that an earlier
+    report shows are shown again where no weights are left to draw them from. Tables between the
     marks `<!-- table: FOLDER -->` and `<!-- end of table -->` of a README.md in the results folder are made again too.
     """
     from lde_bench.experiments import experiment_of
@@ -49,7 +50,7 @@ def report(
         asked = "".join(f" of {what}" for what in (dataset, profile) if what is not None)
         raise NothingMeasured(f"{results_dir}: holds no run record{asked}; run `lde-bench bsds300` first.")
     folder = results_dir if output is None else output
-    for path in write_page(runs, folder, experiment_of, pair=pair, cache_dir=cache_dir):
+    for path in write_page(runs, folder, experiment_of, pair=pair, cache_dir=cache_dir, earlier=[results_dir]):
         say(f"written: {path}")
     text = results_dir / "README.md"
     if refresh_tables(text, results_dir, experiment_of):

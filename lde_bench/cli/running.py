@@ -169,6 +169,7 @@ def finish(records: Sequence[Record], store: ResultStore, json: bool, suffix: st
     from lde_bench.report.folds import fold_summaries, write_fold_summary
     from lde_bench.report.render.text import print_blocks
     from lde_bench.report.table import table_blocks, to_payload
+    from lde_bench.runs.rows import by_table
 
     tables = build_tables(records, experiment_of)
     summaries = fold_summaries(tables)
@@ -184,7 +185,9 @@ def finish(records: Sequence[Record], store: ResultStore, json: bool, suffix: st
     written: list[Path] = []
     everywhere: list[Table] = []
     for shared in dict.fromkeys(map(_comparable, records)):
-        comparable = [record for record in stored if _comparable(record) == shared]
+        asked = {record.run_id for record in records if _comparable(record) == shared}
+        tables_there = by_table(record for record in stored if _comparable(record) == shared)
+        comparable = max(tables_there, key=lambda table: len(asked.intersection(record.run_id for record in table)))
         folder = store.paths(comparable[0]).folder
         beside = [record for record in stored if store.paths(record).folder == folder]
         written += write_tables(comparable, folder, stem + _tag(comparable[0], beside), experiment_of)

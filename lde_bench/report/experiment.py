@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from lde_bench.evaluation.sample_measures import Figure as MeasureFigure
 from lde_bench.evaluation.sample_measures import sample_figures
@@ -19,7 +19,7 @@ from lde_bench.report import parts
 from lde_bench.report.document import Block, Items, Line
 from lde_bench.report.figures import draw_components, draw_rows, entitle, write_figure
 from lde_bench.report.measures import measures_panel
-from lde_bench.report.published import PublishedFigure
+from lde_bench.report.published import WINDOW, PublishedFigure
 from lde_bench.report.published_comparison import VARIANT, published_comparison
 from lde_bench.report.render.latex import to_latex
 from lde_bench.report.render.markdown import to_markdown
@@ -29,6 +29,7 @@ from lde_bench.report.sheets import sample_sheets
 from lde_bench.report.table import Column, Failure, Table, standard_columns, table_blocks, to_csv
 from lde_bench.runs.record import DatasetInfo, Record
 from lde_bench.runs.rows import (
+    by_table,
     common_data_options,
     group_rows,
     group_word,
@@ -37,7 +38,6 @@ from lde_bench.runs.rows import (
     item_word,
     refusal,
     row_label,
-    table_key,
     with_components,
 )
 from lde_bench.runs.store import RunPaths
@@ -171,6 +171,10 @@ class Experiment:
         figures = self.published(first.dataset)
         shows_paper = self.is_the_papers(first.dataset)
         labelled = [(row_label(rows_of[key][0], records), rows_of[key]) for key in ordered]
+        rows = build_rows(labelled, shows_paper, figures)
+        counts = {row.samples.count for row in rows if row.samples and not is_reference(row.method)} - {None, WINDOW}
+        window = next(iter(counts)) if len(counts) == 1 else None
+        options = [*common_data_options(records), *([f"{window:,} samples"] if window else [])]
         table = Table(
             experiment=first.experiment,
             dataset=first.dataset.name,
@@ -178,8 +182,8 @@ class Experiment:
             content_hash=first.dataset.content_hash,
             benchmark_version=first.benchmark_version,
             budget=first.budget.label,
-            heading=_heading(first, None if groups is None else len(groups.ids), common_data_options(records)),
-            rows=build_rows(labelled, shows_paper, figures),
+            heading=_heading(first, None if groups is None else len(groups.ids), options),
+            rows=rows,
             failures=tuple(
                 Failure(row_label(record, records), record.components, record.trial, reason)
                 for record in records
@@ -194,6 +198,7 @@ class Experiment:
             score=self.score,
             shows_published=bool(figures) and not shows_paper,
             published=figures,
+            window=window,
         )
         measured = {name for row in table.rows for name in row.measures}
         shown = {name: figure for name, figure in self.figures().items() if name in measured}
@@ -218,10 +223,7 @@ ExperimentOf = Callable[[str], Experiment]
 
 def build_tables(records: Iterable[Record], experiment_of: ExperimentOf) -> list[Table]:
     """One table for each set of comparable records, in order of first appearance; see `Experiment.table`."""
-    comparable: dict[tuple[Any, ...], list[Record]] = {}
-    for record in records:
-        comparable.setdefault(table_key(record), []).append(record)
-    return [experiment_of(group[0].experiment).table(group) for group in comparable.values()]
+    return [experiment_of(group[0].experiment).table(group) for group in by_table(records)]
 
 
 def write_tables(records: Iterable[Record], folder: Path, stem: str, experiment_of: ExperimentOf) -> list[Path]:
@@ -229,7 +231,7 @@ def write_tables(records: Iterable[Record], folder: Path, stem: str, experiment_
     each atomically, and return their paths.
 
     Records that cannot be compared get files of their own: `<stem>-<dataset>-v<version>-<budget>-<6
-    hex>.*`. A table without rows (every trial failed) has no picture. No record, no file.
+    hex>[-samples<N>].*`. A table without rows (every trial failed) has no picture. No record, no file.
 
     Raises:
         InputError: the folder cannot be written.
@@ -242,6 +244,7 @@ def write_tables(records: Iterable[Record], folder: Path, stem: str, experiment_
         name = stem
         if len(tables) > 1:
             name += f"-{table.dataset}-v{table.dataset_version}-{table.budget}-{table.content_hash[:6]}"
+            name += f"-samples{table.window}" if table.window else ""
         blocks = table_blocks(table)
         for suffix, text in ((".md", to_markdown(blocks)), (".csv", to_csv(table)), (".tex", to_latex(blocks))):
             written.append(folder / f"{name}{suffix}")
@@ -276,9 +279,9 @@ def _heading(record: Record, photographs: int | None, options: Sequence[str]) ->
     ]
     amount = f"profile {budget.profile}"
     if budget.steps is not None:
-        amount += f" cut to {budget.steps:,} steps"
+        amount += f", {budget.steps:,} steps"
     elif budget.seconds is not None:
-        amount += f" cut to {budget.seconds:g} {'CPU ' if budget.clock == 'cpu' else ''}seconds"
+        amount += f", {budget.seconds:g} {'CPU ' if budget.clock == 'cpu' else ''}seconds"
     if budget.machine_dependent:
         amount += " (machine-dependent)"
     lines.append(", ".join([amount, *options, f"benchmark version {record.benchmark_version}"]))

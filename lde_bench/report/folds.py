@@ -103,7 +103,8 @@ class FoldSummary:
 
 
 def fold_summaries(tables: Iterable[Table]) -> list[FoldSummary]:
-    """One summary for each dataset, version and budget with tables of two folds or more; of none without a score.
+    """One summary for each dataset, version, budget and number of samples with tables of two folds or more; of none
+    without a score.
 
     Where a fold comes with two contents, as of files of a user's own, nobody knows which belongs to the others: there
     is no summary, and a warning says so.
@@ -112,7 +113,8 @@ def fold_summaries(tables: Iterable[Table]) -> list[FoldSummary]:
     mixed: set[tuple[str, str, str, str, str]] = set()
     for table in tables:
         if (named := re.fullmatch(r"(.+)-fold(\d+)", table.dataset)) and table.rows and table.score:
-            key = (table.experiment, named[1], table.dataset_version, table.benchmark_version, table.budget)
+            budget = table.budget + (f", {table.window:,} samples" if table.window else "")
+            key = (table.experiment, named[1], table.dataset_version, table.benchmark_version, budget)
             if int(named[2]) in folds.setdefault(key, {}):
                 mixed.add(key)
             folds[key][int(named[2])] = table

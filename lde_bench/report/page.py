@@ -4,9 +4,8 @@ records.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from lde_bench.errors import InputError
 from lde_bench.files import ensure_folder, write_bytes_atomic, write_text_atomic
@@ -25,13 +24,14 @@ from lde_bench.report.document import (
     Strong,
     pictures,
 )
+from lde_bench.report.earlier import Sheet, earlier_sheets
 from lde_bench.report.experiment import ExperimentOf
 from lde_bench.report.folds import fold_summaries
 from lde_bench.report.render.html import to_html
 from lde_bench.report.render.markdown import document_to_markdown
 from lde_bench.report.section import Section
 from lde_bench.runs.record import Record
-from lde_bench.runs.rows import table_key
+from lde_bench.runs.rows import by_table
 from lde_bench.version import BENCHMARK_VERSION, __version__
 
 #: Folder of the pictures beside the Markdown.
@@ -45,6 +45,7 @@ def write_page(
     *,
     pair: tuple[str, str] | None = None,
     cache_dir: Path | None = None,
+    earlier: Sequence[Path] = (),
 ) -> list[Path]:
     """Write `report.html`, its twin `report.md` and the twin's pictures in `report-files/`; the paths of the two texts.
 
@@ -55,11 +56,14 @@ def write_page(
         pair: the two methods to set against each other photograph by photograph, each a method or, to name one K,
             `method K=10`; otherwise the best and the best of another method.
         cache_dir: where prepared datasets are looked for, for true patches beside the samples; nothing is downloaded.
+        earlier: folders of reports, beside `folder`, whose sheets of samples are shown again of runs of which neither
+            samples nor weights are left.
 
     Raises:
         InputError: the folder cannot be written, or no section has both methods of `pair`.
     """
-    document = build_document(runs, folder, experiment_of, pair=pair, cache_dir=cache_dir)
+    sheets = earlier_sheets(place / PICTURES for place in (folder, *earlier))
+    document = build_document(runs, folder, experiment_of, pair=pair, cache_dir=cache_dir, earlier=sheets)
     beside = ensure_folder(folder / PICTURES)
     kept = set()
     for picture in pictures(document.blocks):
@@ -82,17 +86,19 @@ def build_document(
     *,
     pair: tuple[str, str] | None = None,
     cache_dir: Path | None = None,
+    earlier: Mapping[str, Sheet] | None = None,
 ) -> Document:
-    """The whole report as data; arguments as in `write_page`."""
-    comparable: dict[tuple[Any, ...], dict[str, tuple[Path, Record]]] = {}
-    for path, record in runs:
-        comparable.setdefault(table_key(record), {})[record.run_id] = (path, record)
+    """The whole report as data; arguments as in `write_page`, but `earlier` the sheets, by what they show."""
+    found = {record.run_id: (path, record) for path, record in runs}
     sections = []
-    for group in comparable.values():
-        records = [record for _, record in group.values()]
-        sections.append(Section(experiment_of(records[0].experiment).table(records), group, folder))
-    # The fullest table first: it is the one the reader came for.
-    sections.sort(key=lambda section: -len(section.table.rows))
+    for records in by_table(record for _, record in found.values()):
+        group = {record.run_id: found[record.run_id] for record in records}
+        sections.append(Section(experiment_of(records[0].experiment).table(records), group, folder, earlier or {}))
+    # The fullest table first: it is the one the reader came for. Others of the same experiment and data follow it.
+    fullest: dict[tuple[str, str], int] = {}
+    for section in sections:
+        fullest[_subject(section)] = max(fullest.get(_subject(section), 0), len(section.table.rows))
+    sections.sort(key=lambda each: (-fullest[_subject(each)], _subject(each), -len(each.table.rows)))
     if pair is not None and not any(parts.chosen_pair(section, pair) for section in sections):
         raise InputError(f"no table has rows of both '{pair[0]}' and '{pair[1]}'; name two methods that share one.")
     closing: list[tuple[Line, list[Block]]] = []
@@ -122,16 +128,21 @@ def _methods(section: Section) -> list[str]:
     return list(dict.fromkeys(record.method for _, record in section.runs.values()))
 
 
+def _subject(section: Section) -> tuple[str, str]:
+    return section.table.experiment, section.table.dataset
+
+
 def _title(section: Section) -> str:
     table = section.table
-    return f"{table.experiment}: {table.dataset} (version {table.dataset_version}), {table.budget}"
+    samples = f", {table.window:,} samples" if table.window else ""
+    return f"{table.experiment}: {table.dataset} (version {table.dataset_version}), {table.budget}{samples}"
 
 
 def _opening(sections: Sequence[Section], closing: Sequence[Line]) -> list[Block]:
     contents: list[Line] = []
     for section in sections:
         rows, failures = len(section.table.rows), len(section.table.failures)
-        told = f": {rows} rows" + (f", {failures} trials without a row" if failures else "")
+        told = f": {rows} row{'s' if rows != 1 else ''}" + (f", {failures} trials without a row" if failures else "")
         old = section.table.benchmark_version != BENCHMARK_VERSION
         warning = f"; benchmark version {section.table.benchmark_version}, not comparable with this one" if old else ""
         contents.append((Link(_title(section), f"#{section.name}"), told + warning))

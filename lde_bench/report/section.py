@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from lde_bench.errors import InputError
 from lde_bench.report.document import Block, Heading, Line, Link
+from lde_bench.report.earlier import Sheet, run_shown
 from lde_bench.report.published import PublishedFigure
 from lde_bench.report.rows import Row, marked
 from lde_bench.report.table import Table
@@ -26,19 +27,25 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Section:
-    """Comparable records: their table, each record with its file, and where the report will stand."""
+    """Comparable records: their table, each record with its file, where the report will stand, and the sheets of an
+    earlier one by what they show (`lde_bench.report.earlier`).
+    """
 
     table: Table
     runs: Mapping[str, tuple[Path, Record]]
     folder: Path
+    earlier: Mapping[str, Sheet] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        """Short and unique on the page: dataset, budget, some digits of what was hashed, and seeds that are not 0."""
+        """Short and unique on the page: dataset, budget, some digits of what was hashed, and a seed and a number of
+        samples that are not the usual ones.
+        """
         table = self.table
         words = (
             f"{table.experiment}-{table.dataset}-{table.dataset_version}-{table.budget}-{table.content_hash[:6]}"
             f"-b{table.benchmark_version}{f'-seed{self.data.seed}' if self.data.seed else ''}"
+            f"{f'-samples{table.window}' if table.window else ''}"
         )
         return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
@@ -57,8 +64,10 @@ class Section:
         """What others published of the same measure on the same test items."""
         return self.table.published
 
-    def kept_samples(self, row: Row) -> Iterator[np.ndarray]:
-        """Samples [n, D] that were kept beside the records of a row; of damaged files the log tells."""
+    def kept_samples(self, row: Row) -> Iterator[tuple[str, np.ndarray]]:
+        """What they are of, and samples [n, D], that were kept beside the records of a row; of damaged files the log
+        tells.
+        """
         for run_id in row.run_ids:
             try:
                 samples = self.places[run_id].load_samples()
@@ -66,7 +75,12 @@ class Section:
                 log.warning("The report does without the samples of %s", error)
                 continue
             if samples is not None:
-                yield samples
+                yield run_shown(self.runs[run_id][1]), samples
+
+    def earlier_sheet(self, row: Row, scale: float | None = None) -> Sheet | None:
+        """The sheet of a row that an earlier report shows; None where there is none of that scale."""
+        found = (self.earlier.get(run_shown(record)) for record in self.trials(row))
+        return next((sheet for sheet in found if sheet is not None and sheet.scale == scale), None)
 
     def trials(self, row: Row) -> list[Record]:
         """The records of a row."""

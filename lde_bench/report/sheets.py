@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from lde_bench.data.cache import cache_folder, named_data_folder, stored_test_ro
 from lde_bench.data.patches import FEATURES
 from lde_bench.errors import InputError
 from lde_bench.report.document import Block, Figure, Paragraph, Picture
+from lde_bench.report.earlier import Sheet, data_shown, run_shown
 from lde_bench.report.rows import Row
 from lde_bench.report.section import Section, part, row_title
 from lde_bench.runs.record import DatasetInfo
@@ -34,79 +36,119 @@ def patch_sheets(section: Section, cache_dir: Path | None) -> list[Block]:
     from lde_bench.report.plots import draw_patches, grey_range
 
     title = "Samples"
-    rows = [(row, samples) for row in section.table.rows if (samples := _row_samples(section, row)) is not None]
-    without = [row_title(row) for row in section.table.rows if row.run_ids not in [shown.run_ids for shown, _ in rows]]
-    if not rows:
+    shown = data_shown(section.data)
+    samples = {number: found for number, row in enumerate(section.table.rows) if (found := _row_samples(section, row))}
+    true = stored_test_rows(section.data.name, section.data.version, section.data.seed, 64, cache_dir)
+    before = section.earlier.get(shown)
+    scale = _earlier_scale(section, samples)
+    if scale is None and not samples:
         return part(section, title, Paragraph("No samples and no weights were kept beside these records."))
-    first = next(iter(section.runs.values()))[1].dataset
-    true = stored_test_rows(first.name, first.version, first.seed, 64, cache_dir)
-    sheets = [] if true is None else [("test patches", true)]
-    sheets += [(row_title(row), samples) for row, samples in rows]
-    scale = grey_range(sheets[0][1] if true is not None else np.concatenate([sheet for _, sheet in sheets]))
-    pictures = [
-        (Picture(f"{section.name}-samples-{number}", "png", draw_patches(sheet, scale), f"64 patches: {name}"), name)
-        for number, (name, sheet) in enumerate(sheets)
-    ]
+    if scale is None and true is None and before is not None:
+        scale = before.scale
+    if scale is None:
+        scale = grey_range(np.concatenate([drawn for _, drawn in samples.values()]) if true is None else true)
+    scale = float(f"{scale:.9g}")  # as a sheet tells it
+    sheets: list[tuple[str, Sheet]] = []
+    if true is not None:
+        sheets.append(("test patches", Sheet.of(draw_patches(true, scale), shown, scale)))
+    elif before is not None and before.scale == scale:
+        sheets.append(("test patches", before))
+    known, without = len(sheets), []
+    for number, row in enumerate(section.table.rows):
+        if number in samples:
+            shows, drawn = samples[number]
+            sheets.append((row_title(row), Sheet.of(draw_patches(drawn, scale), shows, scale)))
+        elif (earlier := section.earlier_sheet(row, scale)) is not None:
+            sheets.append((row_title(row), earlier))
+        else:
+            without.append(row_title(row))
     caption = (
         "64 patches of 8 x 8 pixels each: the 63 modelled numbers and the pixel that makes their sum zero. One grey "
         f"scale for all: black is {scale:.2f} below the patch mean, white {scale:.2f} above it, where 1 is the whole "
         "range of brightness."
     )
-    if true is None:
+    if not known:
         caption += (
             " True patches are left out: the prepared dataset is not in the cache, and nothing is downloaded here."
         )
     if without:
         caption += f" Neither samples nor weights were kept of {', '.join(without)}."
-    return part(section, title, Figure(pictures, caption))
+    return part(section, title, Figure(_pictures(section, sheets, "64 patches"), caption))
 
 
-def _row_samples(section: Section, row: Row) -> np.ndarray | None:
-    """64 samples [64, 63] of the first trial of a row that has any, kept or drawn from its weights; else None."""
+def _earlier_scale(section: Section, samples: Collection[int]) -> float | None:
+    """The grey scale of what an earlier report shows of rows, by number, without `samples`: they cannot be drawn again
+    in another.
+    """
+    for number, row in enumerate(section.table.rows):
+        found = (section.earlier.get(run_shown(record)) for record in section.trials(row))
+        scales = [sheet.scale for sheet in found if sheet is not None and sheet.scale is not None]
+        if number not in samples and scales:
+            return scales[0]
+    return None
+
+
+def _pictures(section: Section, sheets: Sequence[tuple[str, Sheet]], what: str) -> list[tuple[Picture, str]]:
+    return [
+        (Picture(f"{section.name}-samples-{number}", "png", sheet.data, f"{what}: {name}"), name)
+        for number, (name, sheet) in enumerate(sheets)
+    ]
+
+
+def _row_samples(section: Section, row: Row) -> tuple[str, np.ndarray] | None:
+    """64 samples [64, 63] of the first trial of a row that has any, kept or drawn from its weights, behind what they
+    are of; else None.
+    """
     from lde_bench.densities import load_density
 
-    if (kept := next((each for each in section.kept_samples(row) if each.shape[1] == FEATURES), None)) is not None:
+    if (kept := next((each for each in section.kept_samples(row) if each[1].shape[1] == FEATURES), None)) is not None:
         return kept
     for path, record in (section.runs[run_id] for run_id in row.run_ids):
         paths = RunPaths(path.parent, record.run_id)
         if not paths.weights.is_file():
             continue
         try:
-            return np.asarray(load_density(paths.checked_weights(record)).sample(64, seed=0))
+            drawn = np.asarray(load_density(paths.checked_weights(record)).sample(64, seed=0))
         except InputError as error:  # damaged, of another version, or of a model that is not here
             log.info("The report does without samples of %s", error)
             continue
+        return run_shown(record), drawn
     return None
 
 
 def image_sheets(section: Section, cache_dir: Path | None) -> list[Block]:
     """Ten by ten samples of every row, beside real test images where the dataset is at hand."""
-    from lde_bench.report.plots import draw_images, sheet_width, square_shape
+    from lde_bench.report.plots import draw_images, square_shape
 
     title = "Samples"
-    sheets: list[tuple[str, np.ndarray]] = []
+    sheets: list[tuple[str, Sheet]] = []
+    without = []
     shape = None
     for row in section.table.rows:
-        kept = (samples for samples in section.kept_samples(row) if square_shape(samples.shape[1]))
-        if (samples := next(kept, None)) is not None:
+        kept = (each for each in section.kept_samples(row) if square_shape(each[1].shape[1]))
+        if (found := next(kept, None)) is not None:
+            shows, samples = found
             shape = square_shape(samples.shape[1])
-            sheets.append((row_title(row), samples))
-    without = [name for name in map(row_title, section.table.rows) if name not in dict(sheets)]
-    if not sheets or shape is None:
+            assert shape is not None
+            sheets.append((row_title(row), Sheet.of(draw_images(samples, shape), shows)))
+        elif (earlier := section.earlier_sheet(row)) is not None:
+            sheets.append((row_title(row), earlier))
+        else:
+            without.append(row_title(row))
+    if not sheets:
         return part(section, title, Paragraph("No samples were kept beside these records."))
-    real = real_images(section.data, cache_dir)
+    shown = data_shown(section.data)
+    real = section.earlier.get(shown)
+    if shape is not None and (images := real_images(section.data, cache_dir)) is not None:
+        real = Sheet.of(draw_images(images, shape), shown)
     if real is not None:
         sheets.insert(0, ("test images", real))
-    pictures = [
-        (Picture(f"{section.name}-samples-{number}", "png", draw_images(images, shape), f"100 images: {name}"), name)
-        for number, (name, images) in enumerate(sheets)
-    ]
     caption = "The first 100 samples of a trial, not selected; black is 0, white 1."
     if real is None:
         caption += " Real images are left out: the dataset is not at hand, and nothing is downloaded here."
     if without:
         caption += f" No samples were kept of {', '.join(without)}."
-    return part(section, title, Figure(pictures, caption, sheet_width(shape[2])))
+    return part(section, title, Figure(_pictures(section, sheets, "100 images"), caption, sheets[0][1].width))
 
 
 def real_images(data: DatasetInfo, cache_dir: Path | None) -> np.ndarray | None:

@@ -57,7 +57,8 @@ class Table:
     those that are alike come from; `score` is what their figures are called, and `shows_published` says whether others
     published theirs on the same images. `columns` and the further `panels` are what its experiment shows of the rows,
     `figures` says how their measures are shown, by name, `published` what others published of the same measure on the
-    same test items. `leading` stands before the rows.
+    same test items. `leading` stands before the rows. `window` is how many samples the windows stand on, None where it
+    is the usual number or there are none.
     """
 
     experiment: str
@@ -82,6 +83,7 @@ class Table:
     leading: tuple[Block, ...] = ()
     panels: tuple[Block, ...] = ()
     published: tuple[PublishedFigure, ...] = ()
+    window: int | None = None
 
     @property
     def error_column(self) -> str:

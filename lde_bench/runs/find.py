@@ -13,7 +13,7 @@ from lde_bench.densities.spec import parse_method
 from lde_bench.errors import InputError, LawBroken
 from lde_bench.evaluation.statistics import GroupMeans
 from lde_bench.runs.record import Record
-from lde_bench.runs.rows import block_means, group_means, group_rows, refusal, row_label, table_key, with_components
+from lde_bench.runs.rows import block_means, by_table, group_means, group_rows, refusal, row_label, with_components
 from lde_bench.runs.store import ResultStore, RunPaths
 from lde_bench.version import BENCHMARK_VERSION
 
@@ -184,15 +184,14 @@ def _parse(name: str, components: int | None) -> tuple[str, int | None]:
 
 def _rows(runs: Sequence[tuple[Path, Record]]) -> list[list[tuple[Path, Record]]]:
     """Runs by row of the tables that would show them."""
-    tables: dict[tuple[Any, ...], list[Record]] = {}
-    for _, record in runs:
-        tables.setdefault(table_key(record), []).append(record)
     path_of = {record.run_id: path for path, record in runs}
-    return [
-        [(path_of[trial.run_id], trial) for trial in trials]
-        for records in tables.values()
+    # A reference row may stand in several tables.
+    rows = {
+        tuple(trial.run_id for trial in trials): trials
+        for records in by_table(record for _, record in runs)
         for trials in group_rows(records).values()
-    ]
+    }
+    return [[(path_of[trial.run_id], trial) for trial in trials] for trials in rows.values()]
 
 
 def _listed(runs: Sequence[tuple[Path, Record]]) -> str:

@@ -167,6 +167,37 @@ def table_key(record: Record) -> tuple[Any, ...]:
     )
 
 
+def by_table(records: Iterable[Record]) -> list[list[Record]]:
+    """The records of each table, in order of first appearance.
+
+    Windows around samples compare where they stand on as many, so that each number has a table of its own. A reference
+    row that holds fewer images than were asked for stands in every larger one, a trial that failed in all.
+    """
+    comparable: dict[tuple[Any, ...], list[Record]] = {}
+    for record in records:
+        comparable.setdefault(table_key(record), []).append(record)
+    return [table for group in comparable.values() for table in _by_window(group)]
+
+
+def _by_window(records: Sequence[Record]) -> list[list[Record]]:
+    counts = [record.result.parzen.samples if record.result and record.result.parzen else None for record in records]
+    windows = dict.fromkeys(
+        count for record, count in zip(records, counts, strict=True) if count and not is_reference(record.method)
+    )
+    if len(windows) < 2:
+        return [list(records)]
+
+    def stands_in(window: int, record: Record, count: int | None) -> bool:
+        if count is None or count == window:
+            return True
+        return is_reference(record.method) and count not in windows and count < window
+
+    return [
+        [record for record, count in zip(records, counts, strict=True) if stands_in(window, record, count)]
+        for window in windows
+    ]
+
+
 def group_rows(records: Iterable[Record]) -> dict[tuple[Any, ...], list[Record]]:
     """The trials of each row of one table; a key begins with method and K."""
     rows: dict[tuple[Any, ...], list[Record]] = {}

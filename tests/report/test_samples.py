@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from shown import blocks_of, build_tables, to_latex, to_markdown, to_text
 
+from lde_bench.cli.running import finish
 from lde_bench.experiments import experiment_of
 from lde_bench.report.folds import fold_summaries
 from lde_bench.report.measures import POWER, TITLE, agreement, rank_correlation
@@ -20,7 +21,7 @@ from lde_bench.report.plots import draw_images
 from lde_bench.report.published import load_published_parzen
 from lde_bench.report.published_comparison import figure_of
 from lde_bench.report.table import to_csv, to_payload
-from lde_bench.runs.store import RunPaths
+from lde_bench.runs.store import ResultStore, RunPaths
 
 BAND = {"null": 0.9, "null_low": 0.85, "null_high": 0.95}
 
@@ -215,6 +216,12 @@ def test_folds_have_a_mean_over_them_beside_one_fold_alone(make_samples, caplog)
     assert fold_summaries(build_tables(records[:1])) == []
     without = [replace(table, score="") for table in build_tables(records)]
     assert fold_summaries(without) == []
+    # Windows of other numbers of samples have a summary of their own.
+    more = [make_samples("ae+lde", 30, 3100.0, dataset=f"tfd-fold{fold}", samples=20_000) for fold in (1, 2)]
+    assert [each.budget for each in fold_summaries(build_tables([*records, *more]))] == [
+        "quick",
+        "quick, 20,000 samples",
+    ]
     # A fold of two contents: nobody knows which belongs to the others.
     twice = make_samples("ae+lde", 30, 9999.0, dataset="tfd-fold1", content_hash="f" * 64)
     assert fold_summaries(build_tables([*records, twice])) == []
@@ -337,3 +344,46 @@ def test_published_figures_stand_beside_windows_of_as_many_samples_only(make_sam
         assert (row.samples.published_nats is not None) is there
         assert (figure_of(row, table.published) is not None) is there
         assert column(table, "published") == ["326 ± 2" if there else DASH]
+
+
+def test_windows_of_as_many_samples_make_a_table(make_samples):
+    few = [make_samples("gan", None, 200.0), make_samples("vae", None, 300.0, failed="no")]
+    many = [make_samples("gan", None, 290.0, 1, samples=100_000), make_samples("aae", None, 310.0, samples=100_000)]
+    kmeans = make_samples("kmeans", None, 250.0)
+    images = make_samples("validation-images", None, 150.0, samples=1_666)
+    training = make_samples("train-samples", None, 320.0, samples=55_000)
+    usual, larger = build_tables([*few, kmeans, *many, images, training])
+    assert [row.method for row in usual.rows] == ["validation-images", "kmeans", "gan"]
+    assert [row.method for row in larger.rows] == ["train-samples", "validation-images", "gan", "aae"]
+    # The highest is that of its own table, and each says on how many samples it stands.
+    assert [row.is_highest for row in usual.rows] == [False, False, True]
+    assert [row.label for row in usual.rows if row.is_highest] == ["gan"]
+    assert (usual.window, larger.window) == (None, 100_000)
+    assert [any("100,000 samples" in line for line in table.heading) for table in (usual, larger)] == [False, True]
+    # A trial that failed does not tell how many samples it was to have.
+    assert [len(table.failures) for table in (usual, larger)] == [1, 1]
+
+
+def test_references_alone_make_one_table(make_samples):
+    references = [make_samples("kmeans", None, 1.0), make_samples("validation-images", None, 2.0, samples=1_666)]
+    (table,) = build_tables(references)
+    assert len(table.rows) == 2
+
+
+def test_a_report_has_a_section_for_each_number_of_samples(make_samples, tmp_path):
+    _, twin = report(tmp_path, [make_samples("gan", None, 200.0), make_samples("gan", None, 290.0, 1, samples=20_000)])
+    titles = re.findall(r"^## (parzen.*)$", twin, flags=re.MULTILINE)
+    assert titles == ["parzen: mnist (version 1), quick", "parzen: mnist (version 1), quick, 20,000 samples"]
+
+
+def test_a_sweep_writes_the_table_of_its_own_number_of_samples(make_samples, tmp_path, capsys):
+    store = ResultStore(tmp_path)
+    few, many = make_samples("gan", None, 200.0), make_samples("aae", None, 310.0, samples=20_000)
+    for record in (few, many):
+        store.write(record)
+    folder = store.paths(few).folder
+    assert finish([many], store, json=False, suffix="-samples20000") == 0
+    assert finish([few], store, json=False) == 0
+    tables = {path.stem: path.read_text() for path in folder.glob("*.csv")}
+    assert sorted(tables) == ["table", "table-samples20000"]
+    assert ("aae" in tables["table"], "gan" in tables["table-samples20000"]) == (False, False)

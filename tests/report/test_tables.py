@@ -317,7 +317,7 @@ def test_parts_that_differ_in_an_outcome_are_one_row_and_in_a_choice_are_named(m
 def test_a_budget_in_seconds_is_called_machine_dependent(make):
     budget = {"profile": "quick", "steps": None, "seconds": 100, "machine_dependent": True}
     (table,) = build_tables([make("a", 1, trial=t, budget=budget, training={"steps": 900 + t}) for t in (0, 1)])
-    assert "cut to 100 seconds (machine-dependent)" in table.heading[2]
+    assert "profile quick, 100 seconds (machine-dependent)" in table.heading[2]
     assert column(table, "trials") == ["2"]
 
 
