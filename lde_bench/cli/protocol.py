@@ -55,7 +55,9 @@ def protocol(
     else:
         budget = Budget.of(profile, steps)
         method, components = method or "lde+w", 10 if K is None else K
-        expand_methods([method], [components], FEATURES)  # a wrong name is told before data are loaded
+        ((spec, taken),) = expand_methods([method], [components], FEATURES)  # told before data are loaded
+        if K is not None and taken is None:
+            raise InputError(f"{spec} is no mixture, so --K {K} has no use; leave it out.")
         data = load_patches(
             budget,
             source=source,
@@ -64,7 +66,7 @@ def protocol(
             seed=running.seed,
             progress=True,
         )
-        trial = Protocol().plan(method, components, data, budget, running.training(), running.seed)
+        trial = Protocol().plan(method, components, data, budget, running.training("auto"), running.seed)
         store.check_writable()
         report = run_protocol(trial, store)
     print_report(report, running.json)

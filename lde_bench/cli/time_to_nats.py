@@ -46,6 +46,7 @@ def time_to_nats(
     from lde_bench.experiments.bsds300 import FEATURES, load_patches
     from lde_bench.experiments.time_to_nats import PROFILES, SEARCH_SHARE, TimeToNats, budget_of
     from lde_bench.experiments.time_to_nats_search import COMPONENTS, TimeToNatsSearch
+    from lde_bench.progress import duration, say
     from lde_bench.runs import ResultStore
     from lde_bench.trials.base import set_threads
     from lde_bench.trials.density import expand_methods
@@ -56,7 +57,9 @@ def time_to_nats(
     methods = list(methods or defaults.methods)
     lengths = sorted(set(minutes or defaults.minutes))
     budgets = [budget_of(profile, each) for each in lengths]
-    search = budget_of(profile, SEARCH_SHARE * lengths[0] if search_minutes is None else search_minutes)
+    search = budget_of(
+        profile, SEARCH_SHARE * lengths[0] if search_minutes is None else search_minutes, "search-minutes"
+    )
     options = on_one_clock(running.training())
     expand_methods(methods, [COMPONENTS], FEATURES)  # a wrong name is told before data are loaded
     set_threads(1 if running.threads is None else running.threads)
@@ -70,9 +73,14 @@ def time_to_nats(
         progress=True,
     )
     plan = partial(TimeToNats().plan, budgets, options, data, methods=methods, trials=trials, seed=running.seed)
-    plan({})  # what a run needs is told before the search
+    after = plan({})  # what a run needs is told before the search
     candidates = TimeToNatsSearch().plan(search, options, data, methods=methods, seed=running.seed)
     store.check_writable()
+    seconds = sum(trial.reference_seconds() for trial in [*candidates, *after])
+    say(
+        f"{len(candidates)} candidate plans, then {len(after)} runs: about {duration(seconds)} of training in all, "
+        "less what is done already."
+    )
     searched = run_trials(candidates, store)
     records = run_trials(plan(choose(candidates, searched)), store)
     return finish([*records, *searched], store, running.json)

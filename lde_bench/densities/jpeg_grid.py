@@ -104,8 +104,6 @@ class JpegGrid(ViewMixture):
     own_weight = 1 - sum(view.weight for view in views)
 
     def __init__(self, base: Density, width: int = WIDTH) -> None:
-        if any(isinstance(inner, JpegGrid) for inner in base.modules()):
-            raise InputError("+jpeg is there twice; leave out one.")
         width = positive_integer("width", width)
         super().__init__(base, [self.density_at(place, width) for place in PLACES])
         self.width = width

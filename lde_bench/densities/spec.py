@@ -123,6 +123,8 @@ def parse_method(text: str) -> MethodSpec:
             f"method '{text}' is not spelled name[+wrapper...][:key=value,...]; write it as in 'lde+w', "
             "'gmm:components=200' or 'package.module:Class'."
         )
+    if twice := next((each for each in wrappers if wrappers.count(each) > 1), None):
+        raise InputError(f"method '{text}': +{twice} is there twice; leave out one.")
     arguments: dict[str, Any] = {}
     for item in filter(None, _arguments_of(tail)):
         key, equals, value = item.partition("=")

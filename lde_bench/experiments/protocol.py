@@ -24,7 +24,6 @@ from torch import Tensor
 from lde_bench.data import Dataset, load_dataset
 from lde_bench.densities import load_density
 from lde_bench.densities.base import Density
-from lde_bench.densities.spec import MethodSpec
 from lde_bench.densities.wrapper import Wrapper
 from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.evaluation.statistics import clustered_standard_error
@@ -44,7 +43,7 @@ from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner, evaluate_rows
 from lde_bench.training.plan import Budget, Plan
 from lde_bench.trials.base import TrainingOptions
-from lde_bench.trials.density import DensityTrial, plan_trials, train_density
+from lde_bench.trials.density import DensityTrial, innermost, plan_trials, train_density
 from lde_bench.version import BENCHMARK_VERSION
 
 #: What the released script adds to each conditional inside the logarithm.
@@ -274,11 +273,13 @@ def run_protocol(trial: DensityTrial, store: ResultStore) -> ProtocolReport:
     """Train with looks at both sets, measure, and write the report; a run that is killed continues."""
     started = utc_now()
     paths = _paths(store, trial.dataset, trial.budget, f"protocol-{trial.run_id}")
-    budget = Budget.of(trial.budget.profile, steps=BARELY_TRAINED_STEPS)
-    bare = replace(trial, spec=MethodSpec(trial.spec.name, (), trial.spec.arguments), budget=budget)
+    plan = trial.plan(trial.model())
+    steps = min(BARELY_TRAINED_STEPS, plan.steps_within(trial.budget))
+    bare = replace(trial, spec=innermost(trial.spec), budget=Budget.of(trial.budget.profile, steps=steps))
     say(f"{trial.title}: trained once more, with the test patches scored at each look beside the validation patches.")
     test = torch.as_tensor(np.asarray(trial.dataset.test))
-    with SweepDisplay([trial, bare], 2) as display:
+    trained = [trial] if plan.closed_form else [trial, bare]  # a fit in closed form is whole at its first step
+    with SweepDisplay(trained, len(trained)) as display:
 
         def train(what: DensityTrial, density: Density, checkpoint: Path | None) -> None:
             display.event("started", what, None)
@@ -288,7 +289,8 @@ def run_protocol(trial: DensityTrial, store: ResultStore) -> ProtocolReport:
         peeking = PeekingDensity(trial.model(), test)
         train(trial, peeking, paths.checkpoint)
         barely = bare.model()
-        train(bare, barely, None)
+        if bare in trained:
+            train(bare, barely, None)
     looks = tuple(peeking.looks)
     title = with_components(trial.spec.label, trial.components)
     assert peeking.training_state is not None
@@ -297,8 +299,9 @@ def run_protocol(trial: DensityTrial, store: ResultStore) -> ProtocolReport:
     if best.step != models[0].step:
         peeking.adopt_test_choice()
         models.append(_figures(title, "test", best.step, peeking.base, trial.dataset))
-    bare_title = f"{with_components(bare.spec.label, bare.components)}, barely trained"
-    models.append(_figures(bare_title, "validation", BARELY_TRAINED_STEPS, barely, trial.dataset))
+    if bare in trained:
+        bare_title = f"{with_components(bare.spec.label, bare.components)}, barely trained"
+        models.append(_figures(bare_title, "validation", steps, barely, trial.dataset))
     report = ProtocolReport(
         method=trial.spec.label,
         components=trial.components,

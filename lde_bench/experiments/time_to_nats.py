@@ -9,12 +9,14 @@ and samples do not count. Classes from outside, such as zuko's flows, stand on t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from lde_bench.data import Dataset
-from lde_bench.densities import density_classes
+from lde_bench.densities import density_classes, method_classes
+from lde_bench.densities.ensemble import Ensemble
 from lde_bench.densities.spec import parse_method
 from lde_bench.errors import InputError
 from lde_bench.experiments.bsds300 import at_its_components
@@ -22,7 +24,7 @@ from lde_bench.experiments.time_to_nats_search import COMPONENTS, TimeToNatsSear
 from lde_bench.report import parts
 from lde_bench.report.document import Block, Grid, Heading, Line, Link, Paragraph
 from lde_bench.report.experiment import Experiment
-from lde_bench.report.numbers import DASH, error_text
+from lde_bench.report.numbers import DASH, decimal, error_text
 from lde_bench.report.plots import draw_learning_curves
 from lde_bench.report.rows import Row
 from lde_bench.report.section import Section, row_title
@@ -33,16 +35,13 @@ from lde_bench.training.curve import CurvePoint
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
 from lde_bench.trials.density import DensityTrial, plan_trials
-from lde_bench.trials.timed import Choice, TimedTrial, on_one_clock
+from lde_bench.trials.timed import Choice, TimedTrial, is_over, on_one_clock
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: A minute of a budget is one on so many cores.
 CORES = 2
-
-#: Looks at the validation set during a run.
-LOOKS = 12
 
 #: From so many passes through the training set on, a run draws fresh patches.
 EPOCHS = 3
@@ -78,7 +77,7 @@ class ProfileDefaults:
 
 #: `quick` needs no download.
 PROFILES: Mapping[str, ProfileDefaults] = {
-    "quick": ProfileDefaults((0.25,), ("resmade-mog+w", "maf-mog+w", "gmm:components=200"), "embedded"),
+    "quick": ProfileDefaults((0.25,), ("resmade-mog+w", "maf-mog+w", "gmm:components=50"), "embedded"),
     "standard": ProfileDefaults((5.0, 15.0), METHODS, "auto"),
 }
 
@@ -92,14 +91,15 @@ SIDES: Mapping[Side, str] = {
 }
 
 
-def budget_of(profile: str, minutes: float) -> Budget:
-    """A budget of so many minutes on `CORES` cores, in CPU seconds.
+def budget_of(profile: str, minutes: float, option: str = "minutes") -> Budget:
+    """A budget of so many minutes on `CORES` cores, in CPU seconds; `option` is what the minutes were given as.
 
     Raises:
         InputError: `minutes` is not a positive number.
     """
-    if not minutes > 0:
-        raise InputError(f"minutes = {minutes} is not a positive number; give for example --minutes 5 15.")
+    if not 0 < minutes < math.inf:
+        example = "5 15" if option == "minutes" else "1"
+        raise InputError(f"{option} = {minutes} is not a positive number; give for example --{option} {example}.")
     return Budget.of(profile, seconds=60 * CORES * minutes, clock="cpu")
 
 
@@ -139,20 +139,22 @@ class TimeToNats(Experiment):
         Args:
             budgets: of CPU seconds, see `budget_of`.
             choices: of the search, see `lde_bench.trials.timed.choose`; a method whose candidates all failed has none,
-                and no run.
+                and is run by its own plan, so that the table says why there is no row.
             trials: training runs of each method and budget.
 
         Raises:
-            InputError: see `plan_trials` and `on_one_clock`.
+            InputError: see `plan_trials` and `on_one_clock`; or a method trains several models, each for the budget.
         """
         options = on_one_clock(options)
         spelled = [at_its_components(method) for method in methods]
+        for method in spelled:
+            _check_one_training(method)
         planned = [
             trial
             for budget in budgets
             for trial in plan_trials(self.name, dataset, spelled, [COMPONENTS], trials, budget, options, seed)
         ]
-        return [run for trial in planned if (run := _run(trial, choices.get(str(trial.plain.spec)))) is not None]
+        return [_run(trial, choices.get(str(trial.plain.spec))) for trial in planned]
 
     def columns(self, table: Table) -> list[Column]:
         method, *others = standard_columns(table)
@@ -161,13 +163,20 @@ class TimeToNats(Experiment):
     def table(self, records: Sequence[Record]) -> Table:
         table = super().table(records)
         rows = tuple(sorted(table.rows, key=lambda row: -row.nats))
-        return replace(table, rows=rows, panels=(*table.panels, *_given(rows, records)))
+        told = [
+            f"{row_title(row)} took more than its CPU seconds and a tenth: they hold less than its start or one step."
+            for row in rows
+            if any(is_over(record) for record in records if record.run_id in row.run_ids)
+        ]
+        return replace(table, rows=rows, panels=(*table.panels, *_given(rows, records)), notes=(*table.notes, *told))
 
     def last_notes(self, table: Table) -> list[str]:
         best = _best_by_side(table.rows)
         told = [
             "Plans: each method's own, with the best on validation rows of its candidates "
-            f"({TimeToNatsSearch.name}), all tried for the same CPU seconds."
+            f"({TimeToNatsSearch.name}), all tried for the same CPU seconds; its rate lower by the fourth root of how "
+            "many times longer the run is. CPU seconds of a row: of the whole trial, evaluation and laws included; "
+            "those of training stand below."
         ]
         if "ours" in best:
             ours = best.pop("ours")
@@ -202,9 +211,23 @@ class TimeToNats(Experiment):
         return [_side_by_side(each) for each in by_data.values() if len(each) > 1]
 
 
-def _run(trial: DensityTrial, choice: Choice | None) -> TimedTrial | None:
-    """The run of a trial by the plan of the choice, with its looks and patches by the pace that the search measured; of
-    a fit that ends by itself as it is. None where there is no choice.
+def _check_one_training(method: str) -> None:
+    """Refuse a mixture of trained models: each of them would be given the whole budget.
+
+    Raises:
+        InputError: it is one.
+    """
+    spec = parse_method(method)
+    if any(issubclass(kind, Ensemble) for kind in method_classes(spec)):
+        raise InputError(
+            f"{spec}: +{Ensemble.name} mixes models that are each trained for the whole budget: its CPU seconds "
+            f"would be several times those of the others; leave out +{Ensemble.name}."
+        )
+
+
+def _run(trial: DensityTrial, choice: Choice | None) -> TimedTrial:
+    """The run of a trial by the plan of the choice, with patches by the pace that the search measured; by its own plan
+    where there is no choice, as of a fit that ends by itself.
     """
     plan = trial.plan(trial.model())
     if plan.own_fit:
@@ -212,17 +235,14 @@ def _run(trial: DensityTrial, choice: Choice | None) -> TimedTrial | None:
             f"{trial.spec.label} brings a fit of its own, which no clock bounds; leave it out, or let it be a "
             "torch.nn.Module without fit, which lde-bench trains."
         )
-    if plan.closed_form:
+    if plan.closed_form or choice is None:
         return TimedTrial.of(trial, {})
-    if choice is None:
-        return None
     assert trial.budget.seconds is not None
     steps = choice.steps_per_second * trial.budget.seconds
-    changes = {**choice.changes, "validate_every": max(1, round(steps / LOOKS))}
     data, options = trial.dataset, trial.options
     if data.fresh is not None and steps * choice.rows_per_step > EPOCHS * len(data.train):
         options = replace(options, patches="fresh")
-    return TimedTrial.of(replace(trial, options=options), changes)
+    return TimedTrial.of(replace(trial, options=options), choice.changes_for(trial.budget.seconds))
 
 
 def _error_between(one: Row, other: Row) -> float | None:
@@ -247,7 +267,7 @@ def _given(rows: Sequence[Row], records: Sequence[Record]) -> list[Block]:
         return []
     first = {record.run_id: record for record in records}
     lines = [[row_title(row), *_words(first[row.run_ids[0]])] for row in rows]
-    heads = ["row", "patches", "precision", "rate", "rows a step", "steps", "looks", "threads"]
+    heads = ["row", "patches", "precision", "rate", "rows a step", "steps", "looks", "threads", "CPU s of training"]
     return [Grid(heads, lines, left=3, title="What each method was given")]
 
 
@@ -263,6 +283,8 @@ def _words(record: Record) -> Iterator[str]:
     yield f"{record.curve[-1].step:,}" if record.curve else DASH
     yield f"{len(record.curve):,}"
     yield str(training.get("threads", DASH))
+    spent = None if closed or record.cost is None else record.cost.training_cpu_seconds
+    yield decimal(spent, 1)
 
 
 def _draw(table: Table, places: Mapping[str, RunPaths]) -> tuple[Figure, list[str]] | None:

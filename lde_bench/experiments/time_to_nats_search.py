@@ -4,7 +4,9 @@ validation rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +19,13 @@ from lde_bench.report.numbers import decimal
 from lde_bench.report.rows import Row
 from lde_bench.report.section import Section
 from lde_bench.report.table import Column, Table, cost_column, model_columns
+from lde_bench.runs.record import Record
+from lde_bench.runs.rows import with_components
 from lde_bench.runs.store import RunPaths
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
 from lde_bench.trials.density import DensityTrial, plan_trials
-from lde_bench.trials.timed import CandidateTrial, on_one_clock
+from lde_bench.trials.timed import CandidateTrial, is_over, on_one_clock
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,8 +76,13 @@ class TimeToNatsSearch(Experiment):
             *model_columns(),
             Column("validation (nats)", lambda row: decimal(row.validation_nats)),
             Column("chosen", lambda row: "yes" if row.validation_nats == best[_model(row)] else ""),
+            Column("CPU s of training", lambda row: decimal(row.training_cpu_seconds, 1)),
             cost_column(),
         ]
+
+    def table(self, records: Sequence[Record]) -> Table:
+        table = super().table(records)
+        return replace(table, notes=(*table.notes, *_doubts(records)))
 
     def first_notes(self, table: Table) -> list[str]:
         return [f"Nats: of validation {table.items}, where a candidate ends. Chosen: the best of its method."]
@@ -83,6 +92,24 @@ class TimeToNatsSearch(Experiment):
 
     def parts(self, section: Section, pair: tuple[str, str] | None, cache_dir: Path | None) -> list[Block]:
         return [Items(section.table.heading), *parts.results(section)]
+
+
+def _doubts(records: Sequence[Record]) -> Iterator[str]:
+    """Where another candidate might have been the better one: the highest or lowest rate won, or there was no time."""
+    tried: dict[tuple[str, int | None], list[Record]] = {}
+    for record in records:
+        if record.result is not None and record.result.validation_nats is not None:
+            tried.setdefault((record.method, record.components), []).append(record)
+    for (method, components), of in tried.items():
+        title = with_components(method, components)
+        if any(map(is_over, of)):
+            yield f"{title}: a candidate took more than its CPU seconds and a tenth; so few compare nothing of it."
+        rates = sorted({float(record.training["rate"]) for record in of if "rate" in record.training})
+        best = max(of, key=lambda record: (record.result and record.result.validation_nats) or -math.inf)
+        rate = best.training.get("rate")
+        if len(rates) > 1 and rate in (rates[0], rates[-1]):
+            way = "highest" if rate == rates[-1] else "lowest"
+            yield f"{title}: the {way} of the rates tried was the best; one beyond may be better."
 
 
 def _model(row: Row) -> tuple[str, int | None]:

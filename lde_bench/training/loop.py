@@ -107,7 +107,7 @@ def train(
     and the run starts from its first step.
 
     Seconds of a budget, on the wall or of the CPU, are counted from `started` (by default now), so that what had to be
-    done before the first step can count too. Those of a run that is continued add up.
+    done before the first step can count too, once. Those of a run that is continued add up.
 
     Raises:
         TrainingDiverged: the loss or the validation score is NaN or infinite.
@@ -126,7 +126,10 @@ def train(
             notify(f"{checkpoint.name} {error}: this trial starts again from its first step.")
 
     state.resumed_wall_seconds, state.resumed_cpu_seconds = state.wall_seconds, state.cpu_seconds
-    started = started or Seconds.now()
+    if (
+        started is None or state.step > 0
+    ):  # what came before the first step of a run that continues counts in it already
+        started = Seconds.now()
     next_checkpoint = time.perf_counter() + CHECKPOINT_SECONDS
     loss = math.nan
 
@@ -140,9 +143,16 @@ def train(
         state.wall_seconds = state.resumed_wall_seconds + now.wall - started.wall
         state.cpu_seconds = state.resumed_cpu_seconds + now.cpu - started.cpu
 
-    while share() < 1.0 and not state.stopped_early:
+    def is_look(before: float) -> bool:
+        """Whether to look after the step that began at that share of the budget."""
+        after = share()
+        if plan.looks is None:
+            return state.step % plan.validate_every == 0 or after >= 1.0
+        return int(after * plan.looks) > int(before * plan.looks)
+
+    while (begun := share()) < 1.0 and not state.stopped_early:
         batch = torch.as_tensor(batches.batch(state.step, batch_size), dtype=dtype, device=device)
-        loss = learner.step(batch, state.step, share())
+        loss = learner.step(batch, state.step, begun)
         if not math.isfinite(loss):
             raise TrainingDiverged(
                 f"the training loss became {loss} at step {state.step}; try a lower rate (now {plan.rate:g}), "
@@ -153,7 +163,7 @@ def train(
         state.step += 1
         state.clipped_steps += learner.was_clipped
         tick()
-        if validation is not None and (state.step % plan.validate_every == 0 or share() >= 1.0):
+        if validation is not None and is_look(begun):
             score = learner.score(validation)
             tick()
             _look(state, score)

@@ -54,6 +54,9 @@ class Plan:
     average: float | None = None
     #: Steps between two looks at the validation set.
     validate_every: int = 1000
+    #: So many looks, at equal shares of the budget, in place of those by steps: for a budget in seconds, of which
+    #: nobody knows beforehand how many steps it holds.
+    looks: int | None = None
     #: Looks without an improvement after which training stops; None runs to the end.
     patience: int | None = None
     #: The fit needs no iteration: explicit steps or seconds do not apply.
@@ -117,13 +120,10 @@ class Plan:
         """The plan of `long` made of that of `standard`: `LONG_STEPS` times the steps, or as many as `LONG_SECONDS`
         hold of a model that takes `size` times as long as one of the usual size.
 
-        The rate falls by the fourth root of that, between two measured sides: left as it is, the rate suits `lde` and
-        `made-mog` better than one lower by the square root (by 0.8 and 0.3 test nats at 12 and 4 times the steps), and
-        `real-nvp` and `resmade-mog+w` went from 3e-3 at 380 steps to 1e-3 at 3,500 and from 1.2e-2 at 430 to 4e-3 at
-        2,500.
+        The rate is that of `lengthened_rate`.
         """
         longer = self.stretched(min(LONG_STEPS, LONG_SECONDS / (size * self.reference_seconds)))
-        return replace(longer, rate=self.rate / max(1.0, longer.steps / self.steps) ** 0.25)
+        return replace(longer, rate=lengthened_rate(self.rate, max(1.0, longer.steps / self.steps)))
 
     def per_feature(self, features: int) -> Plan:
         """The plan with `clip` and `weight_decay` for a loss in nats a feature; AdamW's decay knows no loss."""
@@ -151,10 +151,20 @@ class Plan:
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         for name in ("reference_seconds", "own_fit"):  # say how long it takes, change nothing
             del values[name]
-        for name in ("rows", "halve_at", "momentum", "decay", "of_nats"):  # the names of runs were given without
+        for name in ("rows", "halve_at", "momentum", "decay", "of_nats", "looks"):  # names of runs were given without
             if getattr(self, name) == getattr(Plan, name):
                 del values[name]
         return values
+
+
+def lengthened_rate(rate: float, ratio: float) -> float:
+    """The rate of a training that is `ratio` times as long as one that `rate` suits.
+
+    It falls by the fourth root, between two measured sides: left as it is, the rate suits `lde` and `made-mog` better
+    than one lower by the square root (by 0.8 and 0.3 test nats at 12 and 4 times the steps), and `real-nvp` and
+    `resmade-mog+w` went from 3e-3 at 380 steps to 1e-3 at 3,500 and from 1.2e-2 at 430 to 4e-3 at 2,500.
+    """
+    return rate / ratio**0.25
 
 
 def plan_of(plans: Mapping[str, Plan], profile: str, size: Callable[[], float] = lambda: 1.0) -> Plan | None:

@@ -224,7 +224,7 @@ def plan_trials(
             raise InputError(f"{dataset.name} is no set of 8x8 patches, which {spec} needs; leave it out.")
     # By the density inside all wrappers: a mixture of trials takes over the very trials that it is a mixture of.
     decided = {
-        str(spec): options.for_run(create(_innermost(spec), dataset.features).plan(budget), budget, dataset)
+        str(spec): options.for_run(create(innermost(spec), dataset.features).plan(budget), budget, dataset)
         for spec, _ in specs
     }
     for spec, _ in specs:
@@ -238,9 +238,9 @@ def plan_trials(
     return sorted(planned, key=lambda trial: trial.is_derived)
 
 
-def _innermost(spec: MethodSpec) -> MethodSpec:
+def innermost(spec: MethodSpec) -> MethodSpec:
     """The method without its wrappers and their arguments."""
-    return _innermost(without_outermost_wrapper(spec)) if spec.wrappers else spec
+    return innermost(without_outermost_wrapper(spec)) if spec.wrappers else spec
 
 
 def run_density_trial(
@@ -362,6 +362,11 @@ def train_weights_again(
     Raises:
         InputError: those that come of it are not those of the record.
     """
+    if trial.budget.machine_dependent:
+        raise InputError(
+            f"{trial.title}: its weights are not beside its record, and a budget in seconds gives others each time; "
+            "give another --results-dir."
+        )
     notify(f"{trial.title}: its record is here and its weights are not; training them again")
     paths, density = trial.paths(store), trial.model()
     if not borrow_weights(trial, density, store):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 import numpy as np
+import torch
 
 from lde_bench.densities import create, sample_cost
 from lde_bench.densities.base import Density
@@ -16,12 +17,9 @@ from lde_bench.evaluation.likelihood import evaluate
 from lde_bench.runs import Record, Result, ResultStore, provenance, utc_now
 from lde_bench.runs.rows import with_components
 from lde_bench.training.loop import Progress, Seconds
-from lde_bench.training.plan import Plan
+from lde_bench.training.plan import Plan, lengthened_rate
 from lde_bench.trials.base import TrainingOptions, cost_of, head
 from lde_bench.trials.density import DensityTrial, train_density, training_of
-
-#: Steps between two looks of a run that is looked at where it ends alone.
-NEVER = 10**9
 
 
 def on_one_clock(options: TrainingOptions) -> TrainingOptions:
@@ -46,8 +44,16 @@ def warm_up() -> None:
     create("made-mog", 2, hidden=4, components=1).fit(np.eye(2, dtype=np.float32), steps=1, device="cpu")
 
 
-#: CPU seconds that the plans of `standard` are searched for: warm-up and average keep their share of a shorter budget.
+#: CPU seconds that the plans of `standard` are searched for: warm-up and average keep their share of another budget.
+#: (Those of `quick` are of fewer steps, and of a shorter warm-up than their share.)
 PLAN_SECONDS = 600.0
+
+#: A training may take so much more than its seconds, for its last step and look, before the table says so.
+OVER = 1.1
+
+
+#: Looks at the validation set during a run.
+LOOKS = 12
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,11 @@ class TimedTrial(DensityTrial):
     def plan(self, density: Density) -> Plan:
         assert self.budget.seconds is not None
         plan = super().plan(density).stretched(self.budget.seconds / PLAN_SECONDS)
-        return replace(plan, patience=None, **self.changes)
+        return replace(plan, patience=None, looks=LOOKS, **self.changes)
+
+    def determines(self) -> dict[str, Any]:
+        # A second thread costs more CPU seconds than it brings: another number gives another model.
+        return {**super().determines(), "threads": torch.get_num_threads()}
 
     def run(self, store: ResultStore, on_progress: Callable[[Progress], None], notify: Callable[[str], None]) -> Record:
         warm_up()
@@ -92,7 +102,7 @@ class CandidateTrial(TimedTrial):
         return ", ".join(f"{name}={value:g}" for name, value in self.changes.items())
 
     def plan(self, density: Density) -> Plan:
-        return replace(super().plan(density), validate_every=NEVER)
+        return replace(super().plan(density), looks=1)  # where it ends
 
     def prerequisites(self) -> Sequence[DensityTrial]:
         return ()  # no candidate has weights to take over
@@ -123,12 +133,28 @@ class Choice:
     Attributes:
         changes: to the method's own plan.
         rows_per_step: the rows of a training step.
-        steps_per_second: training steps a CPU second.
+        steps_per_second: training steps a CPU second, all that came before the first step included.
+        seconds: that it was tried for.
     """
 
     changes: Mapping[str, Any]
     rows_per_step: int
     steps_per_second: float
+    seconds: float
+
+    def changes_for(self, seconds: float) -> dict[str, Any]:
+        """The changes for a run of so many CPU seconds: a longer one has a lower rate, by the rule of `long`."""
+        changes = dict(self.changes)
+        if "rate" in changes:
+            changes["rate"] = float(f"{lengthened_rate(changes['rate'], seconds / self.seconds):.3g}")
+        return changes
+
+
+def is_over(record: Record) -> bool:
+    """Whether a training took more than its CPU seconds and a tenth: of so few, its start or one step fills them."""
+    spent = None if record.cost is None else record.cost.training_cpu_seconds
+    asked = record.budget.seconds
+    return spent is not None and asked is not None and spent > OVER * asked and not record.training.get("closed_form")
 
 
 def choose(candidates: Sequence[CandidateTrial], records: Sequence[Record]) -> dict[str, Choice]:
@@ -140,5 +166,7 @@ def choose(candidates: Sequence[CandidateTrial], records: Sequence[Record]) -> d
         nats, method = record.result.validation_nats, str(candidate.spec)
         if method not in best or nats > best[method][0]:
             pace = record.curve[-1].step / record.curve[-1].cpu_seconds
-            best[method] = nats, Choice(candidate.changes, int(record.training["batch_size"]), pace)
+            assert candidate.budget.seconds is not None
+            rows = int(record.training["batch_size"])
+            best[method] = nats, Choice(candidate.changes, rows, pace, candidate.budget.seconds)
     return {method: choice for method, (_, choice) in best.items()}

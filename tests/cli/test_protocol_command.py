@@ -36,6 +36,7 @@ def test_what_cannot_be_reported_is_refused_in_one_sentence(cli, here):
         (("--record", "absent.json"), "is no run record that can be read"),
         (("--record", "absent.json", "--source", "embedded"), "a record has its budget, data and seed already"),
         (("--K", "0"), "components = 0"),
+        (("--method", "gaussian", "--K", "5"), "gaussian is no mixture, so --K 5 has no use"),
     ):
         source = () if "--record" in arguments else ("--source", "embedded")
         outcome = cli("protocol", *source, *arguments)

@@ -10,7 +10,10 @@ from test_bad_input import assert_refused
 FAULTS = {
     "minutes-0": (("--minutes", "0"), "minutes = 0.0 is not a positive number"),
     "minutes-nan": (("--minutes", "5", "nan"), "minutes = nan is not a positive number"),
-    "search-negative": (("--search-minutes=-1",), "minutes = -1.0 is not a positive number"),
+    "search-negative": (("--search-minutes=-1",), "search-minutes = -1.0 is not a positive number"),
+    "minutes-inf": (("--minutes", "inf"), "minutes = inf is not a positive number"),
+    "ensemble": (("--methods", "made-mog+ens:members=2"), "leave out +ens"),
+    "whitened-twice": (("--methods", "lde+w+w"), "+w is there twice"),
     "trials-0": (("--trials", "0"), "trials = 0 is not a whole number from 1 up"),
     "unknown-method": (("--methods", "gausian"), "did you mean 'gaussian'?"),
     "compiled": (("--compile",), "leave out --compile"),

@@ -55,3 +55,9 @@ def test_a_number_of_numpys_is_a_number():
 def test_what_has_no_spelling_is_one_sentence():
     with pytest.raises(InputError, match=r"x = <object .* cannot be spelled in the name of a method; give a number"):
         str(MethodSpec("lde", (), {"x": object()}))
+
+
+@pytest.mark.parametrize("method", ["lde+w+w", "lde+sym+w+sym", "my.models:Best+w+w"])
+def test_a_wrapper_that_stands_twice_is_refused(method):
+    with pytest.raises(InputError, match=r"\+(w|sym) is there twice; leave out one"):
+        parse_method(method)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from lde_bench.data import Dataset
 from lde_bench.densities.spec import parse_method
@@ -28,7 +29,7 @@ from lde_bench.training.batches import ArrayBatches
 from lde_bench.training.curve import CurvePoint
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
-from lde_bench.trials.timed import NEVER, CandidateTrial, Choice, TimedTrial, choose, on_one_clock
+from lde_bench.trials.timed import LOOKS, CandidateTrial, Choice, TimedTrial, choose, is_over, on_one_clock
 
 OPTIONS = TrainingOptions(precision="fp32")
 SEARCH = budget_of("standard", 1)
@@ -79,8 +80,24 @@ def test_warm_up_and_average_keep_their_share_of_a_budget():
 
 @pytest.mark.parametrize("minutes", [0, -1.0, float("nan"), float("inf")])
 def test_no_budget_without_minutes(minutes):
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=f"minutes = {minutes} is not a positive number; give .* --minutes 5 15"):
         budget_of("quick", minutes)
+    with pytest.raises(InputError, match=f"search-minutes = {minutes} .* --search-minutes 1"):
+        budget_of("quick", minutes, "search-minutes")
+
+
+def test_another_number_of_threads_is_another_run():
+    (trial, *_) = candidates(SMALL)
+    names = set()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        names.add(replace(trial).run_id)
+    assert len(names) == 2
+
+
+def test_a_mixture_of_models_that_are_trained_for_the_whole_budget_each_is_refused():
+    with pytest.raises(InputError, match=r"\+ens mixes models that are each trained for the whole budget"):
+        runs({}, "made-mog+ens:members=2")
 
 
 # -- what is tried ---------------------------------------------------------------------------------------------------
@@ -93,7 +110,7 @@ def test_every_method_tries_the_same_three_factors_of_its_own_rate_and_is_scored
     assert len({trial.run_id for trial in tried}) == 3
     for trial in tried:
         plan = trial.plan(trial.model())
-        assert (plan.rate, plan.patience, plan.validate_every) == (trial.changes["rate"], None, NEVER)
+        assert (plan.rate, plan.patience, plan.looks) == (trial.changes["rate"], None, 1)
 
 
 def test_em_tries_the_rows_of_a_step_and_what_needs_no_iteration_nothing():
@@ -104,7 +121,7 @@ def test_em_tries_the_rows_of_a_step_and_what_needs_no_iteration_nothing():
 def test_what_evaluates_otherwise_is_searched_and_trained_as_what_it_stands_on():
     tried = candidates(SMALL, SMALL.replace(":", "+sym:"))
     assert [str(trial.spec) for trial in tried] == [SMALL] * 3
-    chosen = {SMALL: Choice({"rate": 0.5}, 10, 1.0)}
+    chosen = {SMALL: Choice({"rate": 0.5}, 10, 1.0, 120.0)}
     plain, symmetric, *_ = runs(chosen, SMALL, SMALL.replace(":", "+sym:"))
     assert symmetric.spec.wrappers == ("sym",)
     assert symmetric.training_id == plain.training_id
@@ -149,25 +166,27 @@ def test_a_candidate_spends_its_cpu_seconds_and_never_sees_the_test_set(tmp_path
 def test_the_best_on_validation_rows_is_chosen_of_those_that_did_not_fail():
     tried = candidates(SMALL)
     records = [tried[0].failed_record("the loss is NaN"), searched(tried[1], 105.0), searched(tried[2], 103.0)]
-    assert choose(tried, records) == {SMALL: Choice(tried[1].changes, 10, 10.0)}
+    assert choose(tried, records) == {SMALL: Choice(tried[1].changes, 10, 10.0, 120.0)}
 
 
-def test_a_method_whose_candidates_all_failed_has_no_run():
+def test_a_method_whose_candidates_all_failed_is_run_by_its_own_plan_so_that_the_table_tells_why():
     tried = candidates(SMALL)
     choices = choose(tried, [trial.failed_record("the loss is NaN") for trial in tried])
-    assert [str(run.spec) for run in runs(choices, SMALL, "gaussian")] == ["gaussian"] * 2
+    assert choices == {}
+    own, *_ = runs(choices, SMALL, "gaussian")
+    assert (str(own.spec), own.changes) == (SMALL, {})
 
 
 def test_a_run_looks_twelve_times_and_draws_fresh_patches_before_it_knows_its_own_by_heart():
     """10 steps a CPU second are 6,000 and 18,000; of 10 rows from 30,000 they are 2 and 6 passes."""
     train = np.zeros((30_000, 63), dtype=np.float32)
     data = replace(PATCHES, train=train, fresh=lambda *_: train)
-    shorter, longer = runs({SMALL: Choice({"rate": 0.5}, 10, 10.0)}, SMALL, data=data)
-    for run, looks in ((shorter, 500), (longer, 1500)):
+    shorter, longer = runs({SMALL: Choice({"rate": 0.5}, 10, 10.0, 120.0)}, SMALL, data=data)
+    for run, times in ((shorter, 5), (longer, 15)):  # as long as the search
         plan = run.plan(run.model())
-        assert (plan.rate, plan.patience, plan.validate_every) == (0.5, None, looks)
+        assert (plan.rate, plan.patience, plan.looks) == (pytest.approx(0.5 / times**0.25, rel=5e-3), None, LOOKS)
     assert (shorter.options.patches, longer.options.patches) == ("fixed", "fresh")
-    _, without = runs({SMALL: Choice({"rate": 0.5}, 10, 10.0)}, SMALL, data=replace(data, fresh=None))
+    _, without = runs({SMALL: Choice({"rate": 0.5}, 10, 10.0, 120.0)}, SMALL, data=replace(data, fresh=None))
     assert without.options.patches == "fixed"
 
 
@@ -260,7 +279,7 @@ def test_a_fit_of_a_users_own_that_no_clock_bounds_is_refused():
 @pytest.fixture
 def finished() -> Callable[..., Record]:
     def make(method: str, nats: float) -> Record:
-        (trial, _) = runs({f"{SMALL}": Choice({}, 10, 1.0)}, SMALL)
+        (trial, _) = runs({f"{SMALL}": Choice({}, 10, 1.0, 120.0)}, SMALL)
         training: dict[str, Any] = {"rate": 0.01, "batch_size": 10, "precision": "fp32", "threads": 1}
         made = searched(candidates(SMALL)[0], nats)
         result = Result(test_nats=nats, validation_nats=nats + 20)
@@ -292,3 +311,33 @@ def test_the_table_of_the_search_marks_the_best_of_each_method():
         ("103.00", ""),
     ]
     assert len(table.failures) == 1
+
+
+def test_the_search_says_where_another_candidate_might_be_better():
+    tried = candidates(SMALL)
+
+    def notes(*nats: float, spent: float = 121.0) -> str:
+        records = [
+            replace(
+                searched(trial, each),
+                training={"rate": trial.changes["rate"], "batch_size": 10},
+                cost=Cost(150.0, spent, "one pass", spent),
+            )
+            for trial, each in zip(tried, nats, strict=True)
+        ]
+        return " ".join(TimeToNatsSearch().table(records).notes)
+
+    assert "may be better" not in notes(101.0, 105.0, 103.0)
+    assert "the highest of the rates tried was the best" in notes(101.0, 103.0, 105.0)
+    assert "the lowest of the rates tried was the best" in notes(105.0, 103.0, 101.0)
+    assert "more than its CPU seconds" not in notes(101.0, 105.0, 103.0, spent=131.0)
+    assert "a candidate took more than its CPU seconds and a tenth" in notes(101.0, 105.0, 103.0, spent=133.0)
+
+
+def test_a_row_beyond_its_seconds_is_named(finished: Callable[..., Record]):
+    record = finished("made-mog+w", 154.5)
+    over = replace(record, cost=Cost(900.0, 900.0, "one pass", 661.0))
+    assert (is_over(record), is_over(over)) == (False, True)
+    assert "made-mog+w took more than its CPU seconds" in " ".join(TimeToNats().table([over]).notes)
+    assert "took more" not in " ".join(TimeToNats().table([record]).notes)
+    assert not is_over(replace(over, training={**over.training, "closed_form": True}))

@@ -541,6 +541,36 @@ def test_the_initialisation_counts_as_cpu_seconds(monkeypatch):
     assert density.training_state.curve[0].cpu_seconds >= 0.3
 
 
+@pytest.mark.slow
+def test_the_initialisation_of_a_resumed_run_counts_once(tmp_path, monkeypatch):
+    def prepare(self: LDE, batches: Any) -> None:
+        until = time.process_time() + 0.5
+        while time.process_time() < until:
+            pass
+
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(LDE, "prepare", prepare)
+    checkpoint = tmp_path / "checkpoint"
+    with pytest.raises(Killed):
+        fit(checkpoint, 28)
+    before = torch.load(checkpoint, weights_only=True)["state"]["cpu_seconds"]
+    state = fit(checkpoint).training_state
+    assert before >= 0.5
+    assert before < state.cpu_seconds < before + 0.4
+
+
+@pytest.mark.parametrize(("looks", "steps"), [(1, [12]), (3, [4, 7, 10]), (100, [1, 2, 3, 4, 5, 6])])
+def test_looks_lie_at_equal_shares_of_a_budget_in_seconds(monkeypatch, looks, steps):
+    """By a clock that goes on by a second with every step and every look, over 12 seconds."""
+    seconds = iter(range(100))
+    monkeypatch.setattr(loop.Seconds, "now", classmethod(lambda cls: cls(*[float(next(seconds))] * 2)))
+    learner = Scripted([1.0] * 20)
+    plan = Plan(steps=1, validate_every=1, looks=looks)
+    budget = Budget.of(seconds=12)
+    state = train(learner, ArrayBatches(ROWS, 0), torch.as_tensor(HELD_OUT), plan, budget, device=CPU)
+    assert [look.step for look in state.curve] == steps
+
+
 def test_a_plan_of_the_callers_replaces_that_of_the_profile_and_is_recorded():
     plan = replace(LDE.plans["quick"], rate=0.0123, batch_size=17)
     density = lb.create("lde+w", 5, components=3).fit(ROWS, HELD_OUT, steps=3, plan=plan, device="cpu")
