@@ -16,7 +16,7 @@ import sys
 
 import numpy as np
 import torch
-from short_runs import exit_code
+from short_runs import exit_code, positive
 
 import lde_bench as lb
 from lde_bench.errors import InputError
@@ -62,6 +62,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", help="the .safetensors of a deep-gsn of MNIST")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=positive(int), default=1)
     asked = parser.parse_args()
     sys.exit(exit_code(asked.threads, lambda: report(asked.weights, asked.seed)))

@@ -1,6 +1,6 @@
 """How much of a row's likelihood is owed to JPEG: its mean by where the blocks of the file lie in the patch.
 
-    python benchmarks/jpeg_places.py /tmp/results/*.safetensors --rows 3000 --threads 1
+    python benchmarks/jpeg_places.py /tmp/results/*.safetensors --data-dir DIR --rows 3000 --threads 1
 
 The photographs of BSDS300 are JPEG files, stored in blocks of 8x8 pixels that start at their top left corner. Of every
 saved density that is named, the mean log-likelihood in nats of patches of the validation photographs, so many for each
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from short_runs import exit_code
+from short_runs import exit_code, positive
 
 from lde_bench.data import bsds300
 from lde_bench.data.patches import FEATURES, PIXELS, SIDE, WORDS
@@ -51,8 +51,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("densities", type=Path, nargs="+", help="files that a run has left beside its records")
     parser.add_argument("--data-dir", type=Path, required=True, help="the folder of BSDS300")
-    parser.add_argument("--rows", type=int, default=3000, help="patches for each place")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rows", type=positive(int), default=3000, help="patches for each place")
+    parser.add_argument("--threads", type=positive(int), default=1)
     asked = parser.parse_args()
     return exit_code(asked.threads, lambda: measure(asked.densities, asked.data_dir, asked.rows))
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jpeg_places import patches_by_place
-from short_runs import exit_code
+from short_runs import exit_code, positive
 
 from lde_bench.data import load_dataset
 from lde_bench.data.patches import FEATURES, Offset
@@ -57,9 +57,9 @@ def _place(text: str) -> Offset:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--places", type=_place, nargs="+", default=[(0, 0), (0, 1), (1, 1)], help="row,column")
-    parser.add_argument("--steps", type=int, default=500, help="training steps of each, of 1,024 patches")
+    parser.add_argument("--steps", type=positive(int), default=500, help="training steps of each, of 1,024 patches")
     parser.add_argument("--data-dir", type=Path, required=True, help="the folder of BSDS300")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=positive(int), default=1)
     asked = parser.parse_args()
     return exit_code(asked.threads, lambda: measure(asked.places, asked.steps, asked.data_dir))
 

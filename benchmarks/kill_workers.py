@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import psutil
+from short_runs import positive
 
 from lde_bench.runs import ResultStore
 
@@ -73,10 +74,10 @@ def kill_one(client: subprocess.Popen[bytes], generator: random.Random) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--kills", type=positive(int), default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--trials", type=int, default=10, help="seeds of each row")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--trials", type=positive(int), default=10, help="seeds of each row")
+    parser.add_argument("--steps", type=positive(int), default=300)
     parser.add_argument("--folder", type=Path, required=True, help="an empty one, for both results folders")
     asked = parser.parse_args()
     generator = random.Random(asked.seed)
@@ -109,7 +110,7 @@ def main() -> int:
         f"{len(expected)} records expected, {len(lost)} lost, {len(more)} too many, {len(other)} with other "
         f"log-likelihoods, {len(left)} temporary files and checkpoints left"
     )
-    return 1 if lost or more or other else 0
+    return 1 if lost or more or other or left else 0
 
 
 if __name__ == "__main__":

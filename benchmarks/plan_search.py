@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 import torch
+from short_runs import positive
 
 from lde_bench.data import Dataset
 from lde_bench.errors import LdeBenchError, TrainingDiverged
@@ -134,11 +135,19 @@ class Search(ABC):
 
 
 def table(folder: Path) -> pd.DataFrame:
-    """Every run that is on file, the best of each row and budget first."""
-    runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    columns = ["row", "seconds", "candidate", "validation_nats", "sigma", "first_loss", "clipped_share"]
+    """Every run that is on file, the best of each row and budget first.
+
+    Runs of several seeds have theirs beside them, and runs of one candidate that were set up otherwise, as before a
+    change of the model, the end of their files' names: they do not compare.
+    """
+    runs = [json.loads(path.read_text()) | {"run": path.stem[-12:]} for path in sorted(folder.glob("*.json"))]
+    columns = ["row", "seconds", "candidate", "validation_nats", "sigma", "first_loss", "clipped_share", "seed", "run"]
     # Only samples have a window, only densities tell where they started.
     frame = pd.DataFrame(runs).reindex(columns=columns).dropna(axis="columns", how="all")
+    if not frame.duplicated(["row", "seconds", "candidate", "seed"]).any():
+        frame = frame.drop(columns="run")
+    if frame["seed"].nunique() == 1:
+        frame = frame.drop(columns="seed")
     return frame.sort_values(["row", "seconds", "validation_nats"], ascending=[True, True, False])
 
 
@@ -146,10 +155,12 @@ def arguments(kind: type[Search], words: Sequence[str], told: str) -> argparse.N
     """The command line; `told` describes the command."""
     parser = argparse.ArgumentParser(description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default=kind.usual_dataset)
-    parser.add_argument("--seconds", type=float, default=600.0, help="CPU seconds of training of a row's budget")
+    parser.add_argument(
+        "--seconds", type=positive(float), default=600.0, help="CPU seconds of training of a row's budget"
+    )
     parser.add_argument("--rows", nargs="+", choices=kind.candidates, default=list(kind.candidates))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=positive(int), default=1)
     parser.add_argument("--results-dir", type=Path, default=Path("benchmarks/search"))
     return parser.parse_args(words)
 

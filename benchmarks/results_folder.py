@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from short_runs import positive
 
 from lde_bench.evaluation.law import Law
 from lde_bench.evaluation.statistics import GroupMeans
@@ -136,7 +137,7 @@ def measure(what: str, task: Callable[[], object]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--records", type=int, default=10_000)
+    parser.add_argument("--records", type=positive(int), default=10_000)
     parser.add_argument("--folder", type=Path, help="made once and kept; else a temporary one")
     asked = parser.parse_args(arguments)
     place = tempfile.TemporaryDirectory() if asked.folder is None else nullcontext(str(asked.folder))

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from short_runs import positive
 
 import lde_bench as lb
 
@@ -67,8 +68,8 @@ def measure(weights: Path, data: Path, rows: int, workers: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
-    parser.add_argument("--workers", type=int, nargs="+", default=[2])
+    parser.add_argument("--rows", type=positive(int), nargs="+", default=[100_000, 1_000_000, 10_000_000])
+    parser.add_argument("--workers", type=positive(int), nargs="+", default=[2])
     parser.add_argument("--method", default="made-mog:hidden=256")
     asked = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +17,18 @@ from lde_bench.progress import say
 from lde_bench.training.plan import Budget
 
 BUDGET, BUDGET_SECONDS = Budget.of("standard"), 600
+
+
+def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
+    """The type of an option that is a positive number, for `argparse`."""
+
+    def number(text: str) -> float:
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+        return value
+
+    return number
 
 
 def patches(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -38,9 +51,9 @@ def nats(density: Density, train: np.ndarray, validation: np.ndarray, seed: int,
 def main(told: str, measure: Callable[[int, float], None]) -> int:
     """Call `measure` with the seed and the CPU seconds of a run that the command line asks for; the exit code."""
     parser = argparse.ArgumentParser(description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=120.0, help="CPU seconds of training a run")
+    parser.add_argument("--seconds", type=positive(float), default=120.0, help="CPU seconds of training a run")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=positive(int), default=1)
     asked = parser.parse_args()
     return exit_code(asked.threads, lambda: measure(asked.seed, asked.seconds))
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.fft import dct
-from short_runs import exit_code
+from short_runs import exit_code, positive
 
 from lde_bench.data import load_dataset
 from lde_bench.data.base import Dataset
@@ -103,8 +103,8 @@ def measure(steps: int, folder: Path | None) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--steps", type=positive(int), default=1500)
+    parser.add_argument("--threads", type=positive(int), default=1)
     parser.add_argument("--data-dir", type=Path)
     asked = parser.parse_args()
     return exit_code(asked.threads, lambda: measure(asked.steps, asked.data_dir))

@@ -18,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from short_runs import positive
+
 DATA = ("--dataset", "natural8x8", "--train", "20000", "--validation", "1000", "--test", "1000", "--threads", "1")
 
 #: Speed-up by two workers that is asked for.
@@ -67,9 +69,9 @@ def task_cost(rounds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--trials", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--trials", type=positive(int), default=8)
+    parser.add_argument("--steps", type=positive(int), default=600)
+    parser.add_argument("--rounds", type=positive(int), default=1)
     asked = parser.parse_args()
     task_cost(asked.rounds)
     speed_up(asked.trials, asked.steps, asked.rounds)

@@ -3,7 +3,7 @@
     python data_prep/bsds300.py --data-dir FOLDER [--out FILE] [--seed 0]
 
 FOLDER holds bsds300/images/train and test, or BSDS300-images.tgz. `lde-bench prepare bsds300` does the same into the
-cache. The protocol of a single patch is `lde_bench/data/patches.py`, seventy lines.
+cache. The protocol of a single patch is `lde_bench/data/patches.py`.
 """
 
 from __future__ import annotations

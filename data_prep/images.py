@@ -2,9 +2,10 @@
 
     python data_prep/images.py DATASET [--data-dir FOLDER] [--out FILE.npz]
 
-How each is read, split and scaled is `lde_bench/data/DATASET.py`, a hundred lines at most; `lde-bench parzen --dataset
+How each is read, split and scaled is `lde_bench/data/DATASET.py` (of the folds `tfd.py`); `lde-bench parzen --dataset
 DATASET` reads the official files itself and needs none of this. The file holds train, validation, test, float32 [n, D]
-in [0, 1], and the persons of faces as *_groups, which is what `lde-bench table --data FILE.npz` takes.
+in [0, 1], and the persons of faces as *_groups: as `lde-bench table --data FILE.npz --no-standardise` reads them.
+Grey levels are no real numbers, though, and have no proper density: add noise of one level before a figure is quoted.
 """
 
 from __future__ import annotations

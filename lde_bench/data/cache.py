@@ -21,7 +21,7 @@ from typing import IO, Any, TypeVar
 import numpy as np
 
 from lde_bench.data.archives import open_hdf5
-from lde_bench.data.base import SPLITS, ContentHash, Dataset, Request
+from lde_bench.data.base import SPLITS, ContentHash, Dataset, Request, content_hash
 from lde_bench.data.patches import FEATURES, PROTOCOL, FreshPatches, Photographs, cut_split
 from lde_bench.errors import InputError
 from lde_bench.files import atomic_path, expanded
@@ -157,18 +157,34 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def stored_test_rows(name: str, version: str, seed: int, rows: int, cache_dir: Path | None = None) -> np.ndarray | None:
-    """The first `rows` test rows, float32 [rows, D], of a dataset prepared before; None where it is not in the cache.
+def stored_test_rows(
+    name: str,
+    version: str,
+    seed: int,
+    sizes: Mapping[str, int],
+    content: str,
+    rows: int,
+    cache_dir: Path | None = None,
+) -> np.ndarray | None:
+    """The first `rows` test rows, float32 [rows, D], of a dataset prepared before, whose splits cut to those sizes have
+    that content hash; None where it is not in the cache.
 
-    Nothing is downloaded, prepared or written.
+    Nothing is downloaded, prepared or written. Where one file alone may be it, its content is not read.
     """
-    for path in sorted(cache_folder(cache_dir).glob(f"{name}-{version}-seed{seed}-*.h5")):
+    found = sorted(cache_folder(cache_dir).glob(f"{glob.escape(f'{name}-{version}-seed{seed}')}-*.h5"))
+    for path in found:
         try:
             with open_hdf5(path) as file:
-                return np.asarray(file["test"][:rows], dtype=np.float32)
-        except (OSError, KeyError):  # damaged: whoever trains on it will say so
+                if len(found) == 1 or _content(file, sizes) == content:
+                    return np.asarray(file["test"][:rows], dtype=np.float32)
+        except (OSError, KeyError, ValueError):  # damaged: whoever trains on it will say so
             continue
     return None
+
+
+def _content(file: Any, sizes: Mapping[str, int]) -> str:
+    names = [name for split in SPLITS for name, _, _ in _layout(split, sizes[split])]
+    return content_hash({name: file[name][: sizes[name.removesuffix("_groups")]] for name in names})
 
 
 def prepare(recipe: Recipe, path: Path, *, progress: bool = False) -> None:

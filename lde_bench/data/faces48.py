@@ -1,9 +1,10 @@
 """faces48: grey faces, 48x48, in [0, 1], split by person; a stand-in for the Toronto Face Dataset, and not it.
 
 12,794 crops of Labeled Faces in the Wild (G. Huang, M. Ramesh, T. Berg, E. Learned-Miller, University of Massachusetts
-technical report 07-49, 2007), `faces_48x48.npz` with `images` uint8 [n, 48, 48] and `person` int [n]. Nobody is in two
-splits; images of one person are alike, so errors are clustered by person. Persons of many images (one has 520) train:
-none of them is to make up a large part of the test set.
+technical report 07-49, 2007), `faces_48x48.npz` with `images` uint8 [n, 48, 48] and `person` int [n]. No person is in
+two splits, by the ids of the file, which gives two pairs of equal images two ids each (test row 484 and validation row
+586 are training images too); images of one person are alike, so errors are clustered by person. Persons of many images
+(one has 520) train: none of them is to make up a large part of the test set.
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@
 8,000 of the UTKFace photographs (Z. Zhang, Y. Song, H. Qi, "Age Progression/Regression by Conditional Adversarial
 Autoencoder", CVPR 2017, arXiv 1702.08423), resized to 128 x 128, as JPEG files in one folder `faces-color`. For
 research that is not commercial only. Split 80 / 10 / 10 by a hash of the file names, as there are no official parts.
+Some photographs are there twice, cropped or encoded otherwise: by correlation above 0.98 at 32 x 32 with one of the
+training images, 25 of 817 test and 19 of 782 validation images, which bring both 2 % nearer to the training images in
+the mean.
 """
 
 from __future__ import annotations

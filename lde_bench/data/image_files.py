@@ -63,8 +63,8 @@ def settings_of(version: str) -> ImageSettings | None:
     return colour_settings(size[0]) if size else None
 
 
-def in_folder(folder: Path, suffixes: Sequence[str] | None = None) -> ImageFiles:
-    """All files of a folder and of those in it but hidden ones, whatever they hold; those with `suffixes` if given.
+def in_folder(folder: Path) -> ImageFiles:
+    """All files of a folder and of those in it but hidden ones, whatever they hold.
 
     A file is called by its path from the folder on, with slashes. It is known by its size, its rights and when it was
     written: what is decoded once is not decoded again as long as these and the folder's place stay.
@@ -84,8 +84,7 @@ def in_folder(folder: Path, suffixes: Sequence[str] | None = None) -> ImageFiles
         folders[:] = sorted(each for each in folders if _is_shown(each))
         for file in filter(_is_shown, files):
             path = Path(place, file)
-            if suffixes is None or path.suffix.lower() in suffixes:
-                stamps[path.relative_to(folder).as_posix()] = _stamp(path)
+            stamps[path.relative_to(folder).as_posix()] = _stamp(path)
     if not stamps:
         raise InputError(f"{folder}: holds no images; give a folder of image files.")
 

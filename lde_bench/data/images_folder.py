@@ -1,4 +1,5 @@
-"""A folder of images of a user's own: all picture files in it and in its folders, split by a hash of their names.
+"""A folder of images of a user's own: all files in it and in its folders but hidden ones, split by a hash of their
+names.
 
 The dataset is called as the folder is, has a version that begins with `user`, and is known by the hash of its pixels:
 another folder of the same name never shares a table with it.

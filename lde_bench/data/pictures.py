@@ -27,7 +27,7 @@ FITS: tuple[Fit, ...] = ("stretch", "crop")
 #: What the bytes of a decoded picture depend on besides the file, the side and the fit; part of every cache key.
 DECODING = "EXIF orientation, RGB over white, Pillow bicubic; decoding 1"
 
-#: Larger ones are taken for decompression bombs: as many pixels as Pillow itself is uneasy about.
+#: Larger ones are taken for decompression bombs, at fewer pixels than Pillow itself warns of.
 MOST_PIXELS = 1 << 26
 
 _GREY16 = ("I;16", "I;16L", "I;16B", "I;16N", "I")

@@ -23,6 +23,9 @@ VERSION = "1"
 STAND_IN = f"{VERSION}-stand-in"
 UT_ZAP50K = ("ut-zap50k-images", "ut-zap50k-images-square")
 
+#: In each of the two trees, the second of which frames them otherwise: a part of one is another dataset.
+PHOTOGRAPHS = 50_025
+
 #: A label is the place here of how the uppermost folder begins.
 KINDS = ("boot", "sandal", "shoe", "slipper")
 
@@ -45,7 +48,10 @@ def load(request: Request) -> Dataset:
             raise InputError(
                 f"{folder / name}: lies in no folder of boots, sandals, shoes or slippers; remove the stray file."
             )
-    version = VERSION if folder.name in UT_ZAP50K else STAND_IN
+    version = STAND_IN
+    if folder.name in UT_ZAP50K:
+        version = VERSION + ("-square" if folder.name.endswith("-square") else "")
+        version += "" if len(files.stamps) == PHOTOGRAPHS else "-unofficial"
     return load_image_files(Origin(NAME, version, files, split_by_hash(files.stamps, _product), _label), request)
 
 

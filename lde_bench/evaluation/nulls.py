@@ -17,6 +17,9 @@ from lde_bench.evaluation.sample_measures import MINIMUM_ROWS, Measure
 #: Random halvings of the validation items behind a null: of a mean, whose two halves lie alike far off, 20 bound 95 %.
 HALVINGS = 20
 
+#: Photographs or persons that validation items are to come from, where they come from such: fewer are no fair draw.
+NULL_GROUPS = 10
+
 #: Draws behind the null of a mean.
 DRAWS = 999
 
@@ -78,5 +81,8 @@ def _bounds(draws: np.ndarray) -> np.ndarray:
 def with_null(value: float, error: float, null: Null | None, detail: str, how: str) -> Measure:
     """A figure with its null, which was found in the way `how` says; None where validation items were too few."""
     if null is None:
-        return Measure(value, error, detail=f"{detail}; no null: it takes {2 * MINIMUM_ROWS} validation items")
+        least = (
+            f"{2 * MINIMUM_ROWS} validation items, of {NULL_GROUPS} photographs or persons where they come from such"
+        )
+        return Measure(value, error, detail=f"{detail}; no null: it takes {least}")
     return Measure(value, error, null.mean, null.low, null.high, f"{detail}; null: {how}")

@@ -72,8 +72,8 @@ class Beta(PaperFigure):
         "the images show; numbers stand at the median code of their class. Contours: the regions of highest density "
         "that hold 50 % and 90 % of what codes are drawn from when images are sampled, the prior N(0, I) of a VAE or "
         "the density fitted to the codes of an autoencoder without one. Below: the first held-out images of one class, "
-        "never picked, each above its reconstruction. MSE: of reconstructions, per pixel; MMD^2: of codes against what "
-        "they are drawn from, 0 where they agree."
+        "never picked, each above its reconstruction, where they lie beside the records (.originals.npz). MSE: of "
+        "reconstructions, per pixel; MMD^2: of codes against what they are drawn from, 0 where they agree."
     )
 
     def plan(

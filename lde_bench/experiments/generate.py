@@ -56,7 +56,8 @@ class Generate(FigureInColour):
     alt = "Successive samples of every row, each over its nearest training image"
     caption = (
         "The first samples of a trial, not selected, and under each the training image that is nearest to it in the "
-        "space of the measures: a sample that is its own neighbour was copied. Uppermost, real test images."
+        "space of the measures: a sample that is its own neighbour was copied. Uppermost, real test images. Real "
+        "images are shown where they lie beside the records (.originals.npz)."
     )
 
     def plan(
@@ -120,14 +121,15 @@ class Generate(FigureInColour):
         strips: list[Strip] = []
         for row in table.rows:
             arrays = first_picture(row, places)
-            shape = None if arrays is None else square_shape(arrays["samples"].shape[1])
+            shape = square_shape(arrays["samples"].shape[1]) if arrays and "samples" in arrays else None
             if arrays is None or shape is None:
                 continue
-            if not strips:
+            if not strips and "test" in arrays:
                 strips.append(Strip("test images", unrolled(arrays["test"], shape)))
             strips.append(Strip(row_title(row), unrolled(arrays["samples"], shape)))
-            strips.append(Strip("nearest training", unrolled(arrays["nearest"], shape), below=True))
-        return draw_strips(strips, [(HEADING, SHOWN)]) if strips else None
-
-
-HEADING = "successive samples, each over its nearest training image"
+            if "nearest" in arrays:
+                strips.append(Strip("nearest training", unrolled(arrays["nearest"], shape), below=True))
+        heading = "successive samples"
+        if any(strip.below for strip in strips):
+            heading += ", each over its nearest training image"
+        return draw_strips(strips, [(heading, SHOWN)]) if strips else None

@@ -129,20 +129,22 @@ class _Sheet:
     @classmethod
     def of(cls, picture: LatentPicture) -> Self:
         """`ACROSS` pairs side by side."""
-        features = picture.targets.shape[1]
+        features = picture.reconstructions.shape[1]
         shape = square_shape(features) or (1, 1, features)
-        targets, decoded = unrolled(picture.targets, shape), unrolled(picture.reconstructions, shape)
-        p, height, width = targets.shape[:3]
+        decoded = unrolled(picture.reconstructions, shape)
+        p, height, width = decoded.shape[:3]
         space = max(1, width // 28)
         gap = max(2, width // 7)
-        lower = height + space  # where a reconstruction begins
-        cells = np.full((p + -p % ACROSS, lower + height + gap, width + space, *targets.shape[3:]), 255, np.uint8)
-        cells[:p, :height, :width] = targets
+        lower = 0 if picture.targets is None else height + space  # where a reconstruction begins
+        cells = np.full((p + -p % ACROSS, lower + height + gap, width + space, *decoded.shape[3:]), 255, np.uint8)
+        if picture.targets is not None:
+            cells[:p, :height, :width] = unrolled(picture.targets, shape)
         cells[:p, lower : lower + height, :width] = decoded
         lines = cells.reshape(-1, ACROSS, *cells.shape[1:])  # [p / A, A, h, w, ...]
         pixels = np.concatenate([np.concatenate(list(line), 1) for line in lines])[:-gap, :-space]
         middles = [(number * cells.shape[1] + height / 2) for number in range(len(lines))]
-        words = [each for middle in middles for each in ((middle, "target"), (middle + lower, "decoded"))]
+        words = [(middle + lower, "decoded") for middle in middles]
+        words += [] if picture.targets is None else [(middle, "target") for middle in middles]
         return cls(pixels, tuple(words))
 
     def draw(self, axes: Axes, *, named: bool) -> None:

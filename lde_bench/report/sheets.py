@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def patch_sheets(section: Section, cache_dir: Path | None) -> list[Block]:
     title = "Samples"
     shown = data_shown(section.data)
     samples = {number: found for number, row in enumerate(section.table.rows) if (found := _row_samples(section, row))}
-    true = stored_test_rows(section.data.name, section.data.version, section.data.seed, 64, cache_dir)
+    data = section.data
+    true = stored_test_rows(data.name, data.version, data.seed, asdict(data.sizes), data.content_hash, 64, cache_dir)
     before = section.earlier.get(shown)
     scale = _earlier_scale(section, samples)
     if scale is None and not samples:

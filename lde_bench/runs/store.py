@@ -3,8 +3,8 @@
 Layout: `<results>/<experiment>/<dataset>-v<version>/<budget>/<run_id>.json`, where `<budget>` is the
 profile or, for an explicit budget, e.g. `quick-2000-steps`. A trial that failed is `<run_id>.failed.json`. Beside
 the record lie the weights (`.safetensors`), the log-likelihoods of the test items (`.npy`), a few samples
-(`.samples.npy`), what a picture is drawn from (`.picture.npz`) and, while training, a checkpoint (`.ckpt`). Locks are
-in `<results>/.locks/`.
+(`.samples.npy`), what a picture is drawn from (`.picture.npz`, and the real images in it, which may not be anybody's to
+publish, in `.originals.npz`) and, while training, a checkpoint (`.ckpt`). Locks are in `<results>/.locks/`.
 """
 
 from __future__ import annotations
@@ -99,8 +99,13 @@ class RunPaths:
 
     @property
     def picture(self) -> Path:
-        """The arrays that the picture of an experiment is drawn from."""
+        """The arrays that the picture of an experiment is drawn from, made by a model."""
         return self.folder / f"{self.run_id}.picture.npz"
+
+    @property
+    def originals(self) -> Path:
+        """The real images in that picture: of data whose terms may not let a record be published with them."""
+        return self.folder / f"{self.run_id}.originals.npz"
 
     @property
     def checkpoint(self) -> Path:
@@ -147,23 +152,32 @@ class RunPaths:
         """
         return _load_array(self.samples, "[n, D]", np.float32, np.float64)
 
-    def save_picture(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write the arrays that a picture is drawn from atomically, by their names."""
-        with atomic_path(self.picture) as temporary, temporary.open("wb") as handle:
-            np.savez_compressed(handle, allow_pickle=False, **arrays)
+    def save_picture(self, arrays: Mapping[str, np.ndarray], originals: Mapping[str, np.ndarray]) -> None:
+        """Write the arrays that a picture is drawn from atomically, by their names; real images, `originals`, into a
+        file of their own.
+        """
+        for path, kept in ((self.picture, arrays), (self.originals, originals)):
+            if kept:
+                with atomic_path(path) as temporary, temporary.open("wb") as handle:
+                    np.savez_compressed(handle, allow_pickle=False, **kept)
 
     def load_picture(self) -> dict[str, np.ndarray] | None:
-        """The arrays that a picture is drawn from; None when none were kept.
+        """The arrays that a picture is drawn from, with the real images where these were kept; None when none were.
 
-        Raises `InputError` when the file is damaged.
+        Raises `InputError` when a file is damaged.
         """
-        try:
-            with np.load(self.picture, allow_pickle=False) as file:
-                return dict(file)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, EOFError, BadZipFile) as error:
-            raise InputError(f"{self.picture}: damaged ({error}); delete it and the record and run again.") from error
+        kept = [arrays for path in (self.picture, self.originals) if (arrays := _load_arrays(path)) is not None]
+        return {name: array for arrays in kept for name, array in arrays.items()} if kept else None
+
+
+def _load_arrays(path: Path) -> dict[str, np.ndarray] | None:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise InputError(f"{path}: damaged ({error}); delete it and the record and run again.") from error
 
 
 def _save_array(path: Path, values: np.ndarray, dtype: type) -> None:

@@ -110,29 +110,26 @@ class LatentPicture:
     """What the panel of a model is drawn from.
 
     Attributes:
-        targets: held-out images, uint8 [p, D].
+        targets: held-out images, uint8 [p, D]; None where they were not kept.
         reconstructions: the same through the autoencoder, uint8 [p, D].
         plane: None where a code is not of two numbers.
     """
 
-    targets: np.ndarray
+    targets: np.ndarray | None
     reconstructions: np.ndarray
     plane: Plane | None
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """For the file beside the record."""
-        return {
-            "targets": self.targets,
-            "reconstructions": self.reconstructions,
-            **(vars(self.plane) if self.plane else {}),
-        }
+    def save(self, paths: RunPaths) -> None:
+        """Write it beside the record."""
+        made = {"reconstructions": self.reconstructions, **(vars(self.plane) if self.plane else {})}
+        paths.save_picture(made, {} if self.targets is None else {"targets": self.targets})
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
-        """Out of the file beside the record."""
-        images = {name: arrays[name] for name in ("targets", "reconstructions")}
+        """Out of the files beside the record."""
+        images = ("targets", "reconstructions")
         plane = {name: value for name, value in arrays.items() if name not in images}
-        return cls(**images, plane=Plane(**plane) if plane else None)
+        return cls(arrays.get("targets"), arrays["reconstructions"], Plane(**plane) if plane else None)
 
 
 @dataclass(frozen=True)
@@ -177,7 +174,7 @@ class BetaTrial(ImageTrial):
             labels = self.dataset.test_labels
             plane = Plane.of(codes, None if labels is None else labels[coded], law, seed)
         paths.save_samples(samples)
-        paths.save_picture(LatentPicture(*self._pairs(model), plane).arrays())
+        LatentPicture(*self._pairs(model), plane).save(paths)
         ordered = {name: measures[name] for name in FIGURES if name in measures}
         return Measured(Result(measures=ordered), self.evaluation())
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from lde_bench.evaluation.neighbours import nearest
 from lde_bench.evaluation.sample_measures import MEASURES_VERSION, measure_samples
+from lde_bench.generators import is_reference
 from lde_bench.generators.base import Generator
 from lde_bench.runs import Result, RunPaths
 from lde_bench.seeds import derive_seed
@@ -42,11 +43,10 @@ class GenerationTrial(ImageTrial):
         sets = self.sample_sets(model, samples)
         measures = measure_samples(sets)
         _, index = nearest(sets.points("samples")[:SHOWN], sets.points("train"))
-        shown = {"samples": samples[:SHOWN], "nearest": self.dataset.train[index]}
-        real = {"test": np.asarray(self.dataset.test[:SHOWN])}
-        if model.reconstructs is not None:
-            real["reconstructions"] = model.reconstructs(real["test"])
-        paths.save_picture({name: as_bytes(rows) for name, rows in {**shown, **real}.items()})
+        shown = {"samples": as_bytes(samples[:SHOWN])}
+        real = {"nearest": as_bytes(self.dataset.train[index]), "test": as_bytes(np.asarray(self.dataset.test[:SHOWN]))}
+        # The samples of a reference row are real images themselves.
+        paths.save_picture(*(({}, shown | real) if is_reference(self.spec.name) else (shown, real)))
         paths.save_samples(samples[:KEPT_SAMPLES])
         return Measured(
             Result(measures=measures),

@@ -24,6 +24,7 @@ from lde_bench.errors import InputError, StorageError, TrainingDiverged
 from lde_bench.evaluation.law import Law
 from lde_bench.evaluation.laws import trial_laws
 from lde_bench.evaluation.laws.images import image_laws
+from lde_bench.evaluation.nulls import NULL_GROUPS
 from lde_bench.evaluation.sample_measures import MINIMUM_ROWS, SampleSets
 from lde_bench.features import feature_space, feature_spaces
 from lde_bench.features.base import FeatureSpace
@@ -347,13 +348,21 @@ class ImageTrial(Trial):
             test=self.dataset.test,
             samples=samples,
             seed=seed,
-            validation=self.unused_validation(model),
+            validation=self.unused_validation(model) if self.has_nulls else None,
             reconstruct=model.reconstructs,
             code_log_prob=model.code_log_prob,
             encoder=self.encoder(model),
             space=self.features,
             image_shape=self.dataset.image_shape,
         )
+
+    @property
+    def has_nulls(self) -> bool:
+        """Whether validation images can stand for new ones: crops of one or two photographs are further from those of
+        the test set than crops of all that a model learnt from.
+        """
+        groups = self.dataset.validation_groups
+        return groups is None or len(np.unique(groups)) >= NULL_GROUPS
 
     def unused_validation(self, model: Generator) -> Rows:
         """The validation images that are not among the samples of a reference row: of a model all."""

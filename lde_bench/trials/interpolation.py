@@ -69,10 +69,6 @@ class InterpolationTrial(ImageTrial):
             space.words,
         )
         measures |= Reconstruction().measure(self.sample_sets(model, train))
-        paths.save_picture(
-            {
-                "walks": as_bytes(np.stack([walks[kind].images[:SHOWN] for kind in KINDS])),  # [3, SHOWN, STEPS, D]
-                "ends": as_bytes(np.stack([data.test[pairs[kind][:, :SHOWN].T.ravel()] for kind in KINDS])),
-            }
-        )
+        shown = np.stack([walks[kind].images[:SHOWN] for kind in KINDS])  # [3, SHOWN, STEPS, D]
+        paths.save_picture({"walks": as_bytes(shown)}, {})
         return Measured(Result(measures=measures), {"pairs": self.pairs, "space": space.label, **self.unusual_loss()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -126,6 +127,13 @@ def test_one_that_diverged_is_on_file_with_its_reason_and_stands_last(search, sh
     first = frame[frame["seconds"] == 2.0]
     assert [first["candidate"].iloc[place] for place in (0, 1, -1)] == ["rate=3", "rate=1", "rate=0"]
     assert "sigma" not in frame
+    assert not {"seed", "run"} & set(frame)
+    replace(made, seed=made.seed + 1).choose("row:k=1")
+    both = shared.table(made.folder)
+    assert (set(both["seed"]), len(both), "run" in both) == ({made.seed, made.seed + 1}, 2 * len(frame), False)
+    again = json.loads(next(made.folder.glob("*.json")).read_text())
+    (made.folder / "of-another-setup-0123456789ab.json").write_text(json.dumps(again))
+    assert "0123456789ab" in set(shared.table(made.folder)["run"])
 
 
 @pytest.mark.parametrize(("script", "kind", "count"), [("table1_search", "Table1", 3), ("table2_search", "Table2", 6)])

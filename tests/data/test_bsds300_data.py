@@ -134,6 +134,13 @@ def test_other_photographs_never_share_a_prepared_file(copied, own_cache):
     b = load_dataset("bsds300", data_dir=copied)
     assert len(list(own_cache.glob("*.h5"))) == 2
     assert a.content_hash != b.content_hash
+    part = load_dataset("bsds300", data_dir=copied, train=7, test=5)
+    for data in (a, b, part):
+        rows = cache.stored_test_rows(data.name, data.version, 0, data.sizes, data.content_hash, 3)
+        assert rows is not None
+        np.testing.assert_array_equal(rows, data.test[:3])
+    assert cache.stored_test_rows(a.name, a.version, 0, a.sizes, "0" * 64, 3) is None
+    assert cache.stored_test_rows(a.name, a.version, 1, a.sizes, a.content_hash, 3) is None
 
 
 # The cache

@@ -369,7 +369,7 @@ def test_the_stand_ins_are_read_and_say_so(tmp_path: Path, monkeypatch: pytest.M
     assert "stand-in" in describe("faces-color", faces.version).description
 
 
-def test_shoes_reads_ut_zap50k_with_its_dots(tmp_path: Path) -> None:
+def test_shoes_reads_ut_zap50k_with_its_dots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [
         f"{kind}/{brand}/{product}.{tint}.jpg"
         for product in range(7_000_000, 7_000_030)
@@ -379,7 +379,12 @@ def test_shoes_reads_ut_zap50k_with_its_dots(tmp_path: Path) -> None:
     save_pictures(tmp_path / "ut-zap50k-images", names)
     (tmp_path / "shoes").mkdir()  # the stand-in is not looked at where the original is there
     data = lb.load_dataset("shoes", data_dir=tmp_path, side=4)
-    assert data.version == "1-4-stretch"
+    assert data.version == "1-unofficial-4-stretch"
+    monkeypatch.setattr("lde_bench.data.shoes.PHOTOGRAPHS", len(names))
+    assert lb.load_dataset("shoes", data_dir=tmp_path, side=4).version == "1-4-stretch"
+    (tmp_path / "square").mkdir()
+    shutil.copytree(tmp_path / "ut-zap50k-images", tmp_path / "square" / "ut-zap50k-images-square")
+    assert lb.load_dataset("shoes", data_dir=tmp_path / "square", side=4).version == "1-square-4-stretch"
     (tmp_path / "more" / "shoes").mkdir(parents=True)
     (tmp_path / "more" / "shoes" / "ut-zap50k-images").symlink_to(tmp_path / "ut-zap50k-images")
     inside = lb.load_dataset("shoes", data_dir=tmp_path / "more" / "shoes", side=4)  # a root that is called so

@@ -129,7 +129,9 @@ def test_of_too_few_validation_items_there_is_no_null_and_the_measure_says_so():
         assert set(figures) == set(sample_figures()) - missing - {"class_shift", "class_chi2"}
         for figure in figures.values():
             assert (figure.null, figure.null_low, figure.null_high, figure.distance_from_null) == (None,) * 4
-            assert figure.detail.endswith("no null: it takes 40 validation items")
+            assert figure.detail.endswith(
+                "no null: it takes 40 validation items, of 10 photographs or persons where they come from such"
+            )
 
 
 @pytest.mark.parametrize(("value", "distance"), [(4.0, 1.0), (2.5, 0.5), (0.0, 1.0), (-1.0, 2.0), (1.0, 0.0)])

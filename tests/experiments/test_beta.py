@@ -121,6 +121,7 @@ def test_the_figures_of_a_record_are_those_of_its_weights(digits, tmp_path):
     assert arrays is not None
     picture = LatentPicture.from_arrays(arrays)
     five = digits.test[digits.test_labels == 5][:6]
+    assert picture.targets is not None
     np.testing.assert_array_equal(picture.targets, np.rint(255 * five).astype(np.uint8))
     shown = np.rint(255 * fitted.reconstructs(five))
     assert np.abs(picture.reconstructions - shown).max() <= 1
@@ -164,8 +165,14 @@ def test_table_frame_csv_page_and_picture_show_every_model_and_a_second_run_trai
     assert len(figure.legends) == 1
     document = build_document(store.load_with_paths(), tmp_path, experiment_of)
     assert any("posterior" in getattr(block, "caption", "") for block in document.blocks)
+    store.paths(records[0]).originals.unlink()
+    without = Beta().picture(table, places)
+    assert without is not None
+    words = [text.get_text() for axes in without.axes for text in axes.texts]
+    assert ("target" in words, "decoded" in words) == (False, True)
     for record in records[1:]:
         store.paths(record).picture.unlink()
+        store.paths(record).originals.unlink()
     rest = Beta().picture(table, places)
     assert rest is not None
     (only,) = [axes for axes in rest.axes if axes.collections]

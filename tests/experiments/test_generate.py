@@ -94,6 +94,33 @@ def test_samples_are_the_first_ones_over_their_nearest_training_images(images, t
     assert figure is not None
     assert len(figure.axes) == 1 + 2
     assert f"The picture does without {kept}: damaged" in caplog.text
+    # Published without real images, a record shows those of the model alone.
+    store.paths(records[1]).originals.unlink()
+    figure = Generate().picture(table, places)
+    assert figure is not None
+    assert len(figure.axes) == 1
+    assert "successive samples" in [text.get_text() for text in figure.texts]
+
+
+@pytest.mark.slow
+def test_real_images_lie_in_a_file_of_their_own(images, tmp_path):
+    store = ResultStore(tmp_path)
+    trials = Generate().plan(Budget.of(steps=3), OPTIONS, images, methods=["train-samples", "ae+gaussian"], samples=40)
+    reference, model = run(store, trials)
+    real = {
+        bytes(row) for split in (images.train, images.test) for row in np.rint(255 * np.asarray(split)).astype("u1")
+    }
+    with np.load(store.paths(model).picture) as made:
+        assert list(made) == ["samples"]
+        assert not real & {bytes(row) for row in made["samples"]}
+    assert not store.paths(reference).picture.exists()
+    with np.load(store.paths(reference).originals) as originals:
+        assert {bytes(row) for name in originals for row in originals[name]} <= real
+    (table,) = build_tables([reference, model], experiment_of)
+    places = {record.run_id: store.paths(record) for record in (reference, model)}
+    figure = Generate().picture(table, places)
+    assert figure is not None
+    assert len(figure.axes) == 1 + 2 * 2
 
 
 @pytest.mark.slow
