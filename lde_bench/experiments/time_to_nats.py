@@ -212,12 +212,16 @@ class TimeToNats(Experiment):
 
 
 def _check_one_training(method: str) -> None:
-    """Refuse a mixture of trained models: each of them would be given the whole budget.
+    """Refuse a mixture of trained models, each of which would be given the whole budget, and what must have fresh
+    patches, which a run has or has not by its pace.
 
     Raises:
         InputError: it is one.
     """
     spec = parse_method(method)
+    for kind in method_classes(spec):
+        if kind.needs_places:
+            raise InputError(f"{spec}: +{kind.name} asks for fresh patches, and short runs have none; leave it out.")
     if any(issubclass(kind, Ensemble) for kind in method_classes(spec)):
         raise InputError(
             f"{spec}: +{Ensemble.name} mixes models that are each trained for the whole budget: its CPU seconds "

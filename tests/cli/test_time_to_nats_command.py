@@ -13,6 +13,7 @@ FAULTS = {
     "search-negative": (("--search-minutes=-1",), "search-minutes = -1.0 is not a positive number"),
     "minutes-inf": (("--minutes", "inf"), "minutes = inf is not a positive number"),
     "ensemble": (("--methods", "made-mog+ens:members=2"), "leave out +ens"),
+    "places": (("--methods", "made-mog+jpeg"), "+jpeg asks for fresh patches, and short runs have none; leave it out"),
     "whitened-twice": (("--methods", "lde+w+w"), "+w is there twice"),
     "trials-0": (("--trials", "0"), "trials = 0 is not a whole number from 1 up"),
     "unknown-method": (("--methods", "gausian"), "did you mean 'gaussian'?"),
