@@ -169,7 +169,6 @@ def finish(records: Sequence[Record], store: ResultStore, json: bool, suffix: st
     from lde_bench.report.folds import fold_summaries, write_fold_summary
     from lde_bench.report.render.text import print_blocks
     from lde_bench.report.table import table_blocks, to_payload
-    from lde_bench.runs.rows import by_table
 
     tables = build_tables(records, experiment_of)
     summaries = fold_summaries(tables)
@@ -185,9 +184,7 @@ def finish(records: Sequence[Record], store: ResultStore, json: bool, suffix: st
     written: list[Path] = []
     everywhere: list[Table] = []
     for shared in dict.fromkeys(map(_comparable, records)):
-        asked = {record.run_id for record in records if _comparable(record) == shared}
-        tables_there = by_table(record for record in stored if _comparable(record) == shared)
-        comparable = max(tables_there, key=lambda table: len(asked.intersection(record.run_id for record in table)))
+        comparable = [record for record in stored if _comparable(record) == shared]
         folder = store.paths(comparable[0]).folder
         beside = [record for record in stored if store.paths(record).folder == folder]
         written += write_tables(comparable, folder, stem + _tag(comparable[0], beside), experiment_of)
@@ -211,7 +208,9 @@ def finish(records: Sequence[Record], store: ResultStore, json: bool, suffix: st
 
 def _comparable(record: Record) -> tuple[Hashable, ...]:
     """What the records of one file of tables share."""
-    return record.experiment, record.budget, record.benchmark_version, record.dataset
+    from lde_bench.runs.rows import window_of
+
+    return record.experiment, record.budget, record.benchmark_version, record.dataset, window_of(record)
 
 
 def _tag(record: Record, beside: Sequence[Record]) -> str:

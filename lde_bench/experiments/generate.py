@@ -53,7 +53,7 @@ class Generate(FigureInColour):
     name = "generate"
     title = "Samples of autoencoders: the paper's Figures 1 and 6"
     held = "a model of images, and that of its codes to those of a density,"
-    alt = "Successive samples of every row, each over its nearest training image"
+    alt = "Successive samples of every row"
     caption = (
         "The first samples of a trial, not selected, and under each the training image that is nearest to it in the "
         "space of the measures: a sample that is its own neighbour was copied. Uppermost, real test images. Real "

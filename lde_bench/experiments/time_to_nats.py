@@ -128,7 +128,7 @@ class TimeToNats(Experiment):
         budgets: Sequence[Budget],
         options: TrainingOptions,
         dataset: Dataset,
-        choices: Mapping[str, Choice],
+        choices: Mapping[str, Choice | str],
         *,
         methods: Sequence[str],
         trials: int = 1,
@@ -138,8 +138,8 @@ class TimeToNats(Experiment):
 
         Args:
             budgets: of CPU seconds, see `budget_of`.
-            choices: of the search, see `lde_bench.trials.timed.choose`; a method whose candidates all failed has none,
-                and is run by its own plan, so that the table says why there is no row.
+            choices: of the search, see `lde_bench.trials.timed.choose`; a method whose candidates all failed fails too,
+                so that the table says why there is no row; one that is not named has its own plan.
             trials: training runs of each method and budget.
 
         Raises:
@@ -229,9 +229,9 @@ def _check_one_training(method: str) -> None:
         )
 
 
-def _run(trial: DensityTrial, choice: Choice | None) -> TimedTrial:
+def _run(trial: DensityTrial, choice: Choice | str | None) -> TimedTrial:
     """The run of a trial by the plan of the choice, with patches by the pace that the search measured; by its own plan
-    where there is no choice, as of a fit that ends by itself.
+    where there is none, as of a fit that ends by itself; and none where the choice is why there is no plan.
     """
     plan = trial.plan(trial.model())
     if plan.own_fit:
@@ -239,8 +239,8 @@ def _run(trial: DensityTrial, choice: Choice | None) -> TimedTrial:
             f"{trial.spec.label} brings a fit of its own, which no clock bounds; leave it out, or let it be a "
             "torch.nn.Module without fit, which lde-bench trains."
         )
-    if plan.closed_form or choice is None:
-        return TimedTrial.of(trial, {})
+    if plan.closed_form or choice is None or isinstance(choice, str):
+        return TimedTrial.of(trial, {}, choice if isinstance(choice, str) else "")
     assert trial.budget.seconds is not None
     steps = choice.steps_per_second * trial.budget.seconds
     data, options = trial.dataset, trial.options

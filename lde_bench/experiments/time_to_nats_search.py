@@ -98,18 +98,25 @@ def _doubts(records: Sequence[Record]) -> Iterator[str]:
     """Where another candidate might have been the better one: the highest or lowest rate won, or there was no time."""
     tried: dict[tuple[str, int | None], list[Record]] = {}
     for record in records:
-        if record.result is not None and record.result.validation_nats is not None:
-            tried.setdefault((record.method, record.components), []).append(record)
+        tried.setdefault((record.method, record.components), []).append(record)
     for (method, components), of in tried.items():
         title = with_components(method, components)
         if any(map(is_over, of)):
             yield f"{title}: a candidate took more than its CPU seconds and a tenth; so few compare nothing of it."
+        # One that failed was tried too: the rate below it is no edge.
         rates = sorted({float(record.training["rate"]) for record in of if "rate" in record.training})
-        best = max(of, key=lambda record: (record.result and record.result.validation_nats) or -math.inf)
+        best = max(of, key=_validation_nats)
+        if _validation_nats(best) == -math.inf:
+            continue
         rate = best.training.get("rate")
         if len(rates) > 1 and rate in (rates[0], rates[-1]):
             way = "highest" if rate == rates[-1] else "lowest"
             yield f"{title}: the {way} of the rates tried was the best; one beyond may be better."
+
+
+def _validation_nats(record: Record) -> float:
+    nats = None if record.result is None else record.result.validation_nats
+    return -math.inf if nats is None else nats
 
 
 def _model(row: Row) -> tuple[str, int | None]:

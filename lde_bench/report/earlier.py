@@ -4,9 +4,10 @@ again where neither the samples nor the weights of a run are left, as in a clone
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,10 @@ log = logging.getLogger(__name__)
 
 #: Keywords of the texts in a PNG file: what is shown, and the deviation from grey that is drawn as black or white.
 SHOWS, SCALE = "lde-bench-shows", "lde-bench-scale"
+
+
+#: Between a run and the time it ended.
+FINISHED = ", finished "
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,11 @@ class Sheet:
             return cls(data, str(picture.info.get(SHOWS, "")), None if scale is None else float(scale))
 
     @property
+    def name(self) -> str:
+        """Of what it is, in eight hex digits: sheets keep their files when rows come or go."""
+        return hashlib.sha256(self.shows.encode()).hexdigest()[:8]
+
+    @property
     def width(self) -> int:
         """In pixels."""
         from PIL import Image
@@ -72,7 +82,7 @@ class Sheet:
 
 def run_shown(record: Record) -> str:
     """What a sheet of the samples of a run says: the run, and when it ended, as another training has other samples."""
-    return f"{record.run_id}, finished {record.provenance.get('finished') or 'at no time that is known'}"
+    return f"{record.run_id}{FINISHED}{record.provenance.get('finished') or 'at no time that is known'}"
 
 
 def data_shown(data: DatasetInfo) -> str:
@@ -80,21 +90,33 @@ def data_shown(data: DatasetInfo) -> str:
     return f"test items of {data.name} {data.version}, seed {data.seed}, content {data.content_hash}"
 
 
-def earlier_sheets(folders: Iterable[Path]) -> dict[str, Sheet]:
-    """The sheets in folders of pictures by what they show; of several that show the same, that of the first folder."""
-    found: dict[str, Sheet] = {}
-    for path in _pictures(folders):
+def sheets_in(folder: Path) -> dict[Path, Sheet]:
+    """The sheets in a folder of pictures that say what they show; none where there is no folder."""
+    found = {}
+    for path in sorted(folder.glob("*.png")):
         try:
             sheet = Sheet.read(path.read_bytes())
         except (OSError, ValueError, SyntaxError) as error:  # Pillow calls a broken PNG a SyntaxError
             log.info("The report does without the earlier picture %s: %s", path, error)
             continue
         if sheet.shows:
+            found[path] = sheet
+    return found
+
+
+def earlier_sheets(folders: Iterable[Path]) -> dict[str, Sheet]:
+    """The sheets in folders of pictures by what they show; of several that show the same, that of the first folder."""
+    found: dict[str, Sheet] = {}
+    for folder in folders:
+        for sheet in sheets_in(folder).values():
             found.setdefault(sheet.shows, sheet)
     return found
 
 
-def _pictures(folders: Iterable[Path]) -> Iterator[Path]:
-    for folder in folders:
-        if folder.is_dir():
-            yield from sorted(folder.glob("*.png"))
+def superseded(sheets: Iterable[Sheet], shown: Iterable[Sheet]) -> set[str]:
+    """Of sheets, by what they show, those of a run of which another training is `shown`: any other may be the last that
+    is left of its samples.
+    """
+    now = {sheet.shows for sheet in shown}
+    runs = {shows.partition(FINISHED)[0] for shows in now if FINISHED in shows}
+    return {each.shows for each in sheets if each.shows not in now and each.shows.partition(FINISHED)[0] in runs}

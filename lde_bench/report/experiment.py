@@ -19,7 +19,7 @@ from lde_bench.report import parts
 from lde_bench.report.document import Block, Items, Line
 from lde_bench.report.figures import draw_components, draw_rows, entitle, write_figure
 from lde_bench.report.measures import measures_panel
-from lde_bench.report.published import WINDOW, PublishedFigure
+from lde_bench.report.published import PublishedFigure
 from lde_bench.report.published_comparison import VARIANT, published_comparison
 from lde_bench.report.render.latex import to_latex
 from lde_bench.report.render.markdown import to_markdown
@@ -29,6 +29,7 @@ from lde_bench.report.sheets import sample_sheets
 from lde_bench.report.table import Column, Failure, Table, standard_columns, table_blocks, to_csv
 from lde_bench.runs.record import DatasetInfo, Record
 from lde_bench.runs.rows import (
+    WINDOW,
     by_table,
     common_data_options,
     group_rows,
@@ -38,6 +39,7 @@ from lde_bench.runs.rows import (
     item_word,
     refusal,
     row_label,
+    window_of,
     with_components,
 )
 from lde_bench.runs.store import RunPaths
@@ -172,8 +174,8 @@ class Experiment:
         shows_paper = self.is_the_papers(first.dataset)
         labelled = [(row_label(rows_of[key][0], records), rows_of[key]) for key in ordered]
         rows = build_rows(labelled, shows_paper, figures)
-        counts = {row.samples.count for row in rows if row.samples and not is_reference(row.method)} - {None, WINDOW}
-        window = next(iter(counts)) if len(counts) == 1 else None
+        asked = window_of(first)
+        window = None if asked == WINDOW else asked
         options = [*common_data_options(records), *([f"{window:,} samples"] if window else [])]
         table = Table(
             experiment=first.experiment,

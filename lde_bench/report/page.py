@@ -4,7 +4,7 @@ records.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from lde_bench.errors import InputError
@@ -24,7 +24,7 @@ from lde_bench.report.document import (
     Strong,
     pictures,
 )
-from lde_bench.report.earlier import Sheet, earlier_sheets
+from lde_bench.report.earlier import Sheet, earlier_sheets, sheets_in, superseded
 from lde_bench.report.experiment import ExperimentOf
 from lde_bench.report.folds import fold_summaries
 from lde_bench.report.render.html import to_html
@@ -73,10 +73,23 @@ def write_page(
     before = twin.read_text(encoding="utf-8", errors="replace") if twin.is_file() else ""
     write_text_atomic(page, to_html(document))
     write_text_atomic(twin, document_to_markdown(document, PICTURES))
-    for path in beside.iterdir():
-        if path.name not in kept and f"({PICTURES}/{path.name})" in before:  # the report before is gone, and it alone
-            path.unlink()  # showed this picture
+    _discard(beside, kept, before)
     return [page, twin]
+
+
+def _discard(beside: Path, kept: Collection[str], before: str) -> None:
+    """Delete the pictures that the report `before` showed and this one does not; of sheets of samples those alone whose
+    run was trained again, since a report of other records may show the others, and nothing else may be left of them.
+    """
+    sheets = sheets_in(beside)
+    old = superseded(sheets.values(), [sheet for path, sheet in sheets.items() if path.name in kept])
+    for path in beside.iterdir():
+        if path in sheets:
+            gone = sheets[path].shows in old
+        else:
+            gone = path.name not in kept and f"({PICTURES}/{path.name})" in before
+        if gone:
+            path.unlink()
 
 
 def build_document(

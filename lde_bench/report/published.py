@@ -18,11 +18,6 @@ PlusMinus = Literal[
 ]
 
 
-#: Every published Parzen figure is of a window of so many samples, as Goodfellow et al. 2014 (arXiv 1406.2661, section
-#: 5) began it; of more, figures are far higher.
-WINDOW = 10_000
-
-
 @dataclass(frozen=True)
 class PublishedFigure:
     """One figure of a paper, on the 63-number 8x8 patches of BSDS300 or, by a Parzen window, on whole images.

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from lde_bench.report.document import Block, Grid, Items, Line, Paragraph, Strong
 from lde_bench.report.numbers import DASH
-from lde_bench.report.published import WINDOW, PublishedFigure
+from lde_bench.report.published import PublishedFigure
 from lde_bench.report.rows import Row
 from lde_bench.report.section import Section, budget_text, part, row_title
-from lde_bench.runs.rows import with_components
+from lde_bench.runs.rows import WINDOW, with_components
 
 #: What a variant is, said under every comparison.
 VARIANT = (

@@ -17,10 +17,11 @@ from lde_bench.evaluation.statistics import (
     two_standard_deviations,
 )
 from lde_bench.features.pixels import PIXELS
-from lde_bench.report.published import WINDOW, PublishedFigure, paper_lde
+from lde_bench.report.published import PublishedFigure, paper_lde
 from lde_bench.runs.record import Record
 from lde_bench.runs.rows import (
     PLAIN_DATA,
+    WINDOW,
     bits_per_dim,
     block_means,
     difference_of_rows,

@@ -92,8 +92,8 @@ def _earlier_scale(section: Section, samples: Collection[int]) -> float | None:
 
 def _pictures(section: Section, sheets: Sequence[tuple[str, Sheet]], what: str) -> list[tuple[Picture, str]]:
     return [
-        (Picture(f"{section.name}-samples-{number}", "png", sheet.data, f"{what}: {name}"), name)
-        for number, (name, sheet) in enumerate(sheets)
+        (Picture(f"{section.name}-samples-{sheet.name}", "png", sheet.data, f"{what}: {name}"), name)
+        for name, sheet in sheets
     ]
 
 
@@ -125,7 +125,6 @@ def image_sheets(section: Section, cache_dir: Path | None) -> list[Block]:
     title = "Samples"
     sheets: list[tuple[str, Sheet]] = []
     without = []
-    shape = None
     for row in section.table.rows:
         kept = (each for each in section.kept_samples(row) if square_shape(each[1].shape[1]))
         if (found := next(kept, None)) is not None:
@@ -141,7 +140,8 @@ def image_sheets(section: Section, cache_dir: Path | None) -> list[Block]:
         return part(section, title, Paragraph("No samples were kept beside these records."))
     shown = data_shown(section.data)
     real = section.earlier.get(shown)
-    if shape is not None and (images := real_images(section.data, cache_dir)) is not None:
+    images = real_images(section.data, cache_dir)
+    if images is not None and (shape := square_shape(images.shape[1])) is not None:
         real = Sheet.of(draw_images(images, shape), shown)
     if real is not None:
         sheets.insert(0, ("test images", real))

@@ -185,13 +185,11 @@ def _parse(name: str, components: int | None) -> tuple[str, int | None]:
 def _rows(runs: Sequence[tuple[Path, Record]]) -> list[list[tuple[Path, Record]]]:
     """Runs by row of the tables that would show them."""
     path_of = {record.run_id: path for path, record in runs}
-    # A reference row may stand in several tables.
-    rows = {
-        tuple(trial.run_id for trial in trials): trials
+    return [
+        [(path_of[trial.run_id], trial) for trial in trials]
         for records in by_table(record for _, record in runs)
         for trials in group_rows(records).values()
-    }
-    return [[(path_of[trial.run_id], trial) for trial in trials] for trials in rows.values()]
+    ]
 
 
 def _listed(runs: Sequence[tuple[Path, Record]]) -> str:

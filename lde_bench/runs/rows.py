@@ -31,6 +31,13 @@ PLAIN_DATA: dict[str, Any] = {"patches": "fixed", "augment": None}
 #: What a record says only where it is not the usual: told of every row that has it.
 UNUSUAL = frozenset({"perceptual"})
 
+#: Every published Parzen figure is of a window of so many samples, as Goodfellow et al. 2014 (arXiv 1406.2661, section
+#: 5) began it; of more, figures are far higher.
+WINDOW = 10_000
+
+#: Of a record, the number of samples that were asked for, where that is not the number that there are.
+ASKED = "samples_asked"
+
 #: What a record says of its training that changes neither the model nor its quality: rows are not split by it.
 #: `encoder`, its SHA-256 and `weights_sha256` name trained weights: every trial has its own. Data that are
 #: `standardised` have another hash.
@@ -47,6 +54,7 @@ EXECUTION_OPTIONS = frozenset(
         "standardised",
         "weights_sha256",
         "stopped_early",
+        ASKED,
     }
 )
 
@@ -144,6 +152,8 @@ def row_options(record: Record) -> dict[str, Any]:
     options = _choices(record.training)
     if record.budget.seconds is not None:
         options.pop("steps", None)  # how far the seconds reached is an outcome, not a choice
+    if record.budget.clock == "cpu":
+        options["threads"] = record.training.get("threads")  # a second one costs more than it brings
     return {**PLAIN_DATA, **options}
 
 
@@ -164,38 +174,30 @@ def table_key(record: Record) -> tuple[Any, ...]:
         astuple(record.dataset),
         record.budget.label,
         record.budget.machine_dependent,
+        window_of(record),  # windows around samples compare where they stand on as many
     )
+
+
+def window_of(record: Record) -> int | None:
+    """How many samples its window was to stand on; None where it has none, or nobody knows, as of a failure of before.
+
+    A reference row may hold fewer than were asked for, and says so; one of before that does not is taken to have been
+    asked for those of the published windows.
+    """
+    if ASKED in record.training:
+        return int(record.training[ASKED])
+    if record.result is None or record.result.parzen is None:
+        return None
+    drawn = record.result.parzen.samples
+    return WINDOW if drawn < WINDOW and is_reference(record.method) else drawn
 
 
 def by_table(records: Iterable[Record]) -> list[list[Record]]:
-    """The records of each table, in order of first appearance.
-
-    Windows around samples compare where they stand on as many, so that each number has a table of its own. A reference
-    row that holds fewer images than were asked for stands in every larger one, a trial that failed in all.
-    """
-    comparable: dict[tuple[Any, ...], list[Record]] = {}
+    """The records of each table, in order of first appearance."""
+    tables: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
-        comparable.setdefault(table_key(record), []).append(record)
-    return [table for group in comparable.values() for table in _by_window(group)]
-
-
-def _by_window(records: Sequence[Record]) -> list[list[Record]]:
-    counts = [record.result.parzen.samples if record.result and record.result.parzen else None for record in records]
-    windows = dict.fromkeys(
-        count for record, count in zip(records, counts, strict=True) if count and not is_reference(record.method)
-    )
-    if len(windows) < 2:
-        return [list(records)]
-
-    def stands_in(window: int, record: Record, count: int | None) -> bool:
-        if count is None or count == window:
-            return True
-        return is_reference(record.method) and count not in windows and count < window
-
-    return [
-        [record for record, count in zip(records, counts, strict=True) if stands_in(window, record, count)]
-        for window in windows
-    ]
+        tables.setdefault(table_key(record), []).append(record)
+    return list(tables.values())
 
 
 def group_rows(records: Iterable[Record]) -> dict[tuple[Any, ...], list[Record]]:

@@ -154,10 +154,11 @@ class RunPaths:
 
     def save_picture(self, arrays: Mapping[str, np.ndarray], originals: Mapping[str, np.ndarray]) -> None:
         """Write the arrays that a picture is drawn from atomically, by their names; real images, `originals`, into a
-        file of their own.
+        file of their own, where there are some.
         """
-        for path, kept in ((self.picture, arrays), (self.originals, originals)):
-            if kept:
+        self.originals.unlink(missing_ok=True)
+        for path, kept in ((self.originals, originals), (self.picture, arrays)):
+            if kept or path == self.picture:
                 with atomic_path(path) as temporary, temporary.open("wb") as handle:
                     np.savez_compressed(handle, allow_pickle=False, **kept)
 
@@ -166,8 +167,8 @@ class RunPaths:
 
         Raises `InputError` when a file is damaged.
         """
-        kept = [arrays for path in (self.picture, self.originals) if (arrays := _load_arrays(path)) is not None]
-        return {name: array for arrays in kept for name, array in arrays.items()} if kept else None
+        made = _load_arrays(self.picture)
+        return None if made is None else made | (_load_arrays(self.originals) or {})
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray] | None:

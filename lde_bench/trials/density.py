@@ -362,14 +362,14 @@ def train_weights_again(
     Raises:
         InputError: those that come of it are not those of the record.
     """
-    if trial.budget.machine_dependent:
-        raise InputError(
-            f"{trial.title}: its weights are not beside its record, and a budget in seconds gives others each time; "
-            "give another --results-dir."
-        )
-    notify(f"{trial.title}: its record is here and its weights are not; training them again")
     paths, density = trial.paths(store), trial.model()
     if not borrow_weights(trial, density, store):
+        if trial.budget.machine_dependent and not trial.plan(density).closed_form:
+            raise InputError(
+                f"{trial.title}: its weights are not beside its record, and a budget in seconds gives others each "
+                "time; give another --results-dir."
+            )
+        notify(f"{trial.title}: its record is here and its weights are not; training them again")
         train_density(trial, density, paths.checkpoint, on_progress, notify)
     in_units_of_data(density, trial.dataset).save(paths.weights)
     try:

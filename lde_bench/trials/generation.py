@@ -32,7 +32,8 @@ class GenerationTrial(ImageTrial):
     space: str = "vgg"
 
     def evaluation(self) -> dict[str, Any]:
-        return {"samples": self.samples, "space": self.space, "measures": MEASURES_VERSION}
+        told = {"samples": self.samples, "space": self.space, "measures": MEASURES_VERSION}
+        return {**told, **self.null_rule()}
 
     @property
     def compared_images(self) -> int:

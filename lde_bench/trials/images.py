@@ -356,6 +356,10 @@ class ImageTrial(Trial):
             image_shape=self.dataset.image_shape,
         )
 
+    def null_rule(self) -> dict[str, Any]:
+        """Of `evaluation`, that measures have no null; nothing where they have one."""
+        return {} if self.has_nulls else {"nulls": "none"}
+
     @property
     def has_nulls(self) -> bool:
         """Whether validation images can stand for new ones: crops of one or two photographs are further from those of

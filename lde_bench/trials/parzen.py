@@ -25,12 +25,13 @@ from lde_bench.evaluation.sample_measures import (
 )
 from lde_bench.features.pixels import PIXELS
 from lde_bench.generators.base import REFERENCE_PIXELS, Generator
-from lde_bench.runs import ParzenWindow, Result, RunPaths
+from lde_bench.runs import ParzenWindow, Record, Result, RunPaths
+from lde_bench.runs.rows import ASKED, WINDOW
 from lde_bench.seeds import derive_seed
 from lde_bench.trials.images import KEPT_SAMPLES, ImageTrial, Measured, draw_samples, setting
 
 #: Samples of the window.
-SAMPLES = 10_000
+SAMPLES = WINDOW
 
 #: Of so many of them the features are computed and the measures taken: 45 s of VGG19 at 48 x 48 on one core.
 MEASURED_SAMPLES = 4_000
@@ -66,7 +67,7 @@ class ParzenTrial(ImageTrial):
         bounds = {"bound_images": self.bound_images, "annealing": annealing} if self.bound_images else {}
         fixed = {"samples": self.samples, "grid": setting(self.dataset).grid, "measures": MEASURES_VERSION}
         beside = {"beside": list(self.beside)} if self.beside else {}
-        return {**fixed, **space, **bounds, **beside}
+        return {**fixed, **space, **bounds, **beside, **self.null_rule()}
 
     def reference_seconds(self) -> float:
         return super().reference_seconds() + (self._bound_seconds(self.model()) if self.bound_images else 0.0)
@@ -126,7 +127,12 @@ class ParzenTrial(ImageTrial):
             **({"bound_images": self.bound_images} if self.bound_images else {}),
             **({"beside": list(self.beside)} if self.beside else {}),
         }
-        return Measured(result, {"samples": len(samples), "measures": MEASURES_VERSION, **asked})
+        fewer = {} if len(samples) == self.samples else {ASKED: self.samples}  # of a reference row
+        return Measured(result, {"samples": len(samples), "measures": MEASURES_VERSION, **asked, **fewer})
+
+    def failed_record(self, reason: str) -> Record:
+        record = super().failed_record(reason)
+        return replace(record, training={**record.training, ASKED: self.samples})
 
     def _beside(self, sets: SampleSets) -> dict[str, dict[str, Measure]]:
         """The measures that take distances, in the further spaces, by their labels."""

@@ -12,7 +12,8 @@ import torch
 
 from lde_bench.densities import create, sample_cost
 from lde_bench.densities.base import Density
-from lde_bench.errors import InputError
+from lde_bench.densities.spec import MethodSpec
+from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.evaluation.likelihood import evaluate
 from lde_bench.runs import Record, Result, ResultStore, provenance, utc_now
 from lde_bench.runs.rows import with_components
@@ -61,12 +62,14 @@ class TimedTrial(DensityTrial):
     """One training run, to the end of its budget, by the method's own plan, stretched to it, with `changes`."""
 
     changes: Mapping[str, Any] = field(default_factory=dict)
+    #: Why it cannot run, where the search found no plan for it.
+    planless: str = ""
 
     @classmethod
-    def of(cls, trial: DensityTrial, changes: Mapping[str, Any]) -> Self:
+    def of(cls, trial: DensityTrial, changes: Mapping[str, Any], planless: str = "") -> Self:
         """The same trial by a changed plan."""
         same = {each.name: getattr(trial, each.name) for each in fields(DensityTrial)}
-        return cls(**same, changes=changes)
+        return cls(**same, changes=changes, planless=planless)
 
     @property
     def title(self) -> str:
@@ -77,11 +80,13 @@ class TimedTrial(DensityTrial):
         plan = super().plan(density).stretched(self.budget.seconds / PLAN_SECONDS)
         return replace(plan, patience=None, looks=LOOKS, **self.changes)
 
-    def determines(self) -> dict[str, Any]:
+    def _determines(self, spec: MethodSpec, content: str) -> dict[str, Any]:
         # A second thread costs more CPU seconds than it brings: another number gives another model.
-        return {**super().determines(), "threads": torch.get_num_threads()}
+        return {**super()._determines(spec, content), "threads": torch.get_num_threads()}
 
     def run(self, store: ResultStore, on_progress: Callable[[Progress], None], notify: Callable[[str], None]) -> Record:
+        if self.planless:
+            raise TrainingDiverged(self.planless)
         warm_up()
         return super().run(store, on_progress, notify)
 
@@ -106,6 +111,10 @@ class CandidateTrial(TimedTrial):
 
     def prerequisites(self) -> Sequence[DensityTrial]:
         return ()  # no candidate has weights to take over
+
+    def failed_record(self, reason: str) -> Record:
+        record = super().failed_record(reason)
+        return replace(record, training={**record.training, **self.changes})
 
     def run(self, store: ResultStore, on_progress: Callable[[Progress], None], notify: Callable[[str], None]) -> Record:
         warm_up()
@@ -157,16 +166,19 @@ def is_over(record: Record) -> bool:
     return spent is not None and asked is not None and spent > OVER * asked and not record.training.get("closed_form")
 
 
-def choose(candidates: Sequence[CandidateTrial], records: Sequence[Record]) -> dict[str, Choice]:
-    """The choice of every method by its spelling, from the record of each candidate; none where all of them failed."""
+def choose(candidates: Sequence[CandidateTrial], records: Sequence[Record]) -> dict[str, Choice | str]:
+    """The choice of every method by its spelling, from the record of each candidate; where all of them failed, why."""
     best: dict[str, tuple[float, Choice]] = {}
+    failed: dict[str, str] = {}
     for candidate, record in zip(candidates, records, strict=True):
+        method = str(candidate.spec)
         if record.result is None or record.result.validation_nats is None or record.cost is None:
+            failed.setdefault(method, f"all its candidate plans failed, the first: {record.reason}")
             continue
-        nats, method = record.result.validation_nats, str(candidate.spec)
+        nats = record.result.validation_nats
         if method not in best or nats > best[method][0]:
             pace = record.curve[-1].step / record.curve[-1].cpu_seconds
             assert candidate.budget.seconds is not None
             rows = int(record.training["batch_size"])
             best[method] = nats, Choice(candidate.changes, rows, pace, candidate.budget.seconds)
-    return {method: choice for method, (_, choice) in best.items()}
+    return {**failed, **{method: choice for method, (_, choice) in best.items()}}

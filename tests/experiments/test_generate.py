@@ -113,7 +113,8 @@ def test_real_images_lie_in_a_file_of_their_own(images, tmp_path):
     with np.load(store.paths(model).picture) as made:
         assert list(made) == ["samples"]
         assert not real & {bytes(row) for row in made["samples"]}
-    assert not store.paths(reference).picture.exists()
+    with np.load(store.paths(reference).picture) as nothing:
+        assert list(nothing) == []
     with np.load(store.paths(reference).originals) as originals:
         assert {bytes(row) for name in originals for row in originals[name]} <= real
     (table,) = build_tables([reference, model], experiment_of)
@@ -155,3 +156,14 @@ def test_the_rows_are_those_of_the_paper(images):
     rows = [trial.spec.label for trial in Generate().plan(Budget.of("quick"), OPTIONS, images)]
     assert len(rows) == len(METHODS)
     assert rows == ["aae:backbone=conv", "ae+lde", "iae+lde"]
+
+
+def test_crops_of_one_photograph_give_no_null_and_the_name_of_a_run_says_so(images):
+    (trial,) = Generate().plan(Budget.of("quick"), OPTIONS, images, methods=["train-samples"])
+    many = replace(trial, dataset=replace(images, validation_groups=np.arange(len(images.validation))))
+    few = replace(trial, dataset=replace(images, validation_groups=np.zeros(len(images.validation), np.int64)))
+    unknown = replace(trial, dataset=replace(images, validation_groups=None))
+    assert [each.evaluation().get("nulls") for each in (many, few, unknown)] == [None, "none", None]
+    samples = np.asarray(images.train[:40])
+    sets = [each.sample_sets(each.model(), samples) for each in (many, few)]
+    assert [each.validation is None for each in sets] == [False, True]

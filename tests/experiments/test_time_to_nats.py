@@ -23,7 +23,7 @@ from lde_bench.experiments.time_to_nats_search import TimeToNatsSearch
 from lde_bench.report.document import Grid, Link
 from lde_bench.report.numbers import DASH
 from lde_bench.report.section import Section, row_title
-from lde_bench.runs import Record, Result, ResultStore
+from lde_bench.runs import Record, Result, ResultStore, run_sweep
 from lde_bench.runs.record import Cost
 from lde_bench.training.batches import ArrayBatches
 from lde_bench.training.curve import CurvePoint
@@ -169,12 +169,33 @@ def test_the_best_on_validation_rows_is_chosen_of_those_that_did_not_fail():
     assert choose(tried, records) == {SMALL: Choice(tried[1].changes, 10, 10.0, 120.0)}
 
 
-def test_a_method_whose_candidates_all_failed_is_run_by_its_own_plan_so_that_the_table_tells_why():
+def test_a_method_whose_candidates_all_failed_has_a_failure_that_says_so_and_trains_nothing(tmp_path):
     tried = candidates(SMALL)
     choices = choose(tried, [trial.failed_record("the loss is NaN") for trial in tried])
-    assert choices == {}
-    own, *_ = runs(choices, SMALL, "gaussian")
-    assert (str(own.spec), own.changes) == (SMALL, {})
+    own, gaussian, *_ = runs(choices, SMALL, "gaussian")
+    assert str(gaussian.spec) == "gaussian"
+    (record,) = run_sweep(ResultStore(tmp_path), [own])
+    assert record.reason is not None
+    assert "all its candidate plans failed, the first: the loss is NaN" in record.reason
+    assert len(TimeToNats().table([record]).failures) == 1
+
+
+@pytest.mark.slow
+def test_weights_of_another_number_of_threads_are_not_taken_over(tmp_path):
+    data = dataset(5)
+    budget = Budget.of(seconds=0.2, clock="cpu")
+    records = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        (trial,) = TimeToNats().plan([budget], OPTIONS, data, {}, methods=[SMALL])
+        records += run_sweep(ResultStore(tmp_path), [trial])
+    assert [record.training["threads"] for record in records] == [1, 2]
+    assert not any(record.training.get("weights_of") for record in records)
+    table = TimeToNats().table(records)
+    assert [row.label for row in table.rows if row.trials == 1 and "threads=" in row.label] == [
+        row.label for row in table.rows
+    ]
+    assert len(table.rows) == 2
 
 
 def test_a_run_looks_twelve_times_and_draws_fresh_patches_before_it_knows_its_own_by_heart():
@@ -329,6 +350,12 @@ def test_the_search_says_where_another_candidate_might_be_better():
 
     assert "may be better" not in notes(101.0, 105.0, 103.0)
     assert "the highest of the rates tried was the best" in notes(101.0, 103.0, 105.0)
+    failed = tried[2].failed_record("the loss is NaN")  # beyond the best there is nothing to try
+    rest = [
+        replace(searched(trial, nats), training={"rate": trial.changes["rate"], "batch_size": 10})
+        for trial, nats in zip(tried, (101.0, 103.0), strict=False)
+    ]
+    assert "may be better" not in " ".join(TimeToNatsSearch().table([*rest, failed]).notes)
     assert "the lowest of the rates tried was the best" in notes(105.0, 103.0, 101.0)
     assert "more than its CPU seconds" not in notes(101.0, 105.0, 103.0, spent=131.0)
     assert "a candidate took more than its CPU seconds and a tenth" in notes(101.0, 105.0, 103.0, spent=133.0)

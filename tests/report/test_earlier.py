@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from lde_bench.experiments import experiment_of
+from lde_bench.files import write_bytes_atomic
 from lde_bench.report.earlier import Sheet, earlier_sheets, run_shown
 from lde_bench.report.page import PICTURES, write_page
 from lde_bench.report.plots import draw_sheet, grey_range
@@ -61,7 +62,7 @@ def test_samples_are_shown_again_when_they_are_gone_as_they_were(patches, tmp_pa
     assert shown(tmp_path, after, "64 patches: zz K=1") == sheets["a K=1"]
     assert shown(tmp_path, after, "64 patches: b K=2") == sheets["b K=2"]
     # A report elsewhere shows them where it is told of this one.
-    assert "samples-0" not in write(tmp_path, patches, here="there")
+    assert "64 patches" not in write(tmp_path, patches, here="there")
     elsewhere = write(tmp_path, patches, [tmp_path / "here"], here="there")
     assert shown(tmp_path, elsewhere, "64 patches: a K=1", "there") == sheets["a K=1"]
 
@@ -111,3 +112,33 @@ def test_images_are_shown_again_too(make_samples, tmp_path):
     forget(tmp_path, record)
     assert write(tmp_path, [record]) == before
     assert "100 images: gan" in before
+
+
+def test_a_report_of_other_records_and_one_that_is_cut_off_lose_no_sheet(patches, make, tmp_path, monkeypatch):
+    before = write(tmp_path, patches)
+    for record in patches:
+        forget(tmp_path, record)
+    assert "64 patches" not in write(tmp_path, [make("c", 3)])
+    assert write(tmp_path, patches) == before
+    # A new row comes first, and the report is cut off before its first sheet of the others is written.
+    written = []
+
+    def cut_off(path, data):
+        written.append(path)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        write_bytes_atomic(path, data)
+
+    monkeypatch.setattr("lde_bench.report.page.write_bytes_atomic", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path, [make("0", 1), *patches])
+    monkeypatch.undo()
+    assert write(tmp_path, patches) == before
+
+
+def test_the_sheet_of_a_run_that_was_trained_again_is_removed(patches, tmp_path):
+    write(tmp_path, patches)
+    again = replace(patches[0], provenance={**patches[0].provenance, "finished": "2031-01-01T00:00:00+00:00"})
+    write(tmp_path, [again, patches[1]])
+    shows = set(earlier_sheets([tmp_path / "here" / PICTURES]))
+    assert shows == {run_shown(again), run_shown(patches[1])}

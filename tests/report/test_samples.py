@@ -12,6 +12,7 @@ from PIL import Image
 from shown import blocks_of, build_tables, to_latex, to_markdown, to_text
 
 from lde_bench.cli.running import finish
+from lde_bench.errors import NothingMeasured
 from lde_bench.experiments import experiment_of
 from lde_bench.report.folds import fold_summaries
 from lde_bench.report.measures import POWER, TITLE, agreement, rank_correlation
@@ -21,6 +22,7 @@ from lde_bench.report.plots import draw_images
 from lde_bench.report.published import load_published_parzen
 from lde_bench.report.published_comparison import figure_of
 from lde_bench.report.table import to_csv, to_payload
+from lde_bench.runs.rows import ASKED
 from lde_bench.runs.store import ResultStore, RunPaths
 
 BAND = {"null": 0.9, "null_low": 0.85, "null_high": 0.95}
@@ -258,8 +260,8 @@ def test_the_page_has_windows_sheets_published_figures_and_nothing_of_patches(re
     assert (
         "kmeans, which models nothing, has a higher Parzen figure of its 5,000 images than 4 of the 4 models." in twin
     )
-    names = {path.name.rsplit("b1-")[1] for path in (tmp_path / "here" / PICTURES).iterdir()}
-    assert names == {"headline.svg", "windows.svg", "samples-0.png"}
+    names = {re.sub(r"-[0-9a-f]{8}", "", p.name.rsplit("b1-")[1]) for p in (tmp_path / "here" / PICTURES).iterdir()}
+    assert names == {"headline.svg", "windows.svg", "samples.png"}
     assert "theis2016note" in text
     assert re.findall(r"<tfoot>\s*<tr>\s*<td class=\"words\">(.*?)</td>", text) == ["real images"]
 
@@ -347,27 +349,24 @@ def test_published_figures_stand_beside_windows_of_as_many_samples_only(make_sam
 
 
 def test_windows_of_as_many_samples_make_a_table(make_samples):
-    few = [make_samples("gan", None, 200.0), make_samples("vae", None, 300.0, failed="no")]
+    few = [make_samples("gan", None, 200.0), make_samples("vae", None, failed="no", training={ASKED: 10_000})]
     many = [make_samples("gan", None, 290.0, 1, samples=100_000), make_samples("aae", None, 310.0, samples=100_000)]
-    kmeans = make_samples("kmeans", None, 250.0)
-    images = make_samples("validation-images", None, 150.0, samples=1_666)
-    training = make_samples("train-samples", None, 320.0, samples=55_000)
-    usual, larger = build_tables([*few, kmeans, *many, images, training])
+    kmeans = [make_samples("kmeans", None, 250.0), make_samples("kmeans", None, 350.0, samples=100_000)]
+    images = make_samples("validation-images", None, 150.0, samples=1_666)  # of before: of the usual number
+    training = make_samples("train-samples", None, 320.0, samples=55_000, training={ASKED: 100_000})
+    usual, larger = build_tables([*few, *kmeans, *many, images, training])
     assert [row.method for row in usual.rows] == ["validation-images", "kmeans", "gan"]
-    assert [row.method for row in larger.rows] == ["train-samples", "validation-images", "gan", "aae"]
+    assert [row.method for row in larger.rows] == ["train-samples", "kmeans", "gan", "aae"]
     # The highest is that of its own table, and each says on how many samples it stands.
-    assert [row.is_highest for row in usual.rows] == [False, False, True]
-    assert [row.label for row in usual.rows if row.is_highest] == ["gan"]
+    assert [row.label for table in (usual, larger) for row in table.rows if row.is_highest] == ["gan", "aae"]
     assert (usual.window, larger.window) == (None, 100_000)
     assert [any("100,000 samples" in line for line in table.heading) for table in (usual, larger)] == [False, True]
-    # A trial that failed does not tell how many samples it was to have.
-    assert [len(table.failures) for table in (usual, larger)] == [1, 1]
+    assert [len(table.failures) for table in (usual, larger)] == [1, 0]
 
 
-def test_references_alone_make_one_table(make_samples):
-    references = [make_samples("kmeans", None, 1.0), make_samples("validation-images", None, 2.0, samples=1_666)]
-    (table,) = build_tables(references)
-    assert len(table.rows) == 2
+def test_a_reference_of_a_number_of_its_own_has_a_table_of_its_own(make_samples):
+    gan, kmeans = make_samples("gan", None, 200.0), make_samples("kmeans", None, 350.0, samples=100_000)
+    assert [[row.method for row in table.rows] for table in build_tables([gan, kmeans])] == [["gan"], ["kmeans"]]
 
 
 def test_a_report_has_a_section_for_each_number_of_samples(make_samples, tmp_path):
@@ -384,6 +383,15 @@ def test_a_sweep_writes_the_table_of_its_own_number_of_samples(make_samples, tmp
     folder = store.paths(few).folder
     assert finish([many], store, json=False, suffix="-samples20000") == 0
     assert finish([few], store, json=False) == 0
-    tables = {path.stem: path.read_text() for path in folder.glob("*.csv")}
-    assert sorted(tables) == ["table", "table-samples20000"]
-    assert ("aae" in tables["table"], "gan" in tables["table-samples20000"]) == (False, False)
+
+    def tables() -> dict[str, list[str]]:
+        return {path.stem: [row["method"] for row in csv.DictReader(path.open())] for path in folder.glob("*.csv")}
+
+    expected = {"table": ["gan"], "table-samples20000": ["aae"]}
+    assert tables() == expected
+    # One of which nothing came leaves the table of the others as it is.
+    failed = make_samples("vae", None, failed="no", training={ASKED: 20_000})
+    store.write(failed)
+    with pytest.raises(NothingMeasured):
+        finish([failed], store, json=False, suffix="-samples20000")
+    assert tables() == expected
