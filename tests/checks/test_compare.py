@@ -409,3 +409,12 @@ def test_the_command_prints_the_verdict_and_json_holds_the_figures(store, put, c
     assert payload["a"]["run_ids"] == ["bsds300-a-K10-t0"]
     assert main([*arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == payload  # the bootstrap is seeded
+
+
+def test_methods_that_do_not_vary_over_seeds_have_the_degrees_of_freedom_of_the_photographs(store, put):
+    for name, seed in (("a", 1), ("b", 2)):
+        for trial in (0, 1):
+            put(name, likelihoods(seed), trial=trial)
+    told = compare(find_side("a", store.folder), find_side("b", store.folder))
+    assert told.about == "methods"
+    assert told.degrees_of_freedom == pytest.approx(told.photographs - 1)

@@ -10,7 +10,7 @@ from scipy.stats import kstest, multivariate_normal
 from sklearn.mixture import GaussianMixture
 
 import lde_bench as lb
-from lde_bench.densities.gmm import GMM, ExpectationMaximisation
+from lde_bench.densities.gmm import GMM, KAPPA, ExpectationMaximisation
 from lde_bench.errors import InputError
 from lde_bench.training import loop
 from lde_bench.training.batches import ArrayBatches, FreshBatches
@@ -329,3 +329,13 @@ def test_a_singular_covariance_is_one_clear_sentence():
     rows = np.ones((50, 3)) * np.arange(50)[:, None]
     with pytest.raises(InputError, match="gmm: the covariance of the training rows is singular"):
         lb.create("gmm", features=3, components=2).fit(rows)
+
+
+def test_a_step_on_a_part_of_the_rows_moves_the_statistics_by_its_share():
+    model = lb.create("gmm", features=2, components=4, init="kmeans++").double()
+    model.fit(ring(2000), steps=1)
+    em, batch = ExpectationMaximisation(model, model._prior), torch.as_tensor(ring(500, seed=1))
+    before, (_, seen) = em.statistics, em._expect(batch)
+    em.step(batch, 6, 1.0)
+    for mine, old, new in zip(em.statistics, before, seen, strict=True):
+        torch.testing.assert_close(mine, old + (new - old) * 8.0**-KAPPA)

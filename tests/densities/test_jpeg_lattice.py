@@ -14,7 +14,7 @@ from torch import Tensor
 from lde_bench.data import bsds300
 from lde_bench.data.patches import FEATURES, GREY_LEVELS, SIDE, Offset, complete
 from lde_bench.densities.jpeg_grid import PLACES
-from lde_bench.densities.jpeg_lattice import NOISE, STEPS, Coordinates, LatticeMade, LatticeMixture
+from lde_bench.densities.jpeg_lattice import NOISE, STEPS, VISIBLE, Coordinates, LatticeMade, LatticeMixture
 from lde_bench.densities.mixture import Mixture
 from lde_bench.densities.resmade_mog import ResMadeMog
 from lde_bench.evaluation.laws.measures import normalisation
@@ -249,3 +249,22 @@ def test_gradients_are_those_of_differences():
     with torch.no_grad():
         slope = (density(x + tiny * direction) - density(x - tiny * direction)) / (2 * tiny)
     torch.testing.assert_close((gradients(density, x) * direction).sum(1), slope, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (0, 1), (1, 1)])
+def test_what_is_rounded_and_what_is_shrunk_follows_from_the_noise_coordinate_by_coordinate(place):
+    rng, lattice = np.random.default_rng(0), Coordinates.at(place).lattice
+    rows = rng.integers(-3, 4, size=(3000, FEATURES)) @ lattice.T + rng.normal(0, NOISE, (3000, FEATURES))
+    density = LatticeMade(place, components=2, hidden=63).double()
+    density.prepare(ArrayBatches(rows, 0))
+    added, step = density.added.numpy(), density.step.numpy()
+    found, error = np.zeros_like(rows), np.zeros(FEATURES)
+    for i in np.flatnonzero(step):
+        noise = NOISE**2 + added[i] ** 2 @ error
+        left = rows[:, i] - found @ added[i]
+        shrink = np.clip(1 - noise / left.var(ddof=1), 0, 1)
+        rounded = step[i] > VISIBLE * noise**0.5
+        assert bool(density.rounded[i]) == rounded, i
+        assert float(density.shrink[i]) == pytest.approx(shrink, rel=1e-5, abs=1e-5), i
+        found[:, i] = np.round(left / step[i]) * step[i] if rounded else shrink * left
+        error[i] = 0 if rounded else shrink * noise

@@ -83,3 +83,9 @@ def test_a_unit_that_float32_does_not_hold_is_refused_and_any_kind_of_number_tak
         with pytest.raises(InputError, match="is no number of float32"):
             lb.create("made-mog", 3, unit=unit)
     assert lb.create("made-mog", 3, unit=np.float32(0.5)).unit == lb.create("made-mog", 3, unit=0.5).unit
+
+
+@pytest.mark.parametrize("method", ["lde", "made-mog:hidden=16"])
+def test_the_unit_is_of_the_deviations_within_columns_and_not_of_the_distance_between_them(method):
+    rows = 0.11 * np.random.default_rng(5).normal(size=(400, 5)) + 10 * np.arange(5)
+    assert lb.create(method, features=5).fit(rows.astype(np.float32), steps=1).unit.item() == 0.125

@@ -111,3 +111,7 @@ def test_what_are_no_classes_is_refused_in_one_sentence(classes):
     for compare in (class_shift, class_chi_square):
         with pytest.raises(InputError, match=r"'generated', .*, holds no classes; give two or more whole numbers"):
             compare(real=np.zeros(4, int), generated=classes)
+
+
+def test_training_items_are_no_part_of_the_histograms_of_classes():
+    assert measured(sets_of(0, 40, train=np.zeros((20, 2)))) == measured(sets_of(0, 40))

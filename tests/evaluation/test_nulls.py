@@ -11,7 +11,7 @@ from scipy.stats import binom
 import lde_bench as lb
 from lde_bench.arrays import first_rows
 from lde_bench.evaluation import mmd
-from lde_bench.evaluation.mmd import kernel_null, mmd2
+from lde_bench.evaluation.mmd import kernel_null, mmd2, mmd2_with_null
 from lde_bench.evaluation.nulls import HALVINGS, Null, null_of_halves, null_of_means
 from lde_bench.evaluation.sample_measures import MINIMUM_ROWS, Measure, SampleSets, measure_samples, sample_figures
 from lde_bench.features.pixels import Pixels
@@ -141,3 +141,12 @@ def test_the_distance_from_the_null_is_1_at_either_end_of_a_lopsided_band(value,
 
 def test_a_band_of_no_width_holds_its_null_alone():
     assert Measure(1.0, null=1.0, null_low=1.0, null_high=1.0).distance_from_null == 0.0
+
+
+def test_sets_of_one_distribution_are_outside_the_null_of_permutations_in_one_of_twenty_cases():
+    rng, repeats = np.random.default_rng(6), 100
+    draws = [
+        mmd2_with_null(real=rng.normal(size=(30, 2)), generated=rng.normal(size=(30, 2)), generator=rng)
+        for _ in range(repeats)
+    ]
+    assert is_share(sum(not draw.null_low <= draw.value <= draw.null_high for draw in draws), repeats)

@@ -242,3 +242,11 @@ def test_a_record_holds_the_bounds_of_what_has_a_decoder(digits, tmp_path):
         assert figures == {name for name in record.result.measures if name.startswith(("ais", "iwae"))}
     assert neither.result is not None
     assert not {"ais_nats", "iwae_nats"} & set(neither.result.measures)
+
+
+def test_a_trial_of_images_is_measured_on_test_images_and_chooses_its_noise_on_validation_images(digits):
+    (trial,) = planned(digits, "vae:hidden=8", bound_images=20)
+    sets = trial.sample_sets(trial.model(), digits.train[:30])
+    for given, name in ((sets.train, "train"), (sets.test, "test"), (sets.validation, "validation")):
+        np.testing.assert_array_equal(given, getattr(digits, name))
+    np.testing.assert_array_equal(sets.bounded.validation, digits.validation)

@@ -17,11 +17,12 @@ from lde_bench.densities.spec import parse_method
 from lde_bench.errors import InputError
 from lde_bench.evaluation.law import Law
 from lde_bench.evaluation.laws.suite import skewed_rows
+from lde_bench.evaluation.statistics import GroupMeans
 from lde_bench.experiments import time_to_nats
 from lde_bench.experiments.time_to_nats import TimeToNats, budget_of, side_of
 from lde_bench.experiments.time_to_nats_search import TimeToNatsSearch
 from lde_bench.report.document import Grid, Link
-from lde_bench.report.numbers import DASH
+from lde_bench.report.numbers import DASH, error_text
 from lde_bench.report.section import Section, row_title
 from lde_bench.runs import Record, Result, ResultStore, run_sweep
 from lde_bench.runs.record import Cost
@@ -368,3 +369,18 @@ def test_a_row_beyond_its_seconds_is_named(finished: Callable[..., Record]):
     assert "made-mog+w took more than its CPU seconds" in " ".join(TimeToNats().table([over]).notes)
     assert "took more" not in " ".join(TimeToNats().table([record]).notes)
     assert not is_over(replace(over, training={**over.training, "closed_form": True}))
+
+
+def test_the_error_between_two_sides_is_that_of_their_paired_difference(finished):
+    rng = np.random.default_rng(0)
+    hardness = rng.normal(0, 30, 12)
+    records = []
+    for method, nats in (("made-mog+w", 154.5), ("nsf+w", 152.0)):
+        means = hardness + rng.normal(0, 1, 12)
+        groups = GroupMeans.of(range(12), [10] * 12, means - means.mean() + nats)
+        record = finished(method, nats)
+        records.append(replace(record, result=replace(record.result, groups=groups)))
+    table = TimeToNats().table(records)
+    error = error_text(table.rows[1].difference_standard_error)
+    assert error != error_text(table.rows[0].standard_error_clustered)
+    assert f"+2.50 ± {error} nats from nsf+w" in "\n".join(table.notes)

@@ -7,12 +7,23 @@ import math
 import numpy as np
 import pytest
 import torch
-from linear_gaussian import LATENT, SIGMA, draws, exact_log_prob, linear
+from linear_gaussian import LATENT, SIDE, SIGMA, draws, exact_log_prob, linear
 
 import lde_bench as lb
 from lde_bench.densities.base import LOG_2PI
 from lde_bench.evaluation import ais
-from lde_bench.evaluation.ais import Annealing, Around, Estimator, Posterior, Sampler, Sizes
+from lde_bench.evaluation.ais import (
+    ACCEPTANCE,
+    Annealing,
+    Around,
+    Bounds,
+    Estimator,
+    Posterior,
+    Sampler,
+    Scout,
+    Sizes,
+    sigma_ladder,
+)
 from lde_bench.evaluation.likelihood_bounds import LikelihoodBounds
 from lde_bench.evaluation.sample_measures import BoundedModel, SampleSets
 from lde_bench.generators import create_generator
@@ -288,3 +299,49 @@ def test_codes_of_the_encoder_are_where_the_decoder_looks_for_them(method):
 
 def models_of(method: str) -> tuple[DecoderModel, ...]:
     return create_generator(method, (8, 8)).decoder_models
+
+
+@pytest.fixture
+def bounded(monkeypatch):
+    """Measure without any chain, at a sigma; what each part was given, and the figures."""
+
+    def measured(sigma: float):
+        seen: dict[str, torch.Tensor] = {}
+
+        def weighted(x, codes, seed):
+            seen["iwae"] = torch.from_numpy(x)
+            return x[:, 0]
+
+        fakes = {
+            "choose_sigma": lambda self, x: seen.update(sigma=x) or sigma,
+            "lower_bounds": lambda self, x, sigma: seen.update(ais=x) or Bounds(x[:, 0], 1.0),
+            "gaps": lambda self, n, sigma: torch.zeros(n),
+        }
+        for name, fake in fakes.items():
+            monkeypatch.setattr(Estimator, name, fake)
+        rows = np.ones((30, SIDE**2))
+        model = BoundedModel(linear(VAE).decoder_models, weighted, "Gaussian", 0.75 * rows, 20)
+        figures = LikelihoodBounds().measure(SampleSets(0 * rows, 0.25 * rows, rows, seed=0, bounded=model))
+        return {name: x.unique().tolist() for name, x in seen.items()}, figures
+
+    return measured
+
+
+def test_the_bounds_are_those_of_test_images_and_the_noise_is_chosen_on_validation_images(bounded):
+    seen, _ = bounded(SIGMA)
+    assert seen == {"sigma": [0.75], "ais": [0.25], "iwae": [0.25]}
+
+
+def test_a_noise_at_an_end_of_the_ladder_is_told(bounded):
+    widest, *_, least = sigma_ladder()
+    assert widest > least
+    for sigma, told in ((widest, "the widest that is looked at"), (least, "a smaller one may be better")):
+        assert bounded(sigma)[1]["ais_sigma"].detail.endswith(told)
+
+
+def test_the_pace_is_led_to_where_chains_are_accepted_as_often_as_asked():
+    scout = Scout(torch.zeros(3, LATENT))
+    for t in range(1, 100):
+        scout.hear(torch.exp(-torch.tensor([0.5, 1.0, 3.0]) * scout.size(t)))
+    acceptance = torch.exp(-torch.tensor([0.5, 1.0, 3.0]) * scout.size(100))
+    torch.testing.assert_close(acceptance, torch.full((3,), ACCEPTANCE), rtol=0, atol=0.01)

@@ -350,3 +350,11 @@ def test_what_a_model_of_images_cannot_do_is_one_sentence(digits):
 
 def test_gmmn_ae_is_trained_in_float64_too(digits):
     lb.create_generator("gmmn+ae", (8, 8)).double().fit(digits.train, digits.validation, steps=1)
+
+
+def test_the_density_of_codes_learns_those_of_training_images_and_is_chosen_on_those_of_validation_images():
+    data = lb.load_dataset("digits8x8", train=50, validation=30)
+    model = create_generator("ae+gaussian", data.image_shape, backbone="mlp").eval()
+    _, density = model.stages(data.train, data.validation)
+    np.testing.assert_array_equal(density.train, model.autoencoder.codes(data.train))
+    np.testing.assert_array_equal(density.validation, model.autoencoder.codes(data.validation))

@@ -15,7 +15,7 @@ from lde_bench.cli.running import finish
 from lde_bench.errors import NothingMeasured
 from lde_bench.experiments import experiment_of
 from lde_bench.report.folds import fold_summaries
-from lde_bench.report.measures import POWER, TITLE, agreement, rank_correlation
+from lde_bench.report.measures import POWER, RANK, REAL, TITLE, agreement, measures_panel, rank_correlation
 from lde_bench.report.numbers import DASH
 from lde_bench.report.page import PICTURES, write_page
 from lde_bench.report.plots import draw_images
@@ -395,3 +395,21 @@ def test_a_sweep_writes_the_table_of_its_own_number_of_samples(make_samples, tmp
     with pytest.raises(NothingMeasured):
         finish([failed], store, json=False, suffix="-samples20000")
     assert tables() == expected
+
+
+def test_one_trial_at_the_edge_of_its_grid_marks_the_row(make_samples):
+    records = [make_samples("gan", None, 200.0 + trial, trial, at_edge=trial == 1) for trial in range(3)]
+    (table,) = build_tables(records)
+    assert table.rows[0].samples.at_edge
+
+
+def test_the_mean_rank_is_by_the_distance_from_the_null_and_shared_within_its_band(make_samples):
+    def record(method: str, recall: float):
+        told = {"value": recall, "standard_error": 0.01, "null": 0.9, "null_low": 0.8, "null_high": 1.0}
+        return make_samples(method, None, 300.0, measures={"recall": told})
+
+    (table,) = build_tables([record("gan", 0.2), record("aae", 0.85), record("vae", 0.95), record("evae", 0.6)])
+    grid, _ = measures_panel(table.rows)
+    place = grid.headers.index(RANK)
+    ranks = {line[0]: line[place] for line in grid.rows}
+    assert ranks == {"aae": "1.5", "vae": "1.5", "evae": "3.0", "gan": "4.0", REAL: DASH}

@@ -16,7 +16,7 @@ from shown import build_tables, print_tables, to_latex, to_markdown, to_text, wr
 from lde_bench.cards import describe_method
 from lde_bench.evaluation.statistics import GroupMeans
 from lde_bench.report.experiment import INPUT_NOTE
-from lde_bench.report.rows import build_rows
+from lde_bench.report.rows import budgets_are_equal, build_rows
 from lde_bench.report.section import budget_text
 from lde_bench.report.table import to_csv, to_payload
 
@@ -431,3 +431,23 @@ def test_the_same_seed_twice_is_one_trial_and_no_spread_of_zero(make):
     (row,) = table.rows
     assert row.trials == 1
     assert row.two_standard_deviations is None
+
+
+def test_the_highest_row_is_that_of_the_highest_mean_and_not_of_the_luckiest_seed(make):
+    lucky = [make("a", 1, nats, trial) for trial, nats in enumerate((100.0, 101.0, 130.0))]
+    steady = [make("b", 1, nats, trial) for trial, nats in enumerate((119.0, 120.0, 121.0))]
+    (table,) = build_tables([*lucky, *steady])
+    assert [row.is_highest for row in table.rows] == [False, True]
+
+
+def test_equal_budgets_lie_within_a_tenth_of_their_median():
+    assert budgets_are_equal([100.0] * 5 + [110.0])
+    assert not budgets_are_equal([100.0] * 5 + [112.0])  # of the mean it is a tenth
+
+
+def test_more_trials_on_the_same_items_make_no_error_over_items_smaller(make):
+    trials = [make("a", 1, 100.0 + trial, trial) for trial in range(4)]
+    known = {"true_test_nats": 101.0, "true_gap_standard_error": 0.25}
+    (table,) = build_tables([replace(each, result=replace(each.result, **known)) for each in trials])
+    (row,) = table.rows
+    assert (row.trials, row.standard_error_naive, row.true_gap_standard_error) == (4, 0.5, 0.25)

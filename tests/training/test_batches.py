@@ -82,3 +82,15 @@ def test_mapped_batches_apply_their_function_everywhere():
     np.testing.assert_array_equal(mapped.batch(3, 4), 2 * indices(10).batch(3, 4))
     np.testing.assert_array_equal(mapped.take(5), 2 * indices(10).take(5))
     assert (mapped.size, mapped.features) == (10, 1)
+
+
+def test_the_rows_that_are_taken_are_a_random_part_of_all():
+    some = indices(1000).take(100)[:, 0]
+    assert abs(some.mean() - 499.5) < 4 * 1000 / 12**0.5 / 100**0.5
+
+
+def test_fresh_batches_are_augmented_too():
+    batches = FreshBatches(lambda n, generator: np.zeros((n, 2), np.float32), 2, 0, noisy)
+    assert batches.batch(0, 4).all()
+    assert batches.take(4).all()
+    assert not np.array_equal(batches.batch(0, 4), batches.batch(1, 4))

@@ -575,3 +575,35 @@ def test_a_plan_of_the_callers_replaces_that_of_the_profile_and_is_recorded():
     plan = replace(LDE.plans["quick"], rate=0.0123, batch_size=17)
     density = lb.create("lde+w", 5, components=3).fit(ROWS, HELD_OUT, steps=3, plan=plan, device="cpu")
     assert (density.training_setup["rate"], density.training_setup["batch_size"]) == (0.0123, 17)
+
+
+def test_a_step_is_told_the_share_of_the_budget_that_is_spent(monkeypatch):
+    """By a clock that goes on by a second with every step, over 10 seconds; the plan's own steps say nothing."""
+    seconds, shares = iter(range(100)), []
+    monkeypatch.setattr(loop.Seconds, "now", classmethod(lambda cls: cls(*[float(next(seconds))] * 2)))
+    learner = Scripted([])
+    learner.step = lambda batch, step, progress: shares.append(progress) or 1.0
+    train(learner, ArrayBatches(ROWS, 0), None, Plan(steps=1000), Budget.of(seconds=10), device=CPU)
+    assert shares == pytest.approx([step / 10 for step in range(10)])
+
+
+def test_a_resumed_run_keeps_the_best_weights_of_before_it_was_killed(tmp_path, monkeypatch):
+    class Kept(Scripted):
+        def state_dict(self):
+            return {"weights": self.weights}
+
+        def load_state_dict(self, state):
+            self.weights = state["weights"]
+
+    def stop(progress):
+        if progress.step == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    plan, held_out = Plan(steps=5, validate_every=1), torch.as_tensor(HELD_OUT)
+    given = {"device": CPU, "checkpoint": tmp_path / "c"}
+    with pytest.raises(KeyboardInterrupt):
+        train(Kept([1.0, 3.0, 2.0]), ArrayBatches(ROWS, 0), held_out, plan, Budget.of(), on_progress=stop, **given)
+    learner = Kept([2.5, 2.9])
+    state = train(learner, ArrayBatches(ROWS, 0), held_out, plan, Budget.of(), **given)
+    assert (learner.adopted, state.best_step) == (2.0, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from lde_bench.seeds import derive_seed
 from lde_bench.training.plan import Budget
 from lde_bench.trials import density as density_trials
 from lde_bench.trials.base import TrainingOptions
-from lde_bench.trials.density import DensityTrial, plan_trials
+from lde_bench.trials.density import DensityTrial, _random_symmetry, plan_trials
 from lde_bench.trials.run import run_trials
 
 OPTIONS = TrainingOptions(device="cpu", precision="fp32")
@@ -367,3 +368,28 @@ def test_symmetries_of_data_that_are_no_patches_are_refused_before_training(fits
     with pytest.raises(InputError, match="63 features and not 5"):
         plan("gaussian+sym", data=dataset(features=5, is_patch=False))
     assert fits == []
+
+
+def test_every_row_of_a_batch_is_turned_by_a_symmetry_of_its_own_and_all_eight_come():
+    rows = np.repeat(np.random.default_rng(0).normal(size=(1, 63)).astype(np.float32), 800, 0)
+    turned, counts = np.unique(_random_symmetry(rows, np.random.default_rng(1)), axis=0, return_counts=True)
+    assert len(turned) == 8
+    assert np.abs(counts - 100).max() < 5 * (800 * 7 / 64) ** 0.5
+
+
+def test_a_trial_trains_on_the_batches_that_its_options_ask_for():
+    sevens = SimpleNamespace(draw=lambda n, generator: np.full((n, 63), 7, np.float32), draw_at=None)
+    (fixed,) = plan(METHOD, data=replace(DATA, fresh=sevens))
+    fresh = replace(fixed, options=replace(OPTIONS, patches="fresh"))
+    assert (fresh.batches().batch(0, 5) == 7).all()
+    assert fresh.batches().size is None
+    drawn = fixed.batches().batch(0, 5)
+    assert (drawn[:, None] == DATA.train).all(2).any(1).all()
+    augmented = replace(fixed, options=replace(OPTIONS, augment="symmetries")).batches()
+    assert not (augmented.batch(0, 200)[:, None] == DATA.train).all(2).any(1).all()
+
+
+def test_the_validation_figure_of_a_record_is_that_of_its_weights_on_validation_rows(store):
+    (record,) = run(store, plan(METHOD))
+    mean = weights(store, record).log_prob(DATA.validation).astype(np.float64).mean()
+    assert record.result.validation_nats == pytest.approx(mean, rel=1e-6)
