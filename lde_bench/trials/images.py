@@ -357,7 +357,7 @@ class ImageTrial(Trial):
         )
 
     def null_rule(self) -> dict[str, Any]:
-        """Of `evaluation`, that measures have no null; nothing where they have one."""
+        """What `evaluation` adds where measures have no null; nothing where they have one."""
         return {} if self.has_nulls else {"nulls": "none"}
 
     @property
