@@ -114,8 +114,8 @@ def earlier_sheets(folders: Iterable[Path]) -> dict[str, Sheet]:
 
 
 def superseded(sheets: Iterable[Sheet], shown: Iterable[Sheet]) -> set[str]:
-    """Tell which sheets, by what they show, are of a run of which another training is `shown`: any other may be the last
-    that is left of its samples.
+    """Tell which sheets, by what they show, are of a run of which another training is `shown`: any other may be the
+    last that is left of its samples.
     """
     now = {sheet.shows for sheet in shown}
     runs = {shows.partition(FINISHED)[0] for shows in now if FINISHED in shows}
