@@ -148,7 +148,7 @@ class TimeToNats(Experiment):
         options = on_one_clock(options)
         spelled = [at_its_components(method) for method in methods]
         for method in spelled:
-            _check_one_training(method)
+            _check_clocked(method)
         planned = [
             trial
             for budget in budgets
@@ -211,7 +211,7 @@ class TimeToNats(Experiment):
         return [_side_by_side(each) for each in by_data.values() if len(each) > 1]
 
 
-def _check_one_training(method: str) -> None:
+def _check_clocked(method: str) -> None:
     """Refuse a mixture of trained models, each of which would be given the whole budget, and what must have fresh
     patches, which a run has or has not by its pace.
 

@@ -157,7 +157,7 @@ def test_a_candidate_spends_its_cpu_seconds_and_never_sees_the_test_set(tmp_path
     assert record.result.test_nats is None
     (look,) = record.curve
     assert record.result.validation_nats == pytest.approx(look.validation_nats, abs=1e-4)
-    assert 0.1 <= record.cost.training_cpu_seconds < look.wall_seconds  # how long the last step takes is the machine's
+    assert 0.1 <= record.cost.training_cpu_seconds < 0.2 < look.wall_seconds
     assert not store.paths(record).weights.exists()
 
 
