@@ -103,6 +103,13 @@ Trials = Annotated[
     TrialCount | None, Parameter(help="Training runs per row, each with its own seed (1, 2, 2, 5 by profile).")
 ]
 Steps = Annotated[Whole | None, Parameter(help="Training steps in place of the profile's.")]
+Batch = Annotated[
+    Whole | None,
+    Parameter(
+        help="Training rows a step in place of the plan's, e.g. more of them on a GPU; the rate grows with the square "
+        "root."
+    ),
+]
 Seconds = Annotated[
     float | None, Parameter(help="Training seconds in place of the profile's steps; marked machine-dependent.")
 ]

@@ -11,6 +11,7 @@ from lde_bench.cli.app import (
     RUNNING,
     SWEEPING,
     Augment,
+    Batch,
     Components,
     Methods,
     Patches,
@@ -58,6 +59,7 @@ def bsds300(
     ] = None,
     steps: Steps = None,
     seconds: Seconds = None,
+    batch: Batch = None,
     patches: Patches = "auto",
     augment: Augment = None,
     sweeping: Sweeping = SWEEPING,
@@ -72,7 +74,7 @@ def bsds300(
     from lde_bench.training.plan import Budget
     from lde_bench.trials.base import set_threads
 
-    budget = Budget.of(profile, steps, seconds)
+    budget = Budget.of(profile, steps, seconds, batch=batch)
     set_threads(running.threads)
     planned = Bsds300().plan(
         budget,

@@ -11,6 +11,7 @@ from lde_bench.cli.app import (
     RUNNING,
     SWEEPING,
     Augment,
+    Batch,
     Components,
     Methods,
     Patches,
@@ -52,6 +53,7 @@ def table(
     ] = True,
     steps: Steps = None,
     seconds: Seconds = None,
+    batch: Batch = None,
     patches: Patches = "auto",
     augment: Augment = None,
     sweeping: Sweeping = SWEEPING,
@@ -66,7 +68,7 @@ def table(
     from lde_bench.training.plan import Budget
     from lde_bench.trials.base import set_threads
 
-    budget = Budget.of(profile, steps, seconds)
+    budget = Budget.of(profile, steps, seconds, batch=batch)
     set_threads(running.threads)
     loaded = load_data(
         data,

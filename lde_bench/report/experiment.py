@@ -284,6 +284,8 @@ def _heading(record: Record, photographs: int | None, options: Sequence[str]) ->
         amount += f", {budget.steps:,} steps"
     elif budget.seconds is not None:
         amount += f", {budget.seconds:g} {'CPU ' if budget.clock == 'cpu' else ''}seconds"
+    if budget.batch is not None:
+        amount += f"{'' if budget.steps is not None else ', steps'} of {budget.batch:,} rows"
     if budget.machine_dependent:
         amount += " (machine-dependent)"
     lines.append(", ".join([amount, *options, f"benchmark version {record.benchmark_version}"]))

@@ -125,6 +125,22 @@ class Plan:
         longer = self.stretched(min(LONG_STEPS, LONG_SECONDS / (size * self.reference_seconds)))
         return replace(longer, rate=lengthened_rate(self.rate, max(1.0, longer.steps / self.steps)))
 
+    def of_batch(self, rows: int | None) -> Plan:
+        """The plan with so many training rows a step, and as many steps; None: its own.
+
+        The rate grows with the square root of the number of rows, as suits Adam (Malladi, Lyu, Panigrahi, Arora 2022,
+        arXiv 2205.10287), from which all rates here but those of `sgd` are.
+        """
+        if rows is None or self.closed_form:
+            return self
+        ratio = rows / self.batch_size
+        return replace(
+            self,
+            batch_size=rows,
+            rate=self.rate * math.sqrt(ratio),
+            reference_seconds=self.reference_seconds * ratio,
+        )
+
     def per_feature(self, features: int) -> Plan:
         """The plan with `clip` and `weight_decay` for a loss in nats a feature; AdamW's decay knows no loss."""
         if not self.of_nats:
@@ -178,7 +194,8 @@ def plan_of(plans: Mapping[str, Plan], profile: str, size: Callable[[], float] =
 
 @dataclass(frozen=True)
 class Budget:
-    """A profile, or a profile whose number of steps is replaced by explicit steps or seconds.
+    """A profile, or a profile whose number of steps is replaced by explicit steps or seconds; `batch`, where it is
+    given, replaces the number of training rows a step (`Plan.of_batch`).
 
     A budget in seconds depends on the machine: it exists for time-to-quality studies only, and is marked so in
     every record.
@@ -189,6 +206,7 @@ class Budget:
     seconds: float | None = None
     machine_dependent: bool = False
     clock: Clock = "wall"
+    batch: int | None = None
 
     @classmethod
     def of(
@@ -197,6 +215,7 @@ class Budget:
         steps: int | None = None,
         seconds: float | None = None,
         clock: Clock = "wall",
+        batch: int | None = None,
     ) -> Budget:
         """Check and build a budget; without any the profile is `quick`. `clock` says what `seconds` are.
 
@@ -208,31 +227,34 @@ class Budget:
             raise InputError("a budget is steps or seconds, not both; give one of them.")
         if profile is not None and profile not in PROFILES:
             raise InputError(f"profile '{profile}' is unknown; choose one of {', '.join(PROFILES)}.")
-        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, numbers.Integral) or steps < 1):
-            raise InputError(f"steps = {steps} is not a whole number from 1 up; give at least 1.")
+        for name, value in (("steps", steps), ("batch", batch)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1):
+                raise InputError(f"{name} = {value} is not a whole number from 1 up; give at least 1.")
         if seconds is not None and not (isinstance(seconds, numbers.Real) and 0 < seconds < math.inf):
             raise InputError(f"seconds = {seconds} is not a positive number; give at least 1.")
         if clock not in get_args(Clock):
             raise InputError(f"clock '{clock}' is unknown; choose one of {', '.join(get_args(Clock))}.")
         if clock == "cpu" and seconds is None:
             raise InputError("a clock of CPU seconds needs a number of seconds; give them, or leave the clock out.")
-        whole = None if steps is None else int(steps)
-        return cls(profile or "quick", whole, seconds, machine_dependent=seconds is not None, clock=clock)
+        whole, rows = (None if value is None else int(value) for value in (steps, batch))
+        return cls(profile or "quick", whole, seconds, machine_dependent=seconds is not None, clock=clock, batch=rows)
 
     def describe(self) -> dict[str, Any]:
         """As JSON-able values, for the name of a run."""
         values = asdict(self)
-        if self.clock == "wall":
-            del values["clock"]  # the names of runs were given without
+        for name in ("clock", "batch"):  # the names of runs were given without
+            if values[name] == getattr(Budget, name):
+                del values[name]
         return values
 
     @property
     def label(self) -> str:
         """`quick`, or with the explicit budget in place of its steps: `quick-500-steps`, `quick-60-seconds`,
-        `quick-60-cpu-seconds`.
+        `quick-60-cpu-seconds`; with a batch of its own `quick-500-steps-of-1024` or `quick-of-1024`.
         """
+        rows = "" if self.batch is None else f"-of-{self.batch}"
         if self.steps is not None:
-            return f"{self.profile}-{self.steps}-steps"
+            return f"{self.profile}-{self.steps}-steps{rows}"
         if self.seconds is not None:
-            return f"{self.profile}-{self.seconds:g}-{'cpu-' if self.clock == 'cpu' else ''}seconds"
-        return self.profile
+            return f"{self.profile}-{self.seconds:g}-{'cpu-' if self.clock == 'cpu' else ''}seconds{rows}"
+        return self.profile + rows

@@ -67,3 +67,14 @@ def test_tables_of_other_data_in_one_folder_do_not_replace_each_other(cli, here)
     assert cli(*job, "--train", "100").code == 0  # whose table is the first still
     assert first.read_bytes() == before
     assert len(list(folder.glob("table*.csv"))) == 2
+
+
+def test_a_batch_of_its_own_is_trained_on_and_has_a_folder_of_its_own(cli, records):
+    outcome = cli(*EMBEDDED, "--methods", "made-mog:hidden=8", "--batch", "16")
+    assert outcome.code == 0, outcome.err
+    (record,) = records().values()
+    assert record["budget"]["batch"] == record["training"]["batch_size"] == 16
+    assert (PLACE.parent / "quick-3-steps-of-16" / f"{record['run_id']}.json").is_file()
+    outcome = cli(*EMBEDDED, "--methods", "made-mog:hidden=8", "--batch", "0")
+    assert outcome.code == 2
+    assert "batch = 0 is not a whole number from 1 up" in outcome.err

@@ -321,6 +321,15 @@ def test_a_budget_in_seconds_is_called_machine_dependent(make):
     assert column(table, "trials") == ["2"]
 
 
+@pytest.mark.parametrize(
+    ("steps", "told"), [(None, "profile quick, steps of 1,024 rows"), (700, "profile quick, 700 steps of 1,024 rows")]
+)
+def test_a_batch_of_its_own_is_told(make, steps, told):
+    budget = {"profile": "quick", "steps": steps, "seconds": None, "machine_dependent": False, "batch": 1024}
+    (table,) = build_tables([make("a", 1, budget=budget)])
+    assert table.heading[2].startswith(f"{told}, ")
+
+
 def test_a_model_that_broke_a_law_gets_no_row_and_the_law_is_named(make):
     laws = {"normalised": {"passed": False, "value": sys.float_info.max, "bound": 0.001, "detail": "it raised X"}}
     (table,) = build_tables([make("cheat", 1, 999.0, laws=laws), make("honest", 1, 100.0)])

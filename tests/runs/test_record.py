@@ -15,7 +15,7 @@ PUBLISHED = Path(__file__).parents[2] / "results"
 
 #: The fields of a result that records before them do not have.
 ADDED: dict[str, Any] = {
-    **dict.fromkeys(("true_test_nats", "true_gap_standard_error", "parzen", "blocks", "training_cpu_seconds")),
+    **dict.fromkeys(("true_test_nats", "true_gap_standard_error", "parzen", "blocks", "training_cpu_seconds", "batch")),
     **dict.fromkeys(("features", "input")),
     "measures": {},
     "beside": {},

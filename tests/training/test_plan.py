@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -109,9 +110,40 @@ def test_cpu_seconds_are_another_budget_and_those_on_the_wall_keep_the_names_of_
     assert set(cpu.describe()) - set(wall.describe()) == {"clock"}
 
 
+def test_a_batch_of_its_own_is_another_budget_and_changes_the_names_of_no_other_runs():
+    assert Budget.of("long", batch=1024).label == "long-of-1024"
+    assert Budget.of("long", steps=9, batch=1024).label == "long-9-steps-of-1024"
+    assert Budget.of(seconds=3.5, clock="cpu", batch=64).label == "quick-3.5-cpu-seconds-of-64"
+    with_batch, without = Budget.of(steps=9, batch=1024), Budget.of(steps=9)
+    assert with_batch.describe() == {**without.describe(), "batch": 1024}
+
+
+def test_the_rate_grows_with_the_square_root_of_the_batch_and_the_steps_stay():
+    plan = Plan(steps=100, batch_size=128, rate=1e-3, clip=0.5, average=0.99, warmup=7, reference_seconds=10)
+    wide = replace(plan, batch_size=2048, rate=4e-3, reference_seconds=160)
+    assert plan.of_batch(2048) == wide
+    assert wide.of_batch(128) == plan
+    assert plan.of_batch(None) == plan
+    fit = Plan(steps=1, closed_form=True)
+    assert fit.of_batch(5) == fit
+
+
+@pytest.mark.parametrize("method", ["lde", "lde+w+sym", "made-mog+w", "resmade-mog+ens"])
+def test_a_density_trains_on_the_batch_of_its_budget(method):
+    density = lb.create(method, features=63)
+    own, asked = density.plan(Budget.of("long")), density.plan(Budget.of("long", batch=32))
+    members = own.batch_size // lb.create(method.removesuffix("+ens"), features=63).plan(Budget.of("long")).batch_size
+    assert asked.batch_size == 32 * members
+    assert asked.rate == pytest.approx(own.rate * math.sqrt(asked.batch_size / own.batch_size))
+    assert asked.steps == own.steps
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
+        {"batch": 0},
+        {"batch": 2.5},
+        {"batch": True},
         {"steps": 0},
         {"steps": -3},
         {"steps": 2.5},
