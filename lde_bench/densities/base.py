@@ -89,6 +89,9 @@ class Density(Model):
     code_plans: ClassVar[dict[str, Plan]] = {}
     #: Those for codes of `WIDE_CODE` numbers or more, of images in colour, where they are others again.
     wide_code_plans: ClassVar[dict[str, Plan]] = {}
+    #: Whether every batch of a training step asks for the same kernels in the same order, none of which waits for a
+    #: number: a GPU then replays them (`lde_bench.training.graphs`).
+    replayable: ClassVar[bool] = False
     #: How one sees that the density is autoregressive: `conditional_log_prob` and `conditional_cdf` exist.
     autoregressive: bool = False
     #: How one sees that the density is a flow: `encode` and `decode` exist.

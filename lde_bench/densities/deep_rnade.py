@@ -52,6 +52,7 @@ class DeepRnade(AutoregressiveMixture):
 
     name = "deep-rnade"
     place = 50
+    replayable = True
     rows = ("deep-rnade:components=10", "deep-rnade+w:components=10")
     input = "standardised"
     card = Card(

@@ -109,7 +109,7 @@ class _NormAct(torch.autograd.Function):
         gradient = torch.ops.aten.leaky_relu_backward(gradient, out, SLOPE, True)
         # Through the affine map alone, mean and variance held fixed ...
         for_rows, for_weight, for_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, rows, weight, mean, var, None, None, False, ctx.eps, [True, True, True]
+            gradient, rows, weight, mean, var, mean, scale, False, ctx.eps, [True, True, True]
         )
         standard = (blank - mean) * scale
         for_weight = for_weight + on_blank * standard
@@ -195,6 +195,7 @@ class LDE(ScaledMixture):
 
     name = "lde"
     place = 110
+    replayable = True
     rows = ("lde", "lde+w")
     card = Card(
         summary="Latent Density Estimator: dilated causal convolutions, K Gaussians per dimension",

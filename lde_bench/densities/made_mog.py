@@ -29,6 +29,7 @@ class MadeMog(ScaledMixture):
 
     name = "made-mog"
     place = 40
+    replayable = True
     rows = ("made-mog:components=10", "made-mog+w:components=10")
     card = Card(
         summary="masked autoencoder (MADE), K Gaussians per dimension, sequential order, relu",

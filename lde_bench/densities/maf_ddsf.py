@@ -224,6 +224,7 @@ class MafDdsf(Flow):
 
     name = "maf-ddsf"
     place = 90
+    replayable = True
     rows = ("maf-ddsf", "maf-ddsf+w")
     card = Card(
         summary="neural autoregressive flow, deep dense sigmoidal transforms under masked networks",

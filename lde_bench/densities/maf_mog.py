@@ -35,6 +35,7 @@ class MafMog(Flow):
 
     name = "maf-mog"
     place = 70
+    replayable = True
     rows = ("maf-mog:components=10", "maf-mog+w:components=10")
     card = Card(
         summary="masked autoregressive flow of 5 MADEs with BatchNorm between, over a MADE with K Gaussians",

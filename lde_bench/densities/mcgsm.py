@@ -88,6 +88,7 @@ class MCGSM(Density):
 
     name = "mcgsm"
     place = 30
+    replayable = True
     input = "Cholesky"
     card = Card(
         summary="mixtures of conditional Gaussian scale mixtures, one per dimension, C components of S scales",

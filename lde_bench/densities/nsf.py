@@ -31,6 +31,7 @@ class Nsf(Flow):
 
     name = "nsf"
     place = 80
+    replayable = True
     rows = ("nsf", "nsf+w")
     card = Card(
         summary="neural spline flow: rational-quadratic couplings of 8 bins, residual conditioners, LU maps between",

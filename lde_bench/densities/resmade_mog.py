@@ -91,6 +91,7 @@ class ResMadeMog(ResidualMade):
 
     name = "resmade-mog"
     place = 120
+    replayable = True
     rows = ("resmade-mog+w",)
     input = "scalar unit"
     card = Card(

@@ -258,6 +258,7 @@ class Tan(Flow):
 
     name = "tan"
     place = 100
+    replayable = True
     # The first linear map starts there.
     input = "Cholesky"
     card = Card(

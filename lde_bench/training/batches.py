@@ -6,7 +6,9 @@ uninterrupted one would have seen. NumPy only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -36,6 +38,25 @@ class Batches(Protocol):
 
     def take(self, n: int) -> np.ndarray:
         """About `n` samples for data-dependent initialisation (whitening, mixture centres), augmented alike."""
+
+
+@contextmanager
+def drawn_ahead(batches: Batches, size: int, ahead: bool) -> Iterator[Callable[[int], np.ndarray]]:
+    """What gives the batch of a step; with `ahead` that of the next step is drawn in a thread meanwhile, so that a GPU
+    need not wait for it.
+    """
+    if not ahead:
+        yield lambda step: batches.batch(step, size)
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
+        drawn: dict[int, Future[np.ndarray]] = {}
+
+        def batch(step: int) -> np.ndarray:
+            asked = drawn.pop(step, None) or thread.submit(batches.batch, step, size)
+            drawn[step + 1] = thread.submit(batches.batch, step + 1, size)
+            return asked.result()
+
+        yield batch
 
 
 class ArrayBatches:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lde_bench.arrays import Table, row_blocks
 from lde_bench.training.device import Compiler, autocast
+from lde_bench.training.graphs import Replayed
 from lde_bench.training.plan import Plan
 
 #: Rows, and numbers in them, evaluated at once: bounds the memory of an evaluation, not its result.
@@ -270,7 +271,7 @@ class GradientLearner(LossLearner):
     """Maximum likelihood by stochastic gradients on -log p(x) / D nats (Yoo et al. 2020, eq. 4).
 
     `log_density(x)`: [B, D] -> [B] nats, usually the module itself or its compiled twin. `fused` is that of
-    `make_optimizer`.
+    `make_optimizer`. On a GPU the gradients of a module that is `replayable`, and not compiled, are a CUDA graph.
     """
 
     def __init__(
@@ -291,6 +292,15 @@ class GradientLearner(LossLearner):
 
         plan = plan.per_feature(getattr(module, "features", 1))
         super().__init__(module, plan, device, precision, loss, fused=fused, compiler=compiler)
+        self.replayed: Replayed | None = None
+        if device.type == "cuda" and getattr(module, "replayable", False) and not self.compiler.compiled:
+            usual = super()._gradients
+            self.replayed = Replayed(lambda batch: usual(batch, 0.0), module)
+
+    def _gradients(self, batch: Tensor, progress: float) -> Tensor:
+        if self.replayed is None:
+            return super()._gradients(batch, progress)
+        return self.replayed(batch)
 
     def step(self, batch: Tensor, step: int, progress: float) -> float:
         return super().step(batch, step, progress) * batch.shape[1]

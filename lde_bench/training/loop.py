@@ -19,7 +19,7 @@ from torch import Tensor
 from lde_bench.errors import TrainingDiverged
 from lde_bench.files import write_bytes_atomic
 from lde_bench.process import generator_states, set_generator_states
-from lde_bench.training.batches import Batches
+from lde_bench.training.batches import Batches, drawn_ahead
 from lde_bench.training.curve import CurvePoint
 from lde_bench.training.learner import Learner
 from lde_bench.training.plan import Budget, Plan
@@ -150,34 +150,36 @@ def train(
             return state.step % plan.validate_every == 0 or after >= 1.0
         return int(after * plan.looks) > int(before * plan.looks)
 
-    while (begun := share()) < 1.0 and not state.stopped_early:
-        batch = torch.as_tensor(batches.batch(state.step, batch_size), dtype=dtype, device=device)
-        loss = learner.step(batch, state.step, begun)
-        if not math.isfinite(loss):
-            raise TrainingDiverged(
-                f"the training loss became {loss} at step {state.step}; try a lower rate (now {plan.rate:g}), "
-                "gradient clipping, or --precision fp32."
-            )
-        if state.step == 0 and not plan.closed_form:  # a closed form has the loss of what it fitted
-            state.first_loss = loss
-        state.step += 1
-        state.clipped_steps += learner.was_clipped
-        tick()
-        if validation is not None and is_look(begun):
-            score = learner.score(validation)
+    ahead = device.type == "cuda" and not plan.closed_form
+    with drawn_ahead(batches, batch_size, ahead) as draw:
+        while (begun := share()) < 1.0 and not state.stopped_early:
+            batch = torch.as_tensor(draw(state.step), dtype=dtype, device=device)
+            loss = learner.step(batch, state.step, begun)
+            if not math.isfinite(loss):
+                raise TrainingDiverged(
+                    f"the training loss became {loss} at step {state.step}; try a lower rate (now {plan.rate:g}), "
+                    "gradient clipping, or --precision fp32."
+                )
+            if state.step == 0 and not plan.closed_form:  # a closed form has the loss of what it fitted
+                state.first_loss = loss
+            state.step += 1
+            state.clipped_steps += learner.was_clipped
             tick()
-            _look(state, score)
-            if state.best_step == state.step:
-                best = learner.candidate()
-            state.stopped_early = plan.patience is not None and state.looks_since_best >= plan.patience
-        now = time.perf_counter()
-        if checkpoint is not None and now > next_checkpoint:
-            _write_checkpoint(checkpoint, learner, best, state, maker, run)
-            written = time.perf_counter()
-            next_checkpoint = written + CHECKPOINT_SECONDS * min(FURTHER, max(1.0, (written - now) / WRITE_SECONDS))
-        spent = share()
-        seconds_left = state.wall_seconds / spent * (1 - spent)
-        on_progress(Progress(state.step, spent, loss, state.best_score, seconds_left))
+            if validation is not None and is_look(begun):
+                score = learner.score(validation)
+                tick()
+                _look(state, score)
+                if state.best_step == state.step:
+                    best = learner.candidate()
+                state.stopped_early = plan.patience is not None and state.looks_since_best >= plan.patience
+            now = time.perf_counter()
+            if checkpoint is not None and now > next_checkpoint:
+                _write_checkpoint(checkpoint, learner, best, state, maker, run)
+                written = time.perf_counter()
+                next_checkpoint = written + CHECKPOINT_SECONDS * min(FURTHER, max(1.0, (written - now) / WRITE_SECONDS))
+            spent = share()
+            seconds_left = state.wall_seconds / spent * (1 - spent)
+            on_progress(Progress(state.step, spent, loss, state.best_score, seconds_left))
     learner.adopt(best if best is not None else learner.candidate())
     if best is None:
         state.best_step = state.step

@@ -2,13 +2,14 @@
 
 Which storages lie on the card is written on them, so views, parameters and `.data` follow. A mode of functions stands
 where Python asks for a device (`.to`, `device=`, `.device`, `.numpy()`, generators); a mode of dispatch sees every
-operation, those of backward passes too, and refuses what CUDA refuses: operands on both sides.
+operation, those of backward passes too, and refuses what CUDA refuses: operands on both sides, and in a graph that is
+recorded what the processor must wait for.
 What is exact on the CPU stays so to the bit; the card has a global random generator of its own, as a GPU has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 from unittest.mock import patch
@@ -136,6 +137,8 @@ def _check_operands(func: Any, args: Any, operands: list[Tensor]) -> None:
         RuntimeError: there are others.
     """
     name = func._schema.name
+    if name == "aten::native_batch_norm_backward" and args[5] is None:  # which a CPU does without
+        raise RuntimeError("save_mean should always be defined")
     indices = _tensors(args[1]) if name in _INDEXING and place_of(args[0]) == CARD else []
     host = [each for each in operands if place_of(each) == CPU and all(each is not index for index in indices)]
     takes_numbers = torch.Tag.pointwise in func.tags or name.startswith(_TAKE_NUMBERS)
@@ -188,6 +191,52 @@ class _Functions(TorchFunctionMode):
             return _moved(func(*args, **kwargs), place)
 
 
+class CUDAGraph:
+    """What torch runs while it is recorded, to be run again on the same memory."""
+
+    def __init__(self) -> None:
+        self.calls: list[Callable[[], None]] = []
+
+    def replay(self) -> None:
+        with torch.no_grad():
+            for call in self.calls:
+                call()
+
+
+class _Recording(TorchDispatchMode):
+    """Records, and refuses what a GPU cannot record: whatever the processor must wait for."""
+
+    def __init__(self, card: FakeCard, graph: CUDAGraph) -> None:
+        super().__init__()
+        self.card = card
+        self.graph = graph
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        sides = {place_of(each) for each in _tensors((args, kwargs))}
+        waits = torch.Tag.dynamic_output_shape in func.tags or torch.Tag.data_dependent_output in func.tags
+        if CARD in sides and (waits or (func._schema.name == "aten::copy_" and CPU in sides)):
+            raise RuntimeError(f"operation not permitted when stream is capturing (in {func._schema.name})")
+        result = func(*args, **kwargs)
+        if CARD in sides or (not sides and self.card.place == CARD):
+            _put(result, CARD)  # what one mode writes on a storage does not always reach the next
+
+        def again() -> None:
+            for old, new in zip(_tensors([result]), _tensors([func(*args, **kwargs)]), strict=True):
+                if new.data_ptr() != old.data_ptr():  # else a view, or what was written in place
+                    old.copy_(new.reshape(old.shape))  # backward passes drop dimensions of one
+
+        self.graph.calls.append(again)
+        return result
+
+
+class _Stream:
+    """Of a card that does one thing after the other."""
+
+    def wait_stream(self, stream: _Stream) -> None:
+        pass
+
+
 def _autocast(device_type: str, *args: Any, **kwargs: Any) -> torch.autocast:
     return _AUTOCAST("cpu", *args, **kwargs)
 
@@ -228,6 +277,11 @@ def fake_card() -> Iterator[FakeCard]:
             torch.get_rng_state() if card.random_state is None else card.random_state.clone()
         ),
         "set_rng_state": set_rng_state,
+        "Stream": _Stream,
+        "current_stream": _Stream,
+        "stream": lambda stream: nullcontext(),
+        "CUDAGraph": CUDAGraph,
+        "graph": lambda graph: _Recording(card, graph),
         "manual_seed_all": lambda seed: set_rng_state(torch.Generator().manual_seed(seed).get_state()),
     }
     with ExitStack() as stack:

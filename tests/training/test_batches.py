@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
 from lde_bench.errors import InputError
-from lde_bench.training.batches import ArrayBatches, FreshBatches, MappedBatches
+from lde_bench.training.batches import ArrayBatches, FreshBatches, MappedBatches, drawn_ahead
 
 
 def indices(n: int, seed: int = 0) -> ArrayBatches:
@@ -94,3 +96,33 @@ def test_fresh_batches_are_augmented_too():
     assert batches.batch(0, 4).all()
     assert batches.take(4).all()
     assert not np.array_equal(batches.batch(0, 4), batches.batch(1, 4))
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_batches_drawn_ahead_are_those_of_their_steps(ahead):
+    plain = indices(50)
+    with drawn_ahead(indices(50), 8, ahead) as draw:
+        for step in (4, 5, 6, 7, 20, 3):  # a run that goes on begins anywhere
+            np.testing.assert_array_equal(draw(step), plain.batch(step, 8))
+
+
+def test_the_next_batch_is_drawn_while_this_one_is_in_use():
+    drawn = {step: threading.Event() for step in range(3)}
+
+    class Telling(ArrayBatches):
+        def batch(self, step: int, size: int) -> np.ndarray:
+            drawn[step].set()
+            return super().batch(step, size)
+
+    with drawn_ahead(Telling(np.zeros((9, 1), np.float32), 0), 2, ahead=True) as draw:
+        draw(0)
+        assert drawn[1].wait(60)
+        assert not drawn[2].is_set()
+
+
+def test_a_batch_that_cannot_be_drawn_ahead_is_an_error_where_it_is_asked_for():
+    def draw_rows(n: int, generator: np.random.Generator) -> np.ndarray:
+        raise InputError("no rows")
+
+    with drawn_ahead(FreshBatches(draw_rows, 1, 0), 2, ahead=True) as draw, pytest.raises(InputError, match="no rows"):
+        draw(0)
