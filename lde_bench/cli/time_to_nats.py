@@ -39,9 +39,10 @@ def time_to_nats(
 ) -> int:
     """Log-likelihood of patches after equal CPU seconds of training: curves on validation, one look at the test set.
 
-    Every method tries three candidate plans on validation patches, then trains once per budget by the best of them. One
-    thread unless --threads says otherwise: a second costs more CPU seconds than it brings. To resume a run that was
-    killed, give the same command again; several processes may share one --results-dir.
+    Every method tries three candidate plans on validation patches, up to two more where a rate at the edge of those
+    tried was the best, then trains once per budget by the best of them. One thread unless --threads says otherwise: a
+    second costs more CPU seconds than it brings. To resume a run that was killed, give the same command again; several
+    processes may share one --results-dir.
     """
     from lde_bench.experiments.bsds300 import FEATURES, load_patches
     from lde_bench.experiments.time_to_nats import PROFILES, SEARCH_SHARE, TimeToNats, budget_of
@@ -79,8 +80,11 @@ def time_to_nats(
     seconds = sum(trial.reference_seconds() for trial in [*candidates, *after])
     say(
         f"{len(candidates)} candidate plans, then {len(after)} runs: about {duration(seconds)} of training in all, "
-        "less what is done already."
+        "less what is done already, and up to two candidates more of a method whose best rate lies at the edge."
     )
     searched = run_trials(candidates, store)
+    while further := TimeToNatsSearch().beyond(candidates, searched):
+        say("A rate at the edge of those tried was the best of its method: the next one is tried too.")
+        candidates, searched = [*candidates, *further], [*searched, *run_trials(further, store)]
     records = run_trials(plan(choose(candidates, searched)), store)
     return finish([*records, *searched], store, running.json)

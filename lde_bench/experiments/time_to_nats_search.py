@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 #: Times the rate of the method's own plan.
 RATE_FACTORS = (1 / 3, 1.0, 3.0)
 
+#: Where the lowest or the highest rate is the best, the next beyond it is tried too, at most so many of a method.
+BEYOND, FURTHER = 3.0, 2
+
 #: By the method's name, what is tried of one whose plan has no rate: rows of a step of the EM algorithm.
 OTHER_CANDIDATES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "gmm": ({"batch_size": 5_000}, {"batch_size": 10_000}, {"batch_size": 20_000})
@@ -66,6 +69,25 @@ class TimeToNatsSearch(Experiment):
         trials = plan_trials(self.name, dataset, spelled, [COMPONENTS], 1, budget, options, seed)
         plain = {str(trial.plain.spec): trial.plain for trial in trials}
         return [CandidateTrial.of(trial, changes) for trial in plain.values() for changes in _candidates(trial)]
+
+    def beyond(self, candidates: Sequence[CandidateTrial], records: Sequence[Record]) -> list[CandidateTrial]:
+        """What is to be tried further, after the record of each candidate: the next rate of every method of which one
+        at the edge was the best; nothing of a method that was tried at `FURTHER` rates more.
+        """
+        tried: dict[str, list[tuple[CandidateTrial, float]]] = {}
+        for candidate, record in zip(candidates, records, strict=True):
+            if "rate" in candidate.changes:
+                tried.setdefault(str(candidate.spec), []).append((candidate, _validation_nats(record)))
+        further = []
+        for of in tried.values():
+            best, nats = max(of, key=lambda pair: pair[1])
+            rates = [candidate.changes["rate"] for candidate, _ in of]
+            rate = best.changes["rate"]
+            if nats == -math.inf or rate not in (min(rates), max(rates)) or len(of) >= len(RATE_FACTORS) + FURTHER:
+                continue
+            next_rate = rate * BEYOND if rate == max(rates) else rate / BEYOND
+            further.append(replace(best, changes={**best.changes, "rate": _rounded(next_rate)}))
+        return further
 
     def columns(self, table: Table) -> list[Column]:
         best: dict[tuple[str, int | None], float] = {}
@@ -131,4 +153,8 @@ def _candidates(trial: DensityTrial) -> Sequence[Mapping[str, Any]]:
     if trial.spec.name in OTHER_CANDIDATES:
         return OTHER_CANDIDATES[trial.spec.name]
     average = {"average": AVERAGE} if ":" in trial.spec.name and plan.average is None else {}
-    return [{**average, "rate": float(f"{plan.rate * factor:.3g}")} for factor in RATE_FACTORS]
+    return [{**average, "rate": _rounded(plan.rate * factor)} for factor in RATE_FACTORS]
+
+
+def _rounded(rate: float) -> float:
+    return float(f"{rate:.3g}")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from test_bad_input import assert_refused
+
+from lde_bench.experiments.time_to_nats_search import TimeToNatsSearch
+from lde_bench.runs import Record
+from lde_bench.trials.timed import CandidateTrial
 
 FAULTS = {
     "minutes-0": (("--minutes", "0"), "minutes = 0.0 is not a positive number"),
@@ -58,6 +63,24 @@ def test_from_the_command_to_the_files_and_what_is_lost_alone_is_done_again(cli,
         name: record for name, record in before.items() if name != lost
     }
     assert set(after) == set(before)
+
+
+@pytest.mark.slow
+def test_what_lies_beyond_the_edge_is_tried_and_can_be_chosen(cli, monkeypatch):
+    rounds = []
+
+    def beyond(self: TimeToNatsSearch, candidates: list[CandidateTrial], records: list[Record]) -> list[CandidateTrial]:
+        rounds.append(len(candidates))
+        assert len(records) == len(candidates)
+        further = replace(candidates[0], changes={"rate": 10.0 ** -len(rounds)})
+        return [further] if len(rounds) < 3 else []
+
+    monkeypatch.setattr(TimeToNatsSearch, "beyond", beyond)
+    done = cli("time-to-nats", "--minutes", 0.002, "--methods", "made-mog+w:hidden=8", "--json")
+    assert done.code == 0, done.err
+    assert rounds == [3, 4, 5]
+    assert len(done.payload["tables"][1]["rows"]) == 5
+    assert done.err.count("the next one is tried too") == 2
 
 
 @pytest.mark.slow

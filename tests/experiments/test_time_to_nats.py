@@ -170,6 +170,39 @@ def test_the_best_on_validation_rows_is_chosen_of_those_that_did_not_fail():
     assert choose(tried, records) == {SMALL: Choice(tried[1].changes, 10, 10.0, 120.0)}
 
 
+def edge_rates(*nats: float, method: str = SMALL) -> list[float]:
+    """Rates, as shares of the plan's own, that are tried after candidates of these validation nats."""
+    tried = candidates(method)
+    own = tried[0].model().plan(SEARCH).rate
+    tried += [replace(tried[0], changes={"rate": own * 3.0**power}) for power in range(2, len(nats) - 1)]
+    records = [searched(trial, each) for trial, each in zip(tried, nats, strict=True)]
+    return [each.changes["rate"] / own for each in TimeToNatsSearch().beyond(tried, records)]
+
+
+def test_a_search_whose_best_rate_is_at_the_edge_goes_on_beyond_it():
+    assert edge_rates(101.0, 105.0, 103.0) == []
+    assert edge_rates(101.0, 103.0, 105.0) == pytest.approx([9], rel=5e-3)
+    assert edge_rates(105.0, 103.0, 101.0) == pytest.approx([1 / 9], rel=5e-3)
+    assert edge_rates(101.0, 103.0, 105.0, 104.0) == []
+    assert edge_rates(101.0, 103.0, 105.0, 106.0) == pytest.approx([27], rel=5e-3)
+    assert edge_rates(101.0, 103.0, 105.0, 106.0, 107.0) == []  # five are enough
+
+
+def test_nothing_is_tried_beyond_where_there_is_no_rate_or_nothing_worked_or_the_edge_failed():
+    em = candidates("gmm:components=3")
+    assert TimeToNatsSearch().beyond(em, [searched(trial, 100.0 + i) for i, trial in enumerate(em)]) == []
+    tried = candidates(SMALL)
+    failed = [trial.failed_record("the loss is NaN") for trial in tried]
+    assert TimeToNatsSearch().beyond(tried, failed) == []
+    assert TimeToNatsSearch().beyond(tried, [searched(tried[0], 99.0), searched(tried[1], 100.0), failed[2]]) == []
+
+
+def test_a_rate_beyond_keeps_what_else_the_candidate_has():
+    tried = [replace(trial, changes={**trial.changes, "average": 0.9}) for trial in candidates(SMALL)]
+    (further,) = TimeToNatsSearch().beyond(tried, [searched(trial, -trial.changes["rate"]) for trial in tried])
+    assert further.changes == {"rate": pytest.approx(tried[0].changes["rate"] / 3, rel=5e-3), "average": 0.9}
+
+
 def test_a_method_whose_candidates_all_failed_has_a_failure_that_says_so_and_trains_nothing(tmp_path):
     tried = candidates(SMALL)
     choices = choose(tried, [trial.failed_record("the loss is NaN") for trial in tried])
