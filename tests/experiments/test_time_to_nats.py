@@ -26,6 +26,7 @@ from lde_bench.report.numbers import DASH, error_text
 from lde_bench.report.section import Section, row_title
 from lde_bench.runs import Record, Result, ResultStore, run_sweep
 from lde_bench.runs.record import Cost
+from lde_bench.training import loop
 from lde_bench.training.batches import ArrayBatches
 from lde_bench.training.curve import CurvePoint
 from lde_bench.training.plan import Budget
@@ -139,13 +140,17 @@ def test_a_candidate_spends_its_cpu_seconds_and_never_sees_the_test_set(tmp_path
     data = dataset(5)
     arrays = {"train": data.train, "validation": data.validation, "test": np.full((60, 5), np.nan, dtype=np.float32)}
     data = Dataset.of("made-up", "1", 0, arrays)
-    batch = ArrayBatches.batch
+    batch, processor = ArrayBatches.batch, [0.0]
 
     def slow_batch(self: ArrayBatches, step: int, size: int) -> np.ndarray:
-        time.sleep(0.02)  # seconds on the wall that are none of the processor's
+        time.sleep(
+            0.02
+        )  # twice as long on the wall as on the processor's clock, which is none that others move
+        processor[0] += 0.01
         return batch(self, step, size)
 
     monkeypatch.setattr(ArrayBatches, "batch", slow_batch)
+    monkeypatch.setattr(loop, "cpu_seconds", lambda: processor[0])
     budget = Budget.of(seconds=0.1, clock="cpu")
     _, trial, _ = candidates(SMALL, data=data, budget=budget)
     store = ResultStore(tmp_path)
