@@ -90,7 +90,7 @@ class Density(Model):
     #: Those for codes of `WIDE_CODE` numbers or more, of images in colour, where they are others again.
     wide_code_plans: ClassVar[dict[str, Plan]] = {}
     #: Whether every batch of a training step asks for the same kernels in the same order, none of which waits for a
-    #: number: a GPU then replays them (`lde_bench.training.graphs`).
+    #: number: a GPU then replays them (`lde_bench.training.graphs`). Says nothing of classes that inherit from it.
     replayable: ClassVar[bool] = False
     #: How one sees that the density is autoregressive: `conditional_log_prob` and `conditional_cdf` exist.
     autoregressive: bool = False

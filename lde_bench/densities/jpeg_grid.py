@@ -35,7 +35,7 @@ from lde_bench.training.batches import Batches, FreshBatches
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import Learner
 from lde_bench.training.model import Card, positive_integer
-from lde_bench.training.plan import Plan
+from lde_bench.training.plan import Budget, Plan
 
 #: One step in so many is of a density of one place, in turn; all others are of the density of patches from anywhere.
 EVERY = 3
@@ -118,6 +118,14 @@ class JpegGrid(ViewMixture):
         places = PLAN.reference_seconds * usual.size * plan.steps / PLAN.steps
         return (1 - 1 / EVERY) * self.base.reference_seconds(plan) + places / EVERY
 
+    def plan(self, budget: Budget) -> Plan:
+        if budget.batch is not None:
+            raise InputError(
+                f"+{self.name} trains the densities of its places by a plan of their own, of the usual batches; leave "
+                "out --batch."
+            )
+        return super().plan(budget)
+
     def treatment(self) -> dict[str, Any]:
         """How the densities of the places are trained."""
         own = {"every": EVERY, "places": len(PLACES), "width": self.width, "rate": PLAN.rate}
@@ -171,6 +179,8 @@ def _turn(step: int) -> tuple[int, int]:
 
 class _Turns:
     """The batches of whose step it is, those of a place in its coordinates."""
+
+    of_any_thread = True
 
     def __init__(self, anywhere: FreshBatches, views: Sequence[View]) -> None:
         self.anywhere = anywhere

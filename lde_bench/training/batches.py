@@ -43,9 +43,9 @@ class Batches(Protocol):
 @contextmanager
 def drawn_ahead(batches: Batches, size: int, ahead: bool) -> Iterator[Callable[[int], np.ndarray]]:
     """What gives the batch of a step; with `ahead` that of the next step is drawn in a thread meanwhile, so that a GPU
-    need not wait for it.
+    need not wait for it. Batches of a user's own class are not: they may be of one thread, or of one buffer.
     """
-    if not ahead:
+    if not ahead or not getattr(batches, "of_any_thread", False):
         yield lambda step: batches.batch(step, size)
         return
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
@@ -56,11 +56,18 @@ def drawn_ahead(batches: Batches, size: int, ahead: bool) -> Iterator[Callable[[
             drawn[step + 1] = thread.submit(batches.batch, step + 1, size)
             return asked.result()
 
-        yield batch
+        try:
+            yield batch
+        finally:
+            for future in drawn.values():
+                future.cancel()
 
 
 class ArrayBatches:
     """Shuffled epochs over `array` [n, features], each epoch a fresh permutation."""
+
+    #: Its batches may be drawn in another thread, one after the other: each is an array of its own.
+    of_any_thread = True
 
     def __init__(self, array: Rows, seed: int, augment: Augment | None = None) -> None:
         self.array = array
@@ -106,6 +113,8 @@ class FreshBatches:
     `draw_at(offset, n, generator)`, where there is one, draws those that lie at an offset (row, column) on the grid of
     8x8 blocks.
     """
+
+    of_any_thread = True
 
     def __init__(
         self,
@@ -162,6 +171,10 @@ class MappedBatches:
     def __init__(self, inner: Batches, function: Callable[[np.ndarray], np.ndarray]) -> None:
         self.inner = inner
         self.function = function
+
+    @property
+    def of_any_thread(self) -> bool:
+        return getattr(self.inner, "of_any_thread", False)
 
     @property
     def features(self) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lde_bench.arrays import Table, row_blocks
 from lde_bench.training.device import Compiler, autocast
-from lde_bench.training.graphs import Replayed
+from lde_bench.training.graphs import Replayed, is_replayed
 from lde_bench.training.plan import Plan
 
 #: Rows, and numbers in them, evaluated at once: bounds the memory of an evaluation, not its result.
@@ -293,14 +293,18 @@ class GradientLearner(LossLearner):
         plan = plan.per_feature(getattr(module, "features", 1))
         super().__init__(module, plan, device, precision, loss, fused=fused, compiler=compiler)
         self.replayed: Replayed | None = None
-        if device.type == "cuda" and getattr(module, "replayable", False) and not self.compiler.compiled:
-            usual = super()._gradients
-            self.replayed = Replayed(lambda batch: usual(batch, 0.0), module)
+        if is_replayed(module, device) and not self.compiler.compiled:
+            self.replayed = Replayed(module)
 
     def _gradients(self, batch: Tensor, progress: float) -> Tensor:
-        if self.replayed is None:
-            return super()._gradients(batch, progress)
-        return self.replayed(batch)
+        usual = super()._gradients  # its loss knows no progress
+        if self.replayed is not None:
+            try:
+                return self.replayed(batch, lambda rows: usual(rows, progress))
+            except RuntimeError as error:
+                self.replayed = None
+                self.compiler.notify(f"CUDA graphs are not used: {error}; training steps are launched, only slower.")
+        return usual(batch, progress)
 
     def step(self, batch: Tensor, step: int, progress: float) -> float:
         return super().step(batch, step, progress) * batch.shape[1]

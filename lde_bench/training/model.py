@@ -310,7 +310,7 @@ class Model(nn.Module):
         """The training plan under a budget's profile."""
         found = plan_of(self.plans, budget.profile, lambda: self.size)
         assert found is not None
-        return found.of_batch(budget.batch)
+        return found.of_batch(budget.batch) if self.by_gradient else found
 
     def describe_training(
         self, budget: Budget, precision: str, device: torch.device, plan: Plan | None = None

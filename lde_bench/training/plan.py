@@ -129,7 +129,7 @@ class Plan:
         """The plan with so many training rows a step, and as many steps; None: its own.
 
         The rate grows with the square root of the number of rows, as suits Adam (Malladi, Lyu, Panigrahi, Arora 2022,
-        arXiv 2205.10287), from which all rates here but those of `sgd` are.
+        arXiv 2205.10287), by which all densities here are trained that are trained by gradients.
         """
         if rows is None or self.closed_form:
             return self

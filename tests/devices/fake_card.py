@@ -17,11 +17,12 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_map_only
 
 CPU, CARD = torch.device("cpu"), torch.device("cuda", 0)
 TWO_DEVICES = "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!"
+RECORDING = "operation not permitted when stream is capturing"
 
 _MOVES = {Tensor.to, Tensor.cpu, Tensor.cuda, torch.as_tensor, torch.asarray}
 _TO_NUMPY = {Tensor.numpy, Tensor.__array__}
@@ -179,13 +180,16 @@ class _Functions(TorchFunctionMode):
     def _move(self, func: Any, args: Any, kwargs: Any, here: torch.device) -> Any:
         """A copy on the device that is asked for; what is there already stays what it is."""
         if func in (Tensor.cpu, Tensor.cuda):
-            return _moved(args[0], CPU if func is Tensor.cpu else CARD)
+            place = CPU if func is Tensor.cpu else CARD
+            _check_recorded_move(here, place)
+            return _moved(args[0], place)
         place = here
         for each in (*args[1:], *kwargs.values()):
             if isinstance(each, torch.device | str):
                 place = _device(each)
             elif isinstance(each, Tensor):  # .to(other)
                 place = place_of(each)
+        _check_recorded_move(here, place)
         args, kwargs = tree_map_only((torch.device, str), lambda each: CPU, (args, kwargs))
         with self.card.at(here):
             return _moved(func(*args, **kwargs), place)
@@ -198,7 +202,7 @@ class CUDAGraph:
         self.calls: list[Callable[[], None]] = []
 
     def replay(self) -> None:
-        with torch.no_grad():
+        with torch.no_grad(), torch._C.DisableTorchFunction():  # devices were taken out of what was recorded
             for call in self.calls:
                 call()
 
@@ -216,18 +220,26 @@ class _Recording(TorchDispatchMode):
         sides = {place_of(each) for each in _tensors((args, kwargs))}
         waits = torch.Tag.dynamic_output_shape in func.tags or torch.Tag.data_dependent_output in func.tags
         if CARD in sides and (waits or (func._schema.name == "aten::copy_" and CPU in sides)):
-            raise RuntimeError(f"operation not permitted when stream is capturing (in {func._schema.name})")
+            raise RuntimeError(f"{RECORDING} (in {func._schema.name})")
+        place = self.card.place
         result = func(*args, **kwargs)
-        if CARD in sides or (not sides and self.card.place == CARD):
+        if CARD in sides or (not sides and place == CARD):
             _put(result, CARD)  # what one mode writes on a storage does not always reach the next
 
-        def again() -> None:
-            for old, new in zip(_tensors([result]), _tensors([func(*args, **kwargs)]), strict=True):
+        def repeat() -> None:
+            with self.card.at(place):
+                again = func(*args, **kwargs)
+            for old, new in zip(_tensors([result]), _tensors([again]), strict=True):
                 if new.data_ptr() != old.data_ptr():  # else a view, or what was written in place
                     old.copy_(new.reshape(old.shape))  # backward passes drop dimensions of one
 
-        self.graph.calls.append(again)
+        self.graph.calls.append(repeat)
         return result
+
+
+def _check_recorded_move(here: torch.device, place: torch.device) -> None:
+    if here != place and any(isinstance(mode, _Recording) for mode in _get_current_dispatch_mode_stack()):
+        raise RuntimeError(f"{RECORDING} (a copy from {here} to {place})")
 
 
 class _Stream:
@@ -281,7 +293,7 @@ def fake_card() -> Iterator[FakeCard]:
         "current_stream": _Stream,
         "stream": lambda stream: nullcontext(),
         "CUDAGraph": CUDAGraph,
-        "graph": lambda graph: _Recording(card, graph),
+        "graph": lambda graph, capture_error_mode: _Recording(card, graph),
         "manual_seed_all": lambda seed: set_rng_state(torch.Generator().manual_seed(seed).get_state()),
     }
     with ExitStack() as stack:

@@ -13,12 +13,11 @@ from on_device import Device, Killed, fit
 import lde_bench as lb
 from lde_bench.data.patches import FEATURES as PATCH
 from lde_bench.data.patches import FreshPatches, Photographs
-from lde_bench.densities import density_class, density_names
+from lde_bench.densities import density_names
 from lde_bench.densities.base import Density
 from lde_bench.evaluation.laws import trial_laws
 from lde_bench.evaluation.laws.suite import skewed_rows
 from lde_bench.training.batches import FreshBatches
-from lde_bench.training.graphs import WARM_UP
 
 FEATURES = 3
 
@@ -91,26 +90,6 @@ def test_a_killed_fit_goes_on_from_its_checkpoint(method, device: Device, tmp_pa
     device.check(again.log_prob(HELD_OUT), whole.log_prob(HELD_OUT))
     if whole.training_state.step > 1:
         assert any("continuing from step" in line for line in told)
-
-
-@pytest.mark.parametrize(("name", "runs"), [("made-mog", WARM_UP + 1), ("real-nvp", 9)])
-def test_steps_are_recorded_once_where_they_can_be_replayed(name, runs, device: Device, monkeypatch):
-    if device.name == "cpu":
-        pytest.skip("a processor replays nothing")
-    trained_on: list[int] = []
-    kind = density_class(name)
-    forward = kind.forward
-
-    def counted(self: Density, x: torch.Tensor) -> torch.Tensor:
-        if torch.is_grad_enabled():
-            trained_on.append(len(x))
-        return forward(self, x)
-
-    monkeypatch.setattr(kind, "forward", counted)
-    density = lb.create(SMALL[name], FEATURES)
-    fit(density, TRAIN, HELD_OUT, device, steps=9)
-    assert len(trained_on) == runs
-    assert density.training_state.step == 9
 
 
 @pytest.mark.slow

@@ -143,9 +143,7 @@ def test_a_candidate_spends_its_cpu_seconds_and_never_sees_the_test_set(tmp_path
     batch, processor = ArrayBatches.batch, [0.0]
 
     def slow_batch(self: ArrayBatches, step: int, size: int) -> np.ndarray:
-        time.sleep(
-            0.02
-        )  # twice as long on the wall as on the processor's clock, which is none that others move
+        time.sleep(0.02)  # twice as long on the wall as on the processor's clock, which is none that others move
         processor[0] += 0.01
         return batch(self, step, size)
 

@@ -138,6 +138,19 @@ def test_a_density_trains_on_the_batch_of_its_budget(method):
     assert asked.steps == own.steps
 
 
+@pytest.mark.parametrize("method", ["gmm", "gmm+w", "gaussian"])
+def test_what_is_not_trained_by_gradients_keeps_its_batch(method):
+    density = lb.create(method, features=63)
+    assert density.plan(Budget.of("standard", batch=64)) == density.plan(Budget.of("standard"))
+
+
+def test_places_of_the_jpeg_grid_have_a_plan_of_their_own_and_take_no_batch():
+    density = lb.create("made-mog+sym+jpeg", features=63)
+    assert density.plan(Budget.of("long")).batch_size == 512
+    with pytest.raises(InputError, match=r"\+jpeg trains the densities of its places by a plan of their own"):
+        density.plan(Budget.of("long", batch=1024))
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
