@@ -45,6 +45,25 @@ def drawn(name: str) -> str:
     return f" {text}" if text.startswith("_") else text
 
 
+#: Inches that the line of a legend takes, and each letter of 8 points in a name of wide ones.
+LEGEND_LINE, LEGEND_LETTER = 0.5, 0.075
+
+
+def in_legend(names: Sequence[str], width: float, most: int) -> tuple[list[str], int]:
+    """The names as a legend below a figure of `width` inches shows them, and in how many columns of at most `most`: all
+    stand within the figure, those that are longer than it on several lines.
+    """
+    longest = max(map(len, names), default=0)
+    columns = max(1, min(most, int(width / (LEGEND_LINE + LEGEND_LETTER * longest))))
+    letters = int((width / columns - LEGEND_LINE) / LEGEND_LETTER)
+    return [drawn("\n".join(wrap(name, letters, break_on_hyphens=False))) for name in names], columns
+
+
+def legend_lines(names: Sequence[str], columns: int) -> int:
+    """How many lines of text such a legend has."""
+    return -(-sum(name.count("\n") + 1 for name in names) // columns)
+
+
 def draw_components(table: Table) -> Figure:
     """The methods of `table` that were run at several K as curves on a logarithmic axis, those without K as level
     lines. Methods at a single K are left to `draw_rows`.

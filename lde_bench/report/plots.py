@@ -12,7 +12,7 @@ import numpy as np
 
 from lde_bench.data.patches import SIDE, complete
 from lde_bench.evaluation.statistics import GroupMeans
-from lde_bench.report.figures import COLOURS, DASHES, drawn, value_range
+from lde_bench.report.figures import COLOURS, DASHES, drawn, in_legend, legend_lines, value_range
 from lde_bench.runs.record import ParzenWindow
 from lde_bench.training.curve import CurvePoint
 
@@ -47,11 +47,12 @@ def draw_learning_curves(curves: Sequence[tuple[str, Sequence[Sequence[CurvePoin
     best = max(ends.values())
     shown = [(label, trials) for label, trials in curves if ends[label] >= best - CURVE_NATS]
     below = [f"{label} ({end:.1f} nats)" for label, end in ends.items() if end < best - CURVE_NATS]
-    columns = 3 if max(len(label) for label, _ in shown) < 26 else 2
-    figure = Figure(figsize=(7.6, 4.0 + 0.19 * -(-len(shown) // columns)), layout="constrained")
+    most = 3 if max(len(label) for label, _ in shown) < 26 else 2
+    names, columns = in_legend([label for label, _ in shown], 7.6, most)
+    figure = Figure(figsize=(7.6, 4.0 + 0.19 * legend_lines(names, columns)), layout="constrained")
     axes = figure.subplots()
     styles = [(colour, dashes) for dashes in ("-", *DASHES) for colour in COLOURS]
-    for (label, trials), (colour, dashes) in zip(shown, cycle(styles), strict=False):
+    for name, (_, trials), (colour, dashes) in zip(names, shown, cycle(styles), strict=False):
         # One line that is broken between trials: thousands of lines would take matplotlib minutes.
         broken = [point for trial in trials for point in (*trial, None)]
         axes.plot(
@@ -62,7 +63,7 @@ def draw_learning_curves(curves: Sequence[tuple[str, Sequence[Sequence[CurvePoin
             linewidth=1.5,
             marker="o",
             markersize=3 if len(trials[0]) > 1 else 6,
-            label=drawn(label),
+            label=name,
         )
     # A trial's first points may lie far below where it ends: the window shows how the good ones part.
     low = max(min(ends[label] for label, _ in shown) - 6, best - CURVE_NATS)
@@ -116,15 +117,16 @@ def draw_windows(windows: Sequence[tuple[str, ParzenWindow]]) -> tuple[Figure, l
     low, high = value_range(list(ends.values()))
     shown = [(label, window) for label, window in windows if ends[label] >= low]
     below = [f"{label} ({end:.1f} nats)" for label, end in ends.items() if end < low]
-    columns = 4 if max(len(label) for label, _ in shown) < 20 else 2
-    figure = Figure(figsize=(8.6, 4.0 + 0.19 * -(-len(shown) // columns)), layout="constrained")
+    most = 4 if max(len(label) for label, _ in shown) < 20 else 2
+    names, columns = in_legend([label for label, _ in shown], 8.6, most)
+    figure = Figure(figsize=(8.6, 4.0 + 0.19 * legend_lines(names, columns)), layout="constrained")
     left, right = figure.subplots(1, 2)
     styles = [(colour, dashes) for dashes in ("-", *DASHES) for colour in COLOURS]
-    for (label, window), (colour, dashes) in zip(shown, cycle(styles), strict=False):
+    for name, (label, window), (colour, dashes) in zip(names, shown, cycle(styles), strict=False):
         style = {"color": colour, "linestyle": dashes, "linewidth": 1.5}
         left.plot(window.grid, window.grid_nats, **style)
         left.plot([window.sigma], [ends[label]], "o", color=colour, markersize=5)
-        right.plot(window.counts, window.count_nats, marker="o", markersize=3, label=drawn(label), **style)
+        right.plot(window.counts, window.count_nats, marker="o", markersize=3, label=name, **style)
     left.set_ylim(low - 0.6 * (high - low), high + 0.1 * (high - low))
     left.set_xlabel("sigma")
     left.set_ylabel("validation Parzen log-likelihood (nats)")

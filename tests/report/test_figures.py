@@ -21,6 +21,9 @@ from lde_bench.report.figures import (
     page_bytes,
     write_figure,
 )
+from lde_bench.report.plots import draw_learning_curves, draw_windows
+from lde_bench.runs.record import ParzenWindow
+from lde_bench.training.curve import CurvePoint
 
 
 def labels(figure) -> list[str]:
@@ -231,6 +234,25 @@ def test_nothing_is_clipped_at_the_edge_of_the_picture(sweep, make, tmp_path):
             pixels = np.asarray(image.convert("L"))
         for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
             assert edge.min() == 255
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("letters", [3, 30, 60, 110, 300])
+def test_legends_of_names_of_any_length_stand_within_the_figure(letters, tmp_path):
+    names = [f"{number}:{'name,' * (letters // 5)}" for number in range(7)]
+    curve = [CurvePoint(1, 2.0, 2.0, 100.0), CurvePoint(9, 20.0, 20.0, 101.0)]
+    window = ParzenWindow(1000, 0.2, False, [0.1, 0.2], [99.0, 100.0], [100, 1000], [90.0, 100.0])
+    for number, (figure, below) in enumerate(
+        (draw_learning_curves([(name, [curve]) for name in names]), draw_windows([(name, window) for name in names]))
+    ):
+        assert below == []
+        write_figure(figure, tmp_path / f"{number}.png")
+        with Image.open(tmp_path / f"{number}.png") as image:
+            pixels = np.asarray(image.convert("L"))
+        for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+            assert edge.min() == 255
+        shown = "".join(text.get_text() for text in figure.legends[0].get_texts())
+        assert shown.replace("\n", "") == "".join(names)
 
 
 @pytest.mark.slow
