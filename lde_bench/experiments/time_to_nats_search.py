@@ -5,10 +5,10 @@ validation rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lde_bench.data import Dataset
 from lde_bench.experiments.bsds300 import at_its_components
@@ -25,7 +25,7 @@ from lde_bench.runs.store import RunPaths
 from lde_bench.training.plan import Budget
 from lde_bench.trials.base import TrainingOptions
 from lde_bench.trials.density import DensityTrial, plan_trials
-from lde_bench.trials.timed import CandidateTrial, is_over, on_one_clock
+from lde_bench.trials.timed import CandidateTrial, in_three_digits, is_over, on_one_clock
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,12 +81,12 @@ class TimeToNatsSearch(Experiment):
         further = []
         for of in tried.values():
             best, nats = max(of, key=lambda pair: pair[1])
-            rates = [candidate.changes["rate"] for candidate, _ in of]
             rate = best.changes["rate"]
-            if nats == -math.inf or rate not in (min(rates), max(rates)) or len(of) >= len(RATE_FACTORS) + FURTHER:
+            edge = _edge(rate, [candidate.changes["rate"] for candidate, _ in of])
+            if nats == -math.inf or edge is None or len(of) >= len(RATE_FACTORS) + FURTHER:
                 continue
-            next_rate = rate * BEYOND if rate == max(rates) else rate / BEYOND
-            further.append(replace(best, changes={**best.changes, "rate": _rounded(next_rate)}))
+            next_rate = rate * BEYOND if edge == "highest" else rate / BEYOND
+            further.append(replace(best, changes={**best.changes, "rate": in_three_digits(next_rate)}))
         return further
 
     def columns(self, table: Table) -> list[Column]:
@@ -126,14 +126,17 @@ def _doubts(records: Sequence[Record]) -> Iterator[str]:
         if any(map(is_over, of)):
             yield f"{title}: a candidate took more than its CPU seconds and a tenth; so few compare nothing of it."
         # One that failed was tried too: the rate below it is no edge.
-        rates = sorted({float(record.training["rate"]) for record in of if "rate" in record.training})
+        rates = {float(record.training["rate"]) for record in of if "rate" in record.training}
         best = max(of, key=_validation_nats)
         if _validation_nats(best) == -math.inf:
             continue
-        rate = best.training.get("rate")
-        if len(rates) > 1 and rate in (rates[0], rates[-1]):
-            way = "highest" if rate == rates[-1] else "lowest"
-            yield f"{title}: the {way} of the rates tried was the best; one beyond may be better."
+        if len(rates) > 1 and (edge := _edge(best.training.get("rate"), rates)):
+            yield f"{title}: the {edge} of the rates tried was the best; one beyond may be better."
+
+
+def _edge(rate: float | None, rates: Collection[float]) -> Literal["lowest", "highest"] | None:
+    """At which edge of the rates tried the best one lies; None: others lie on both sides."""
+    return "highest" if rate == max(rates) else "lowest" if rate == min(rates) else None
 
 
 def _validation_nats(record: Record) -> float:
@@ -153,8 +156,4 @@ def _candidates(trial: DensityTrial) -> Sequence[Mapping[str, Any]]:
     if trial.spec.name in OTHER_CANDIDATES:
         return OTHER_CANDIDATES[trial.spec.name]
     average = {"average": AVERAGE} if ":" in trial.spec.name and plan.average is None else {}
-    return [{**average, "rate": _rounded(plan.rate * factor)} for factor in RATE_FACTORS]
-
-
-def _rounded(rate: float) -> float:
-    return float(f"{rate:.3g}")
+    return [{**average, "rate": in_three_digits(plan.rate * factor)} for factor in RATE_FACTORS]

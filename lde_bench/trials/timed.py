@@ -155,8 +155,13 @@ class Choice:
         """The changes for a run of so many CPU seconds: a longer one has a lower rate, by the rule of `long`."""
         changes = dict(self.changes)
         if "rate" in changes:
-            changes["rate"] = float(f"{lengthened_rate(changes['rate'], seconds / self.seconds):.3g}")
+            changes["rate"] = in_three_digits(lengthened_rate(changes["rate"], seconds / self.seconds))
         return changes
+
+
+def in_three_digits(rate: float) -> float:
+    """The rate as tables show it."""
+    return float(f"{rate:.3g}")
 
 
 def is_over(record: Record) -> bool:
