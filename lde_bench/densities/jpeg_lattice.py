@@ -196,6 +196,8 @@ class LatticeMade(ResidualMade):
     mean: Tensor
     factor: Tensor
 
+    replayable = True
+
     def __init__(self, offset: Offset, components: int = 10, hidden: int = 512, blocks: int = 2) -> None:
         super().__init__(FEATURES, components, hidden, blocks, views=3)
         self.gates = MaskedLinear(self.degrees, input_degrees(FEATURES).repeat_interleave(2), strict=True)
@@ -253,14 +255,14 @@ class LatticeMade(ResidualMade):
 
     def _decoded(self, left: Tensor, mine: Tensor) -> Tensor:
         """What the numbers of coordinates `mine` add to them, of what is `left` of these: [B, m] -> [B, m]."""
-        step = self.step[mine]
-        return torch.where(self.rounded[mine], (left / step).round() * step, left * self.shrink[mine])
+        step, rounded, shrink = (each.index_select(0, mine) for each in (self.step, self.rounded, self.shrink))
+        return torch.where(rounded, (left / step).round() * step, left * shrink)
 
     def shifts(self, x: Tensor) -> Tensor:
         """What the numbers of the coordinates before add to each: [B, D] -> [B, D]."""
         found, shifts = torch.zeros_like(x), torch.zeros_like(x)
         for mine in self.levels():
-            shift = found @ self.added[mine].t()
+            shift = found @ self.added.index_select(0, mine).t()
             own = self._decoded(x.index_select(1, mine) - shift, mine)
             shifts, found = shifts.index_copy(1, mine, shift), found.index_copy(1, mine, own)
         return shifts

@@ -18,6 +18,7 @@ import lde_bench as lb
 from lde_bench.data.patches import FEATURES as PATCH
 from lde_bench.densities import density_class
 from lde_bench.densities.base import Density
+from lde_bench.densities.jpeg_lattice import LatticeMade
 from lde_bench.densities.made_mog import MadeMog
 from lde_bench.errors import InputError
 from lde_bench.evaluation.laws.suite import skewed_rows
@@ -122,6 +123,29 @@ def test_several_graphs_of_one_fit_are_each_their_own(method, card: Device):
     here, there = (fit(lb.create(method, PATCH), rows, rows[:50], card, where, steps=5) for where in (card.name, "cpu"))
     if card.exact:  # but for products of masks, which a card makes in one
         np.testing.assert_allclose(here.log_prob(rows), there.log_prob(rows), rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (1, 1)])
+def test_the_density_of_a_place_of_the_jpeg_grid_is_replayed_as_it_is_launched(place, card: Device, forwards):
+    """`+jpeg` trains ten of them, whose numbers are decoded one after the other: by hundreds of small kernels."""
+    ran = forwards(LatticeMade)
+    rows = 0.1 * np.random.default_rng(0).normal(size=(400, PATCH)).astype(np.float32)
+
+    def trained(where: Device) -> list[float]:
+        density = LatticeMade(place, components=2, hidden=63, blocks=1)
+        torch.manual_seed(1)
+        density.reset_parameters()
+        density.to(where.place)
+        density.prepare(ArrayBatches(rows, 0))
+        learner = learner_on(where, density)
+        return [
+            learner.step(torch.as_tensor(rows[start : start + 50], device=where.place), step, 0.0)
+            for step, start in enumerate(range(0, 400, 50))
+        ]
+
+    here = trained(card)
+    assert len(ran) == WARM_UP + 1
+    np.testing.assert_allclose(here, trained(Device("cpu", "cpu")), rtol=2e-3)
 
 
 def test_a_learner_and_its_graph_are_freed_with_their_last_reference(card: Device):
