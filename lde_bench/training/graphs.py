@@ -89,6 +89,11 @@ class Replayed:
             # Other threads may use the GPU meanwhile.
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 loss = gradients(rows).detach()
+        except RuntimeError:
+            # Its generator takes itself for one of a recording still, and refuses to draw: a copy does not.
+            generator = torch.cuda.default_generators[rows.device.index]
+            generator.graphsafe_set_state(generator.clone_state())
+            raise
         finally:
             with torch.no_grad():
                 for buffer, before in buffers:

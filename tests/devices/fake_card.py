@@ -92,6 +92,8 @@ class FakeCard(TorchDispatchMode):
         self.place = CPU
         #: Of the card's global generator, which a GPU has; None: the host's is drawn from, for the same numbers.
         self.random_state: Tensor | None = None
+        #: Whether a recording failed: the global generator takes itself for one of a recording until it gets a copy.
+        self.refuses_to_draw = False
 
     @contextmanager
     def at(self, place: torch.device) -> Iterator[None]:
@@ -127,6 +129,8 @@ class FakeCard(TorchDispatchMode):
         draws = torch.Tag.nondeterministic_seeded in func.tags and not any(
             isinstance(x, torch.Generator) for x in leaves
         )
+        if draws and place == CARD and self.refuses_to_draw:
+            raise RuntimeError("Offset increment outside graph capture encountered unexpectedly.")
         with self.random_numbers() if draws and place == CARD else nullcontext():
             return _put(func(*args, **kwargs or {}), place)
 
@@ -215,6 +219,10 @@ class _Recording(TorchDispatchMode):
         self.card = card
         self.graph = graph
 
+    def __exit__(self, kind: Any, *details: Any) -> None:
+        super().__exit__(kind, *details)
+        self.card.refuses_to_draw |= kind is not None
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         sides = {place_of(each) for each in _tensors((args, kwargs))}
@@ -240,6 +248,19 @@ class _Recording(TorchDispatchMode):
 def _check_recorded_move(here: torch.device, place: torch.device) -> None:
     if here != place and any(isinstance(mode, _Recording) for mode in _get_current_dispatch_mode_stack()):
         raise RuntimeError(f"{RECORDING} (a copy from {here} to {place})")
+
+
+class _GlobalGenerator:
+    """That of the card, as far as the state is concerned that recordings share."""
+
+    def __init__(self, card: FakeCard) -> None:
+        self.card = card
+
+    def clone_state(self) -> _GlobalGenerator:
+        return self
+
+    def graphsafe_set_state(self, state: _GlobalGenerator) -> None:
+        self.card.refuses_to_draw = False
 
 
 class _Stream:
@@ -289,6 +310,7 @@ def fake_card() -> Iterator[FakeCard]:
             torch.get_rng_state() if card.random_state is None else card.random_state.clone()
         ),
         "set_rng_state": set_rng_state,
+        "default_generators": (_GlobalGenerator(card),),
         "Stream": _Stream,
         "current_stream": _Stream,
         "stream": lambda stream: nullcontext(),

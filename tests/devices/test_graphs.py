@@ -116,6 +116,18 @@ def test_what_cannot_be_recorded_is_launched_after_one_notice(card: Device):
         np.testing.assert_array_equal(here.log_prob(HELD_OUT), there.log_prob(HELD_OUT))
 
 
+def test_random_numbers_of_the_device_are_drawn_as_before_after_a_recording_that_failed(card: Device):
+    """torch leaves the generator of a failed recording in a state in which nothing can be drawn, not even weights."""
+    card.have_own_random_numbers()
+    learner = learner_on(card, small(Waits))
+    torch.manual_seed(5)
+    expected = torch.rand(3, device=card.place).cpu()
+    torch.manual_seed(5)
+    learner.step(torch.as_tensor(TRAIN[:8], device=card.place), 0, 0.0)
+    assert learner.replayed is None
+    np.testing.assert_array_equal(torch.rand(3, device=card.place).cpu(), expected)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["made-mog+w+ens:components=2,hidden=8,members=2", "made-mog+haar:hidden=63"])
 def test_several_graphs_of_one_fit_are_each_their_own(method, card: Device):
