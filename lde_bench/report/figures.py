@@ -30,6 +30,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 #: Inches of a line of the heading, and above it.
 HEADING_LINE, MARGIN = 0.16, 0.06
 
+#: The axis of rows shows so many nats at least, about what another seed changes: closer rows are as good as one.
+LEAST_SPAN = 0.2
+
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # one more than colours: a pair comes again after 42
 DASHES = ("--", "-.", (0, (5, 1, 1, 1, 1, 1)), ":")
 
@@ -117,6 +120,8 @@ def draw_rows(table: Table) -> Figure:
     lowest = low - 0.04 * (high - low)  # what is lower has an arrow
     reached = [end for row in rows if row.nats >= lowest for end in _reach(row, table)]
     low, high = min([low, *reached]), max([high, *reached])
+    too_close = max(0.0, LEAST_SPAN - (high - low)) / 2
+    low, high = low - too_close, high + too_close
     margin = 0.08 * (high - low)
     # Two lines at most: a longer name makes the picture wider, and takes nothing from the axis.
     titles = [marked(row, with_components(row.label, row.components)) for row in rows]
@@ -395,6 +400,7 @@ def figure_bytes(figure: Figure, kind: str, dpi: int = PRINT_DPI) -> bytes:
     inch, SVG with its letters as shapes, which look the same on every machine.
     """
     import matplotlib
+    from matplotlib.ticker import ScalarFormatter
 
     # Nothing about this machine or moment goes into the file.
     nothing: dict[str, dict[str, Any]] = {
@@ -402,6 +408,11 @@ def figure_bytes(figure: Figure, kind: str, dpi: int = PRINT_DPI) -> bytes:
         "svg": {"Date": None, "Creator": None},
         "pdf": {"CreationDate": None},
     }
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            formatter = axis.get_major_formatter()
+            if isinstance(formatter, ScalarFormatter):
+                formatter.set_useOffset(False)  # whole numbers at the ticks, and none to be added from a corner
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "lde-bench", "svg.fonttype": "path"}):
         figure.savefig(buffer, format=kind, dpi=dpi, metadata=nothing[kind])

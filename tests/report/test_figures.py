@@ -11,6 +11,7 @@ from PIL import Image
 from shown import build_tables
 
 from lde_bench.report.figures import (
+    LEAST_SPAN,
     PAGE_DPI,
     PRINT_DPI,
     _folded,
@@ -136,6 +137,17 @@ def test_a_row_far_below_stays_an_arrow_where_the_bars_of_others_reach_down_to_i
     figure = draw_rows(table)
     low, high = figure.axes[0].get_xlim()
     assert all(low < x < high for found in marks(figure).values() for x, _, _ in found)
+
+
+def test_rows_that_are_as_good_as_one_are_close_and_the_ticks_are_whole_numbers(make):
+    (table,) = build_tables([make("resmade-mog", 10, 12345.3462), make("resmade-mog+w", 10, 12345.3497)])
+    figure = draw_rows(table)
+    low, high = figure.axes[0].get_xlim()
+    assert high - low >= LEAST_SPAN
+    figure_bytes(figure, "png")
+    assert figure.axes[0].xaxis.get_offset_text().get_text() == ""
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert all(12345 <= float(label) <= 12346 for label in labels)
 
 
 def test_the_rows_stand_below_one_another_the_best_on_top_beside_their_published_figures(make):
