@@ -282,10 +282,14 @@ def _environment(record: Record) -> tuple[str, str, str]:
     packages = made.get("packages") or {}
     versions = [f"Python {made.get('python', 'unknown')}", *(f"{name} {version}" for name, version in packages.items())]
     machine = made.get("machine") or {}
-    computer = (
-        f"{machine.get('cpu', 'unknown')}, {machine.get('cores', '?')} cores, {machine.get('memory_gib', '?')} GiB"
-    )
-    return code, ", ".join(versions), f"{computer}, {machine.get('platform', 'unknown')}"
+    computer = [
+        *([machine["gpu"]] if "gpu" in machine else []),
+        machine.get("cpu", "unknown"),
+        f"{machine.get('cores', '?')} cores",
+        f"{machine.get('memory_gib', '?')} GiB",
+        machine.get("platform", "unknown"),
+    ]
+    return code, ", ".join(versions), ", ".join(computer)
 
 
 def _when(records: Sequence[Record]) -> str:

@@ -19,6 +19,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lde_bench.memory import physical_memory, usable_cores
 from lde_bench.version import __version__
 
@@ -42,7 +44,7 @@ def provenance(started: str, finished: str, argv: Sequence[str] | None = None) -
         "dirty": dirty,
         "python": platform.python_version(),
         "packages": package_versions(),
-        "machine": machine(),
+        "machine": {**machine(), **gpu()},
         "started": started,
         "finished": finished,
         "command": describe_command(sys.argv if argv is None else argv),
@@ -116,6 +118,11 @@ def machine() -> dict[str, Any]:
         "memory_gib": None if memory is None else round(memory / 2**30, 1),
         "platform": f"{platform.system()}-{platform.machine()}",
     }
+
+
+def gpu() -> dict[str, str]:
+    """The model of the GPU that this process has used by now, if any."""
+    return {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_initialized() else {}
 
 
 def _cpu_model() -> str:

@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_map_only
 
 CPU, CARD = torch.device("cpu"), torch.device("cuda", 0)
 TWO_DEVICES = "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!"
+NAME = "a card that is none"
 RECORDING = "operation not permitted when stream is capturing"
 
 _MOVES = {Tensor.to, Tensor.cpu, Tensor.cuda, torch.as_tensor, torch.asarray}
@@ -304,6 +305,7 @@ def fake_card() -> Iterator[FakeCard]:
     cuda = {
         "is_available": lambda: True,
         "is_initialized": lambda: True,
+        "get_device_name": lambda *device: NAME,
         "is_bf16_supported": lambda including_emulation=True: True,
         "is_current_stream_capturing": lambda: False,  # asked by optimisers where torch was built for CUDA
         "get_rng_state": lambda *device: (

@@ -123,7 +123,10 @@ def test_trials_of_densities_and_of_what_borrows_their_weights_run(device: Devic
         trials = plan_trials("tests", data, methods, [2], 1, Budget.of(steps=3), options(where))
         return run_sweep(ResultStore(tmp_path / where), trials)
 
-    check_records(device, run(device.name), run("cpu"))
+    here = run(device.name)
+    check_records(device, here, run("cpu"))
+    if device.name == "cuda":
+        assert {record.provenance["machine"]["gpu"] for record in here} == {torch.cuda.get_device_name()}
 
 
 @pytest.mark.slow

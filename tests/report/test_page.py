@@ -72,6 +72,9 @@ def plain(markdown: str) -> str:
     return re.sub(r"\\([\\|*_`<>\[\]~&$])", r"\1", markdown.replace("**", ""))
 
 
+GPU = {"machine": {"gpu": "NVIDIA H200", "cpu": "Intel Xeon", "cores": 16, "memory_gib": 125.9, "platform": "Linux"}}
+
+
 @pytest.fixture(scope="module")
 def records(make):
     common = {"curve": CURVE, "laws": LAWS}
@@ -79,7 +82,7 @@ def records(make):
     training = {"steps": 4000, "batch_size": 128, "threads": 2}
     spread = np.linspace(-30, 30, 12) + np.sin(np.arange(12))
     return [
-        make("gaussian", None, 96.4, training={"closed_form": True}, **common),
+        make("gaussian", None, 96.4, training={"closed_form": True}, provenance=GPU, **common),
         make("lde", 10, 150.25, provenance=command, training=training, **common),
         *(
             make("lde+w", 10, 151.0 + t, t, provenance=command, training=training, groups=spread, **common)
@@ -206,6 +209,7 @@ def test_a_section_opens_with_a_picture_then_samples_then_the_table(report):
         ("Environment and provenance", ""),
     ]
     assert "Not in the picture: 2 trials without a row" in section
+    assert "NVIDIA H200, Intel Xeon, 16 cores, 125.9 GiB, Linux" in section
     assert [len(part.split("<h3")[0].split("<svg")) for part in text.split("<h2")[1:3]] == [2, 2]
 
 
