@@ -1,4 +1,4 @@
-"""Bijections of R^D that flows are stacked from: BatchNorm, an LU-factored linear map, and what zuko gives.
+"""Bijections of R^D that flows are stacked from: scales, BatchNorm, an LU-factored linear map, and what zuko gives.
 
 A bijection is a module with `encode(x) -> (y, log_abs_det)` and `decode(y) -> x`. This is the one module that knows
 zuko, and it imports it when the first flow is built: zuko switches torch.distributions' validation off for the whole
@@ -47,6 +47,23 @@ class Bijection(nn.Module):
 
     def reset_parameters(self) -> None:
         """Fresh random weights from torch's global generator."""
+
+
+class Rescale(Bijection):
+    """y = exp(s) x, one scale per feature."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(features))
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.log_scale)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x * self.log_scale.exp(), self.log_scale.sum().expand(len(x))
+
+    def decode(self, y: Tensor) -> Tensor:
+        return y * torch.exp(-self.log_scale)
 
 
 class BatchNorm(Bijection):

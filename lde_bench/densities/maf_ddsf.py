@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lde_bench.densities.bijections import CONDITIONER_BOUND, Bijection
+from lde_bench.densities.bijections import CONDITIONER_BOUND, Bijection, Rescale
 from lde_bench.densities.flow import Flow
 from lde_bench.densities.masked import MaskedLinear, hidden_degrees, input_degrees
 from lde_bench.training.model import Card, positive_integer
@@ -191,23 +191,23 @@ def inverse_of_increasing(function: Callable[[Tensor], tuple[Tensor, Tensor]], y
     return x
 
 
-class Affine(Bijection):
+class Affine(Rescale):
     """y = exp(s) x + b, elementwise: what the published flow ends with."""
 
     def __init__(self, features: int) -> None:
-        super().__init__()
-        self.log_scale = nn.Parameter(torch.zeros(features))
+        super().__init__(features)
         self.shift = nn.Parameter(torch.zeros(features))
 
     def reset_parameters(self) -> None:
-        nn.init.zeros_(self.log_scale)
+        super().reset_parameters()
         nn.init.zeros_(self.shift)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return x * self.log_scale.exp() + self.shift, self.log_scale.sum().expand(len(x))
+        y, log_det = super().encode(x)
+        return y + self.shift, log_det
 
     def decode(self, y: Tensor) -> Tensor:
-        return (y - self.shift) * torch.exp(-self.log_scale)
+        return super().decode(y - self.shift)
 
 
 class MafDdsf(Flow):

@@ -17,15 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lde_bench.densities.masked import MaskedLinear, MixtureOutputs, hidden_degrees, input_degrees
-from lde_bench.densities.mixture import AutoregressiveMixture, Mixture
+from lde_bench.densities.mixture import UNIT_ROWS, AutoregressiveMixture, Mixture
 from lde_bench.training.batches import Batches
 from lde_bench.training.device import Compiler
 from lde_bench.training.learner import GradientLearner, Learner
 from lde_bench.training.model import Card, positive_integer
 from lde_bench.training.plan import Plan
-
-#: Training rows from which the unit of the running scale is taken.
-UNIT_ROWS = 100_000
 
 
 class MaskedBlock(nn.Module):

@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from lde_bench.densities.base import Density
-from lde_bench.densities.bijections import Bijection, LULinear
+from lde_bench.densities.bijections import Bijection, LULinear, Rescale
 from lde_bench.densities.flow import Flow
 from lde_bench.densities.mixture import AutoregressiveMixture, Mixture
 from lde_bench.densities.triangular import STANDARDISE_ROWS, cholesky, invert, moments
@@ -140,23 +140,6 @@ class LeakyReLU(Bijection):
 
     def decode(self, y: Tensor) -> Tensor:
         return torch.minimum(y, y / torch.sigmoid(self.logit))
-
-
-class Rescale(Bijection):
-    """y = exp(s) x, one scale per feature."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.log_scale = nn.Parameter(torch.zeros(features))
-
-    def reset_parameters(self) -> None:
-        nn.init.zeros_(self.log_scale)
-
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return x * self.log_scale.exp(), self.log_scale.sum().expand(len(x))
-
-    def decode(self, y: Tensor) -> Tensor:
-        return y * torch.exp(-self.log_scale)
 
 
 class RecurrentShift(Bijection):

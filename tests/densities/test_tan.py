@@ -7,7 +7,8 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 
 import lde_bench as lb
-from lde_bench.densities.tan import LeakyReLU, RecurrentShift, Rescale, Reverse, ScalarGRU, Tan, _Recurrence
+from lde_bench.densities.bijections import Rescale
+from lde_bench.densities.tan import LeakyReLU, RecurrentShift, Reverse, ScalarGRU, Tan, _Recurrence
 from lde_bench.errors import InputError
 
 
