@@ -54,6 +54,7 @@ class TimeToNatsSearch(Experiment):
     name = "time-to-nats-search"
     title = "the candidate plans of time-to-nats, compared on validation rows alone"
     score = ""
+    aside = True
 
     def plan(
         self, budget: Budget, options: TrainingOptions, dataset: Dataset, *, methods: Sequence[str], seed: int = 0

@@ -68,6 +68,8 @@ class Experiment:
     score: ClassVar[str] = "test log-likelihood"
     #: What a trained model is held to, in words.
     held: ClassVar[str] = "a density"
+    #: Whether it only serves another experiment: a report has its tables behind all others.
+    aside: ClassVar[bool] = False
     #: Under the comparison with published figures.
     published_words: ClassVar[str] = VARIANT
 

@@ -107,11 +107,17 @@ def build_document(
     for records in by_table(record for _, record in found.values()):
         group = {record.run_id: found[record.run_id] for record in records}
         sections.append(Section(experiment_of(records[0].experiment).table(records), group, folder, earlier or {}))
-    # The fullest table first: it is the one the reader came for. Others of the same experiment and data follow it.
+    # The fullest table first: it is the one the reader came for. Others of the same experiment and data follow it, and
+    # what only serves another experiment comes last.
     fullest: dict[tuple[str, str], int] = {}
     for section in sections:
         fullest[_subject(section)] = max(fullest.get(_subject(section), 0), len(section.table.rows))
-    sections.sort(key=lambda each: (-fullest[_subject(each)], _subject(each), -len(each.table.rows)))
+
+    def place(section: Section) -> tuple[bool, int, tuple[str, str], int]:
+        subject = _subject(section)
+        return experiment_of(section.table.experiment).aside, -fullest[subject], subject, -len(section.table.rows)
+
+    sections.sort(key=place)
     if pair is not None and not any(parts.chosen_pair(section, pair) for section in sections):
         raise InputError(f"no table has rows of both '{pair[0]}' and '{pair[1]}'; name two methods that share one.")
     closing: list[tuple[Line, list[Block]]] = []

@@ -18,11 +18,12 @@ from lde_bench.errors import InputError
 from lde_bench.evaluation.law import Law
 from lde_bench.evaluation.laws.suite import skewed_rows
 from lde_bench.evaluation.statistics import GroupMeans
-from lde_bench.experiments import time_to_nats
+from lde_bench.experiments import experiment_of, time_to_nats
 from lde_bench.experiments.time_to_nats import TimeToNats, budget_of, side_of
 from lde_bench.experiments.time_to_nats_search import TimeToNatsSearch
-from lde_bench.report.document import Grid, Link
+from lde_bench.report.document import Grid, Heading, Link
 from lde_bench.report.numbers import DASH, error_text
+from lde_bench.report.page import build_document
 from lde_bench.report.section import Section, row_title
 from lde_bench.runs import Record, Result, ResultStore, run_sweep
 from lde_bench.runs.record import Cost
@@ -320,6 +321,15 @@ def test_what_stands_behind_all_budgets_is_told_apart_by_version_and_profile(fin
         "30 CPU s (standard-30-cpu-seconds)",
         "60 CPU s",
     ]
+
+
+def test_a_report_begins_with_what_was_asked_and_not_with_the_search_that_has_more_rows(finished, tmp_path):
+    tried = [replace(searched(trial, 101.0), training={"rate": trial.changes["rate"]}) for trial in candidates(SMALL)]
+    assert len(TimeToNatsSearch().table(tried).rows) == 3
+    runs = [(tmp_path / f"{record.run_id}.json", record) for record in [*tried, finished("made-mog+w", 154.5)]]
+    blocks = build_document(runs, tmp_path, experiment_of).blocks
+    titles = [block.text.partition(":")[0] for block in blocks if isinstance(block, Heading) and block.level == 2]
+    assert titles[:2] == ["time-to-nats", "time-to-nats-search"]
 
 
 def test_what_was_given_shows_a_rate_of_those_alone_that_have_one(finished: Callable[..., Record]):
