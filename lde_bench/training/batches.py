@@ -40,12 +40,19 @@ class Batches(Protocol):
         """About `n` samples for data-dependent initialisation (whitening, mixture centres), augmented alike."""
 
 
+def of_any_thread(batches: Batches) -> bool:
+    """Whether the very class of `batches` says that they may be drawn in another thread, one after the other: one that
+    inherits from such a class may draw otherwise, and has to say so anew.
+    """
+    return "of_any_thread" in vars(type(batches)) and getattr(batches, "of_any_thread", False)
+
+
 @contextmanager
 def drawn_ahead(batches: Batches, size: int, ahead: bool) -> Iterator[Callable[[int], np.ndarray]]:
     """What gives the batch of a step; with `ahead` that of the next step is drawn in a thread meanwhile, so that a GPU
     need not wait for it. Batches of a user's own class are not: they may be of one thread, or of one buffer.
     """
-    if not ahead or not getattr(batches, "of_any_thread", False):
+    if not ahead or not of_any_thread(batches):
         yield lambda step: batches.batch(step, size)
         return
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
@@ -174,7 +181,7 @@ class MappedBatches:
 
     @property
     def of_any_thread(self) -> bool:
-        return getattr(self.inner, "of_any_thread", False)
+        return of_any_thread(self.inner)
 
     @property
     def features(self) -> int:

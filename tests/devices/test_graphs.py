@@ -229,8 +229,6 @@ def test_the_fake_card_refuses_to_record_what_the_processor_waits_for(recorded, 
 class Buffered(ArrayBatches):
     """A user's own batches: of one buffer, and of the thread that trains."""
 
-    of_any_thread = False
-
     def batch(self, step: int, size: int) -> np.ndarray:
         self.buffer: Any = getattr(self, "buffer", np.empty((size, FEATURES), np.float32))
         self.buffer[:] = super().batch(step, size)

@@ -110,6 +110,8 @@ def test_the_next_batch_is_drawn_while_this_one_is_in_use():
     drawn = {step: threading.Event() for step in range(3)}
 
     class Telling(ArrayBatches):
+        of_any_thread = True
+
         def batch(self, step: int, size: int) -> np.ndarray:
             drawn[step].set()
             return super().batch(step, size)
@@ -118,6 +120,21 @@ def test_the_next_batch_is_drawn_while_this_one_is_in_use():
         draw(0)
         assert drawn[1].wait(60)
         assert not drawn[2].is_set()
+
+
+def test_what_inherits_from_batches_of_any_thread_is_drawn_where_it_is_asked_for():
+    threads = []
+
+    class Inherits(ArrayBatches):
+        def batch(self, step: int, size: int) -> np.ndarray:
+            threads.append(threading.current_thread())
+            return super().batch(step, size)
+
+    own = Inherits(np.zeros((9, 1), np.float32), 0)
+    for batches in (own, MappedBatches(own, np.negative)):
+        with drawn_ahead(batches, 2, ahead=True) as draw:
+            draw(0)
+    assert threads == [threading.current_thread()] * 2
 
 
 def test_a_batch_that_cannot_be_drawn_ahead_is_an_error_where_it_is_asked_for():
