@@ -26,10 +26,11 @@ from lde_bench.report.document import Block, Grid, Heading, Line, Link, Paragrap
 from lde_bench.report.experiment import Experiment
 from lde_bench.report.numbers import DASH, decimal, error_text
 from lde_bench.report.plots import draw_learning_curves
-from lde_bench.report.rows import Row
+from lde_bench.report.rows import Row, marked
 from lde_bench.report.section import Section, row_title
 from lde_bench.report.table import Column, Table, standard_columns
 from lde_bench.runs.record import Record
+from lde_bench.runs.rows import with_components
 from lde_bench.runs.store import RunPaths
 from lde_bench.training.curve import CurvePoint
 from lde_bench.training.plan import Budget
@@ -305,18 +306,28 @@ def _curves(row: Row, places: Mapping[str, RunPaths]) -> Iterator[list[CurvePoin
             yield curve
 
 
+def _by_name(rows: Sequence[Row]) -> dict[str, Row]:
+    """The rows by what they are called beside those of other budgets: by their methods, without what a longer run had
+    otherwise, as fresh patches, but where two rows of a table have one method.
+    """
+    names = [with_components(row.method, row.components) for row in rows]
+    own = [with_components(row.label, row.components) for row in rows]
+    return {name if names.count(name) == 1 else label: row for name, label, row in zip(names, own, rows, strict=True)}
+
+
 def _side_by_side(sections: Sequence[Section]) -> tuple[Line, list[Block]]:
     """The entry among the contents, and the blocks: a column a budget, in order, the best at the longest first."""
     budgets = {section.name: next(iter(section.runs.values()))[1].budget.seconds or 0.0 for section in sections}
     ordered = sorted(sections, key=lambda section: budgets[section.name])
     nats: dict[str, list[float | None]] = {}
     sides: dict[str, str] = {}
+    titles: dict[str, str] = {}
     for number, section in enumerate(ordered):
-        for row in section.table.rows:
-            title = row_title(row)
-            nats.setdefault(title, [None] * len(ordered))[number] = row.nats
-            sides[title] = side_of(row.method)
-    best_first = sorted(nats, key=lambda title: [-(value or float("-inf")) for value in reversed(nats[title])])
+        for name, row in _by_name(section.table.rows).items():
+            nats.setdefault(name, [None] * len(ordered))[number] = row.nats
+            sides[name] = side_of(row.method)
+            titles[name] = marked(row, name) if row.unverified else titles.get(name, name)
+    best_first = sorted(nats, key=lambda name: [-(value or float("-inf")) for value in reversed(nats[name])])
     data = sections[0].data
     version = sections[0].table.benchmark_version
     words = f"Nats by CPU seconds on {data.name}, benchmark version {version}"
@@ -329,8 +340,8 @@ def _side_by_side(sections: Sequence[Section]) -> tuple[Line, list[Block]]:
         named = f" ({section.table.budget})" if seconds.count(spent) > 1 else ""
         heads.append(f"{spent:,g} CPU s{named}")
     lines: list[list[Line]] = [
-        [title, sides[title], *(DASH if value is None else f"{value:.2f}" for value in nats[title])]
-        for title in best_first
+        [titles[name], sides[name], *(DASH if value is None else f"{value:.2f}" for value in nats[name])]
+        for name in best_first
     ]
     told = f"Mean test log-likelihood of {sections[0].table.items} in nats; each figure is of a training of its own."
     return Link(words, f"#{anchor}"), [Heading(2, words, anchor), Paragraph(told), Grid(heads, lines, left=2)]

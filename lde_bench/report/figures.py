@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 #: Okabe and Ito's palette, told apart by readers of any colour vision; markers and dashes repeat the
 #: distinction.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-#: Inches of a line of the heading, and above it.
-HEADING_LINE, MARGIN = 0.16, 0.06
+#: Inches of a line of the heading, of a letter in it, and above it.
+HEADING_LINE, HEADING_LETTER, MARGIN = 0.16, 0.072, 0.06
 
 #: The axis of rows shows so many nats at least, about what another seed changes: closer rows are as good as one.
 LEAST_SPAN = 0.2
@@ -373,7 +373,8 @@ def _folded(name: str, width: int) -> str:
 
 def entitle(figure: Figure, table: Table) -> Figure:
     """The figure under the heading of its table, for a file that stands alone."""
-    heading = [part for line in table.heading for part in wrap(line, 88)]
+    letters = int(figure.get_figwidth() / HEADING_LETTER)
+    heading = [part for line in table.heading for part in wrap(line, letters)]
     place: dict[str, Any] = {}
     if figure.get_layout_engine() is None:
         _make_room(figure, HEADING_LINE * len(heading))

@@ -24,7 +24,7 @@ from lde_bench.experiments.time_to_nats_search import TimeToNatsSearch
 from lde_bench.report.document import Grid, Heading, Link
 from lde_bench.report.numbers import DASH, error_text
 from lde_bench.report.page import build_document
-from lde_bench.report.section import Section, row_title
+from lde_bench.report.section import Section
 from lde_bench.runs import Record, Result, ResultStore, run_sweep
 from lde_bench.runs.record import Cost
 from lde_bench.training import loop
@@ -294,13 +294,44 @@ def test_what_may_be_no_density_is_not_the_best_of_its_side(finished: Callable[.
     assert f"+2.50 ± {DASH} nats from nsf+w, the best flow of zuko's transforms" in "\n".join(table.notes)
 
 
+def beside(*tables: tuple[float, list[Record]]) -> list[tuple[Any, ...]]:
+    """The lines of the table of all budgets: of records under so many CPU seconds each."""
+    sections = []
+    for seconds, records in tables:
+        budget = Budget.of("standard", seconds=seconds, clock="cpu")
+        under = [replace(record, run_id=f"{record.run_id}-{seconds}", budget=budget) for record in records]
+        runs = {record.run_id: (Path(f"{record.run_id}.json"), record) for record in under}
+        sections.append(Section(TimeToNats().table(under), runs, Path()))
+    ((_, blocks),) = TimeToNats().closing(sections)
+    grid = blocks[-1]
+    assert isinstance(grid, Grid)
+    return [tuple(line) for line in grid.rows]
+
+
+def with_training(record: Record, nats: float, **training: Any) -> Record:
+    own = {**record.training, **training}
+    return replace(record, run_id=f"{record.run_id}-{nats}", training=own, result=Result(test_nats=nats))
+
+
 def test_two_rows_of_one_method_under_one_budget_both_stand_beside_the_other_budgets(finished: Callable[..., Record]):
     first = finished("made-mog+w", 154.5)
-    slower = replace(
-        first, run_id="run-slower", training={**first.training, "rate": 0.02}, result=Result(test_nats=150)
-    )
-    (below, above) = (row_title(row) for row in TimeToNats().table([first, slower]).rows)
-    assert below != above
+    both = [first, with_training(first, 150.0, rate=0.02)]
+    assert [line[2:] for line in beside((30, both), (60, [with_training(first, 155.0)]))] == [
+        (DASH, "155.00"),
+        ("154.50", DASH),
+        ("150.00", DASH),
+    ]
+
+
+def test_a_method_has_one_line_also_where_its_longer_run_drew_fresh_patches(finished: Callable[..., Record]):
+    made, flow = finished("made-mog+w", 154.5), finished("nsf+w", 154.0)
+    assert any("fresh" in row.label for row in TimeToNats().table([made, with_training(flow, 1, patches="fresh")]).rows)
+    shorter = [with_training(made, 154.5, patches="fresh"), with_training(flow, 154.0, patches="fixed")]
+    longer = [with_training(each, nats, patches="fresh") for each, nats in ((made, 155.0), (flow, 156.0))]
+    assert beside((30, shorter), (60, longer)) == [
+        ("nsf+w", "zuko", "154.00", "156.00"),
+        ("made-mog+w", "ours", "154.50", "155.00"),
+    ]
 
 
 def test_what_stands_behind_all_budgets_is_told_apart_by_version_and_profile(finished: Callable[..., Record]):
