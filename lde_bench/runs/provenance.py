@@ -19,8 +19,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lde_bench.memory import physical_memory, usable_cores
 from lde_bench.version import __version__
 
@@ -122,7 +120,8 @@ def machine() -> dict[str, Any]:
 
 def gpu() -> dict[str, str]:
     """The model of the GPU that this process has used by now, if any."""
-    return {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_initialized() else {}
+    torch = sys.modules.get("torch")  # not imported for it: a report needs none
+    return {"gpu": torch.cuda.get_device_name()} if torch is not None and torch.cuda.is_initialized() else {}
 
 
 def _cpu_model() -> str:
