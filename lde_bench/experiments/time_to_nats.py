@@ -10,6 +10,7 @@ and samples do not count. Classes from outside, such as zuko's flows, stand on t
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -306,28 +307,32 @@ def _curves(row: Row, places: Mapping[str, RunPaths]) -> Iterator[list[CurvePoin
             yield curve
 
 
-def _by_name(rows: Sequence[Row]) -> dict[str, Row]:
-    """The rows by what they are called beside those of other budgets: by their methods, without what a longer run had
-    otherwise, as fresh patches, but where two rows of a table have one method.
+def _joined(tables: Sequence[Sequence[Row]]) -> list[tuple[str, dict[int, Row]]]:
+    """The rows of a method under its name, by the numbers of their tables, however else their runs were: a longer one
+    draws fresh patches, say. Where a table has two rows of a method, nothing says which of them another table's goes
+    with, and each stands alone under its label.
     """
-    names = [with_components(row.method, row.components) for row in rows]
-    own = [with_components(row.label, row.components) for row in rows]
-    return {name if names.count(name) == 1 else label: row for name, label, row in zip(names, own, rows, strict=True)}
+    counts = [Counter((row.method, row.components) for row in rows) for rows in tables]
+    twice = {key for each in counts for key, count in each.items() if count > 1}
+    joined: dict[tuple[str, int | None], dict[int, Row]] = {}
+    alone: list[tuple[str, dict[int, Row]]] = []
+    for number, rows in enumerate(tables):
+        for row in rows:
+            key = row.method, row.components
+            if key in twice:
+                alone.append((with_components(row.label, row.components), {number: row}))
+            else:
+                joined.setdefault(key, {})[number] = row
+    return [*((with_components(*key), rows) for key, rows in joined.items()), *alone]
 
 
 def _side_by_side(sections: Sequence[Section]) -> tuple[Line, list[Block]]:
     """The entry among the contents, and the blocks: a column a budget, in order, the best at the longest first."""
     budgets = {section.name: next(iter(section.runs.values()))[1].budget.seconds or 0.0 for section in sections}
     ordered = sorted(sections, key=lambda section: budgets[section.name])
-    nats: dict[str, list[float | None]] = {}
-    sides: dict[str, str] = {}
-    titles: dict[str, str] = {}
-    for number, section in enumerate(ordered):
-        for name, row in _by_name(section.table.rows).items():
-            nats.setdefault(name, [None] * len(ordered))[number] = row.nats
-            sides[name] = side_of(row.method)
-            titles[name] = marked(row, name) if row.unverified else titles.get(name, name)
-    best_first = sorted(nats, key=lambda name: [-(value or float("-inf")) for value in reversed(nats[name])])
+    found = _joined([section.table.rows for section in ordered])
+    places = range(len(ordered) - 1, -1, -1)
+    found.sort(key=lambda each: [-each[1][place].nats if place in each[1] else math.inf for place in places])
     data = sections[0].data
     version = sections[0].table.benchmark_version
     words = f"Nats by CPU seconds on {data.name}, benchmark version {version}"
@@ -339,9 +344,10 @@ def _side_by_side(sections: Sequence[Section]) -> tuple[Line, list[Block]]:
         # Two profiles may have the same seconds, with other candidates and sizes.
         named = f" ({section.table.budget})" if seconds.count(spent) > 1 else ""
         heads.append(f"{spent:,g} CPU s{named}")
-    lines: list[list[Line]] = [
-        [titles[name], sides[name], *(DASH if value is None else f"{value:.2f}" for value in nats[name])]
-        for name in best_first
-    ]
+    lines: list[list[Line]] = []
+    for title, rows in found:
+        shown = (rows.get(number) for number in range(len(ordered)))
+        cells = [DASH if row is None else marked(row, f"{row.nats:.2f}") for row in shown]
+        lines.append([title, side_of(next(iter(rows.values())).method), *cells])
     told = f"Mean test log-likelihood of {sections[0].table.items} in nats; each figure is of a training of its own."
     return Link(words, f"#{anchor}"), [Heading(2, words, anchor), Paragraph(told), Grid(heads, lines, left=2)]

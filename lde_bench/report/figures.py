@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 #: Okabe and Ito's palette, told apart by readers of any colour vision; markers and dashes repeat the
 #: distinction.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-#: Inches of a line of the heading, of a letter in it, and above it.
-HEADING_LINE, HEADING_LETTER, MARGIN = 0.16, 0.072, 0.06
+#: Points of a letter of the heading, inches of a line of it, and above it.
+HEADING_SIZE, HEADING_LINE, MARGIN = 9, 0.16, 0.06
 
-#: The axis of rows shows so many nats at least, about what another seed changes: closer rows are as good as one.
+#: The axis of rows shows so many nats at least, so that rows a few thousandths apart do not fill it.
 LEAST_SPAN = 0.2
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # one more than colours: a pair comes again after 42
@@ -373,15 +373,32 @@ def _folded(name: str, width: int) -> str:
 
 def entitle(figure: Figure, table: Table) -> Figure:
     """The figure under the heading of its table, for a file that stands alone."""
-    letters = int(figure.get_figwidth() / HEADING_LETTER)
-    heading = [part for line in table.heading for part in wrap(line, letters)]
+    heading = [part for line in table.heading for part in _lines_within(line, 0.98 * figure.get_figwidth())]
     place: dict[str, Any] = {}
     if figure.get_layout_engine() is None:
         _make_room(figure, HEADING_LINE * len(heading))
         # Its usual place is a share of the height below the edge: in a high figure, on what stands there.
         place = {"y": 1 - MARGIN / figure.get_figheight(), "va": "top"}
-    figure.suptitle(drawn("\n".join(heading)), x=0.01, ha="left", fontsize=9, **place)
+    figure.suptitle(drawn("\n".join(heading)), x=0.01, ha="left", fontsize=HEADING_SIZE, **place)
     return figure
+
+
+def _lines_within(text: str, inches: float) -> list[str]:
+    """The text in lines of the heading that are no wider than so many inches, but for a single letter that is."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(size=HEADING_SIZE)
+
+    def is_within(line: str) -> bool:
+        width, _, _ = text_to_path.get_text_width_height_descent(line, font, ismath=False)
+        return width <= 72 * inches
+
+    for letters in range(len(text), 1, -1):
+        lines = wrap(text, letters)
+        if all(map(is_within, lines)):
+            return lines
+    return wrap(text, 1)
 
 
 def _make_room(figure: Figure, inches: float) -> None:
@@ -413,7 +430,7 @@ def figure_bytes(figure: Figure, kind: str, dpi: int = PRINT_DPI) -> bytes:
         for axis in (axes.xaxis, axes.yaxis):
             formatter = axis.get_major_formatter()
             if isinstance(formatter, ScalarFormatter):
-                formatter.set_useOffset(False)  # whole numbers at the ticks, and none to be added from a corner
+                formatter.set_useOffset(False)  # ticks show their values, with nothing to be added from a corner
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "lde-bench", "svg.fonttype": "path"}):
         figure.savefig(buffer, format=kind, dpi=dpi, metadata=nothing[kind])

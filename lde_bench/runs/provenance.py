@@ -31,9 +31,11 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def provenance(started: str, finished: str, argv: Sequence[str] | None = None) -> dict[str, Any]:
+def provenance(
+    started: str, finished: str, argv: Sequence[str] | None = None, *, device: str = "cpu"
+) -> dict[str, Any]:
     """The `provenance` part of a record; `started` and `finished` come from `utc_now`, `argv` defaults to
-    `sys.argv`.
+    `sys.argv`, and of device `cuda` it says which GPU that is.
     """
     commit, dirty = code_version()
     return {
@@ -42,7 +44,7 @@ def provenance(started: str, finished: str, argv: Sequence[str] | None = None) -
         "dirty": dirty,
         "python": platform.python_version(),
         "packages": package_versions(),
-        "machine": {**machine(), **gpu()},
+        "machine": {**machine(), **(gpu() if device == "cuda" else {})},
         "started": started,
         "finished": finished,
         "command": describe_command(sys.argv if argv is None else argv),
@@ -119,9 +121,10 @@ def machine() -> dict[str, Any]:
 
 
 def gpu() -> dict[str, str]:
-    """The model of the GPU that this process has used by now, if any."""
-    torch = sys.modules.get("torch")  # not imported for it: a report needs none
-    return {"gpu": torch.cuda.get_device_name()} if torch is not None and torch.cuda.is_initialized() else {}
+    """The model of the GPU that `cuda` is."""
+    import torch  # slow, and a report needs none
+
+    return {"gpu": torch.cuda.get_device_name()}
 
 
 def _cpu_model() -> str:

@@ -86,14 +86,7 @@ class Replayed:
                 for _ in range(WARM_UP):
                     gradients(rows)
             here.wait_stream(aside)
-            # Other threads may use the GPU meanwhile.
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                loss = gradients(rows).detach()
-        except RuntimeError:
-            # Its generator takes itself for one of a recording still, and refuses to draw: a copy does not.
-            generator = torch.cuda.default_generators[rows.device.index]
-            generator.graphsafe_set_state(generator.clone_state())
-            raise
+            loss = _capture(graph, rows, gradients)
         finally:
             with torch.no_grad():
                 for buffer, before in buffers:
@@ -101,3 +94,22 @@ class Replayed:
             set_random_states(states)
         self._gradients = [(parameter, parameter.grad) for parameter in self.module.parameters()]
         return graph, rows, loss
+
+
+def _capture(graph: torch.cuda.CUDAGraph, rows: Tensor, gradients: Callable[[Tensor], Tensor]) -> Tensor:
+    """Record the gradients of `rows`; the loss that a replay writes.
+
+    Raises:
+        RuntimeError: they cannot be recorded; stream and random numbers are usable as before.
+    """
+    here = torch.cuda.current_stream()  # a recording that fails leaves its own as the current one
+    try:
+        # Other threads may use the GPU meanwhile.
+        with torch.cuda.stream(here), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            return gradients(rows).detach()
+    except RuntimeError:
+        # The state of the generator takes itself for one of a recording still, and refuses to draw: a copy of it does
+        # not. Graphs recorded before are bound to the old one; they fail at their next replay, and are launched.
+        generator = torch.cuda.default_generators[rows.device.index]
+        generator.graphsafe_set_state(generator.clone_state())
+        raise

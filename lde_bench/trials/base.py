@@ -156,6 +156,10 @@ class Trial(ABC):
             provenance=provenance(now, now),
         )
 
+    def provenance(self, started: str) -> dict[str, Any]:
+        """Where the record came from that is finished now."""
+        return provenance(started, utc_now(), device=resolve_device(self.options.device).type)
+
     def train(
         self,
         fit: Callable[..., Any],

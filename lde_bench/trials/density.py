@@ -39,7 +39,6 @@ from lde_bench.runs import (
     ResultStore,
     RunPaths,
     digest,
-    provenance,
     utc_now,
 )
 from lde_bench.seeds import derive_seed
@@ -307,7 +306,7 @@ def run_density_trial(
         curve=trained.curve,
         starts=trained.starts,
         cost=cost,
-        provenance=provenance(started, utc_now()),
+        provenance=trial.provenance(started),
     )
 
 

@@ -35,7 +35,7 @@ from lde_bench.generators import create_generator, density_spec, generator_argum
 from lde_bench.generators.base import Generator
 from lde_bench.generators.reconstruction import PAPER_WEIGHT
 from lde_bench.generators.staged import StagedGenerator, weights_hash
-from lde_bench.runs import Record, Result, ResultStore, RunPaths, Task, digest, provenance, utc_now
+from lde_bench.runs import Record, Result, ResultStore, RunPaths, Task, digest, utc_now
 from lde_bench.seeds import derive_seed
 from lde_bench.training.device import resolve_device
 from lde_bench.training.loop import Progress, Seconds
@@ -294,7 +294,7 @@ class ImageTrial(Trial):
             curve=trained.curve,
             starts=trained.starts,
             cost=cost_of(trained, clock, generator_class(self.spec.name).card.sample_cost),
-            provenance=provenance(started, utc_now()),
+            provenance=self.provenance(started),
         )
 
     def _train(

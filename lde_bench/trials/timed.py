@@ -15,7 +15,7 @@ from lde_bench.densities.base import Density
 from lde_bench.densities.spec import MethodSpec
 from lde_bench.errors import InputError, TrainingDiverged
 from lde_bench.evaluation.likelihood import evaluate
-from lde_bench.runs import Record, Result, ResultStore, provenance, utc_now
+from lde_bench.runs import Record, Result, ResultStore, utc_now
 from lde_bench.runs.rows import with_components
 from lde_bench.training.loop import Progress, Seconds
 from lde_bench.training.plan import Plan, lengthened_rate
@@ -131,7 +131,7 @@ class CandidateTrial(TimedTrial):
             result=Result(validation_nats=validation.mean, best_step=trained.best_step),
             curve=trained.curve,
             cost=cost_of(trained, clock, sample_cost(self.spec)),
-            provenance=provenance(started, utc_now()),
+            provenance=self.provenance(started),
         )
 
 

@@ -85,6 +85,22 @@ class Generator(torch.Generator):
         return self.place
 
 
+class _GeneratorState:
+    """What the card's global generator shares with recordings: whether it takes itself for one of theirs."""
+
+    def __init__(self) -> None:
+        self.recording = False
+
+    def check(self) -> None:
+        """Refuse to draw, and to replay what was recorded with it, after a recording that failed.
+
+        Raises:
+            RuntimeError: one failed.
+        """
+        if self.recording:
+            raise RuntimeError("Offset increment outside graph capture encountered unexpectedly.")
+
+
 class FakeCard(TorchDispatchMode):
     """What torch runs: a result lies where the operands do, and without any where `place` says."""
 
@@ -93,8 +109,7 @@ class FakeCard(TorchDispatchMode):
         self.place = CPU
         #: Of the card's global generator, which a GPU has; None: the host's is drawn from, for the same numbers.
         self.random_state: Tensor | None = None
-        #: Whether a recording failed: the global generator takes itself for one of a recording until it gets a copy.
-        self.refuses_to_draw = False
+        self.generator = _GeneratorState()
 
     @contextmanager
     def at(self, place: torch.device) -> Iterator[None]:
@@ -130,8 +145,8 @@ class FakeCard(TorchDispatchMode):
         draws = torch.Tag.nondeterministic_seeded in func.tags and not any(
             isinstance(x, torch.Generator) for x in leaves
         )
-        if draws and place == CARD and self.refuses_to_draw:
-            raise RuntimeError("Offset increment outside graph capture encountered unexpectedly.")
+        if draws and place == CARD:
+            self.generator.check()
         with self.random_numbers() if draws and place == CARD else nullcontext():
             return _put(func(*args, **kwargs or {}), place)
 
@@ -205,8 +220,10 @@ class CUDAGraph:
 
     def __init__(self) -> None:
         self.calls: list[Callable[[], None]] = []
+        self.generator = _GeneratorState()
 
     def replay(self) -> None:
+        self.generator.check()
         with torch.no_grad(), torch._C.DisableTorchFunction():  # devices were taken out of what was recorded
             for call in self.calls:
                 call()
@@ -219,15 +236,18 @@ class _Recording(TorchDispatchMode):
         super().__init__()
         self.card = card
         self.graph = graph
+        graph.generator = card.generator
 
     def __exit__(self, kind: Any, *details: Any) -> None:
         super().__exit__(kind, *details)
-        self.card.refuses_to_draw |= kind is not None
+        self.card.generator.recording = kind is not None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         sides = {place_of(each) for each in _tensors((args, kwargs))}
         waits = torch.Tag.dynamic_output_shape in func.tags or torch.Tag.data_dependent_output in func.tags
+        if func._schema.name == "aten::index":  # by numbers, the shape is known beforehand
+            waits = any(index.dtype in (torch.bool, torch.uint8) for index in _tensors(args[1]))
         if CARD in sides and (waits or (func._schema.name == "aten::copy_" and CPU in sides)):
             raise RuntimeError(f"{RECORDING} (in {func._schema.name})")
         place = self.card.place
@@ -252,16 +272,16 @@ def _check_recorded_move(here: torch.device, place: torch.device) -> None:
 
 
 class _GlobalGenerator:
-    """That of the card, as far as the state is concerned that recordings share."""
+    """That of the card, as far as recordings share it."""
 
     def __init__(self, card: FakeCard) -> None:
         self.card = card
 
-    def clone_state(self) -> _GlobalGenerator:
-        return self
+    def clone_state(self) -> _GeneratorState:
+        return _GeneratorState()
 
-    def graphsafe_set_state(self, state: _GlobalGenerator) -> None:
-        self.card.refuses_to_draw = False
+    def graphsafe_set_state(self, state: _GeneratorState) -> None:
+        self.card.generator = state
 
 
 class _Stream:

@@ -123,8 +123,9 @@ def test_trials_of_densities_and_of_what_borrows_their_weights_run(device: Devic
         trials = plan_trials("tests", data, methods, [2], 1, Budget.of(steps=3), options(where))
         return run_sweep(ResultStore(tmp_path / where), trials)
 
-    here = run(device.name)
-    check_records(device, here, run("cpu"))
+    here, there = run(device.name), run("cpu")
+    check_records(device, here, there)
+    assert not any("gpu" in record.provenance["machine"] for record in there)
     if device.name == "cuda":
         assert {record.provenance["machine"]["gpu"] for record in here} == {torch.cuda.get_device_name()}
 

@@ -116,6 +116,18 @@ def test_what_cannot_be_recorded_is_launched_after_one_notice(card: Device):
         np.testing.assert_array_equal(here.log_prob(HELD_OUT), there.log_prob(HELD_OUT))
 
 
+def test_what_was_recorded_before_a_recording_that_failed_is_launched_or_replayed_to_the_same_numbers(card: Device):
+    learners = {kind: learner_on(card, small(kind)) for kind in (MadeMog, Waits)}
+    alone = learner_on(card, small(MadeMog))
+    alone.module.load_state_dict(learners[MadeMog].module.state_dict())
+    batch = torch.as_tensor(TRAIN[:8], device=card.place)
+    learners[MadeMog].step(batch, 0, 0.0)
+    learners[Waits].step(batch, 0, 0.0)
+    assert learners[Waits].replayed is None
+    here = [learners[MadeMog].step(batch, step, 0.0) for step in (1, 2)]
+    assert here == pytest.approx([alone.step(batch, step, 0.0) for step in range(3)][1:])
+
+
 def test_random_numbers_of_the_device_are_drawn_as_before_after_a_recording_that_failed(card: Device):
     """torch leaves the generator of a failed recording in a state in which nothing can be drawn, not even weights."""
     card.have_own_random_numbers()

@@ -321,6 +321,21 @@ def test_two_rows_of_one_method_under_one_budget_both_stand_beside_the_other_bud
         ("154.50", DASH),
         ("150.00", DASH),
     ]
+    both = [with_training(first, 154.5, patches="fixed"), with_training(first, 150.0, patches="fresh")]
+    longer = [with_training(first, 155.0, patches="fresh")]  # beside neither, the first by its label alone
+    assert [line[2:] for line in beside((30, both), (60, longer))] == [
+        (DASH, "155.00"),
+        ("154.50", DASH),
+        ("150.00", DASH),
+    ]
+
+
+def test_what_is_not_verified_of_a_budget_is_marked_there(finished: Callable[..., Record]):
+    made = finished("made-mog+w", 154.5)
+    doubtful = replace(made, laws={"normalised": Law(True, 0.0, 1.0, "cannot tell", False)})
+    assert [line[2:] for line in beside((30, [doubtful]), (60, [made]))] == [
+        ("154.50 (normalisation not verified)", "154.50")
+    ]
 
 
 def test_a_method_has_one_line_also_where_its_longer_run_drew_fresh_patches(finished: Callable[..., Record]):

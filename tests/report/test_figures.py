@@ -3,10 +3,12 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from shown import build_tables
 
@@ -139,7 +141,7 @@ def test_a_row_far_below_stays_an_arrow_where_the_bars_of_others_reach_down_to_i
     assert all(low < x < high for found in marks(figure).values() for x, _, _ in found)
 
 
-def test_rows_that_are_as_good_as_one_are_close_and_the_ticks_are_whole_numbers(make):
+def test_rows_a_few_thousandths_apart_do_not_fill_the_axis_and_ticks_show_their_values(make):
     (table,) = build_tables([make("resmade-mog", 10, 12345.3462), make("resmade-mog+w", 10, 12345.3497)])
     figure = draw_rows(table)
     low, high = figure.axes[0].get_xlim()
@@ -233,6 +235,19 @@ def test_a_single_row_can_be_drawn_for_print(make, tmp_path, components):
         assert image.size == pytest.approx(figure.get_size_inches() * PRINT_DPI, abs=1)
     low, high = figure.axes[0].get_xlim()
     assert low < table.rows[0].test_nats < high
+
+
+@pytest.mark.parametrize(("inches", "lines"), [(5.5, 1), (2.0, 4)])
+def test_a_heading_is_as_wide_as_its_figure_at_most_and_breaks_no_sooner(make, inches, lines):
+    (table,) = build_tables([make("a", None)])
+    figure = draw_rows(table)
+    figure.set_figwidth(inches)
+    figure.set_dpi(PRINT_DPI)
+    line = "1,000,000 training, 10,000 validation, 100,000 test patches (from 100 photographs)"
+    figure = entitle(figure, replace(table, heading=[line]))
+    (title,) = (text for text in figure.texts if line[:9] in text.get_text())
+    assert title.get_text().count("\n") + 1 == lines
+    assert title.get_window_extent(FigureCanvasAgg(figure).get_renderer()).x1 < figure.bbox.x1
 
 
 @pytest.mark.slow
